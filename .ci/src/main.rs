@@ -1,0 +1,3 @@
+//! `cargo ci`: the checks a change must pass.
+
+fn main() {}

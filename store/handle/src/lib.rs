@@ -1,0 +1,9 @@
+//! What the store publishes: one trait, [`Handle`], and its types.
+//!
+//! Everything above the store (API server, etcd facade) holds an `Arc<dyn Handle>` and knows nothing
+//! of Raft, RocksDB or the network. One battery of tests ([`battery`]) runs against every implementation.
+
+pub mod handle;
+
+pub use handle::*;
+pub use store_mvcc::types::*;
