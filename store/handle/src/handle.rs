@@ -111,7 +111,7 @@ pub struct Member {
 }
 
 /// This member's own account of itself.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Status {
     pub id: MemberId,
     pub cluster_id: u64,
