@@ -1,0 +1,22 @@
+#!/usr/bin/env bash
+# Installs the operating-system packages that building, running and testing need, if any is missing.
+set -euo pipefail
+
+packages=(
+    g++ make clang libclang-dev protobuf-compiler                # build
+    containerd runc containernetworking-plugins nftables conntrack iproute2 iptables # a node
+    busybox-static                                               # the images that are built on the spot
+    curl ca-certificates                                         # the walkthrough
+)
+command -v kubectl >/dev/null || packages+=(kubernetes-client)   # the stock client the tests drive
+
+missing=()
+for package in "${packages[@]}"; do
+    dpkg-query -W -f '${Status}' "$package" 2>/dev/null | grep -q 'ok installed' || missing+=("$package")
+done
+[ ${#missing[@]} -eq 0 ] && exit 0
+
+echo "installing: ${missing[*]}"
+export DEBIAN_FRONTEND=noninteractive
+apt-get update -qq
+apt-get install -y -qq --no-install-recommends "${missing[@]}" >/dev/null
