@@ -13,9 +13,9 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("master-api", &[]),
     ("master-registry", &[]),
     ("master-*", &["store-env", "store-handle"]),
-    ("node", &["store-env", "master-api", "master-client"]),
+    ("node", &["store-env", "master-api", "master-client", "master-pki"]),
     ("node-*", &["store-env", "master-api", "master-client"]),
-    ("cli", &["store-env", "master-api", "master-client"]),
+    ("cli", &["store-env", "master-api", "master-client", "master-pki"]),
     ("chaos", &["*"]),
 ];
 
