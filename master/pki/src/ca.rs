@@ -156,8 +156,12 @@ impl Authority {
         profile: &Profile,
         now_unix_ms: u64,
     ) -> Result<String, Error> {
-        let mut params =
-            params(&profile.common_name, &profile.organizations, now_unix_ms, profile.lifetime);
+        let mut params = params(
+            &profile.common_name,
+            profile.organization.as_deref(),
+            now_unix_ms,
+            profile.lifetime,
+        );
         params.subject_alt_names = profile
             .alt_names
             .iter()
