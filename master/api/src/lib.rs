@@ -1,5 +1,11 @@
 //! The published contract of the masters: kinds, errors, selectors, patches; pure, no I/O.
 
 pub mod access;
+pub mod field;
+pub mod meta;
+pub mod names;
+pub mod selector;
+pub mod status;
+pub mod time;
 
 pub use k8s_openapi as k8s;

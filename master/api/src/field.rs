@@ -1,0 +1,269 @@
+//! What is wrong with one field of an object, in the words a Kubernetes user expects.
+//!
+//! Paths are built while walking an object, so a finding names the very place: `spec.ports[0].name`.
+
+use std::fmt::{self, Display};
+
+use serde_json::Value;
+
+/// Where a field is: `spec.template.metadata.labels[app]`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct FieldPath(String);
+
+impl FieldPath {
+    /// A path that starts at a top-level field, or further down where `name` has dots.
+    pub fn new(name: impl Into<String>) -> Self {
+        Self(name.into())
+    }
+
+    #[must_use]
+    pub fn child(&self, name: &str) -> Self {
+        if self.0.is_empty() { Self(name.to_owned()) } else { Self(format!("{}.{name}", self.0)) }
+    }
+
+    #[must_use]
+    pub fn index(&self, index: usize) -> Self {
+        Self(format!("{}[{index}]", self.0))
+    }
+
+    #[must_use]
+    pub fn key(&self, key: &str) -> Self {
+        Self(format!("{}[{key}]", self.0))
+    }
+
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl Display for FieldPath {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl From<&str> for FieldPath {
+    fn from(path: &str) -> Self {
+        Self(path.to_owned())
+    }
+}
+
+impl From<FieldPath> for String {
+    fn from(path: FieldPath) -> Self {
+        path.0
+    }
+}
+
+/// The kinds of findings; `Status.details.causes[].reason` carries [`FieldErrorKind::reason`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum FieldErrorKind {
+    NotFound,
+    Required,
+    Duplicate,
+    Invalid,
+    NotSupported,
+    Forbidden,
+    TooLong,
+    TooMany,
+    Internal,
+    TypeInvalid,
+}
+
+impl FieldErrorKind {
+    /// The machine-readable name.
+    pub fn reason(self) -> &'static str {
+        match self {
+            Self::NotFound => "FieldValueNotFound",
+            Self::Required => "FieldValueRequired",
+            Self::Duplicate => "FieldValueDuplicate",
+            Self::Invalid => "FieldValueInvalid",
+            Self::NotSupported => "FieldValueNotSupported",
+            Self::Forbidden => "FieldValueForbidden",
+            Self::TooLong => "FieldValueTooLong",
+            Self::TooMany => "FieldValueTooMany",
+            Self::Internal => "InternalError",
+            Self::TypeInvalid => "FieldValueTypeInvalid",
+        }
+    }
+
+    fn words(self) -> &'static str {
+        match self {
+            Self::NotFound => "Not found",
+            Self::Required => "Required value",
+            Self::Duplicate => "Duplicate value",
+            Self::Invalid | Self::TypeInvalid => "Invalid value",
+            Self::NotSupported => "Unsupported value",
+            Self::Forbidden => "Forbidden",
+            Self::TooLong => "Too long",
+            Self::TooMany => "Too many",
+            Self::Internal => "Internal error",
+        }
+    }
+
+    /// Whether the message repeats the refused value.
+    fn shows_value(self) -> bool {
+        match self {
+            Self::Required | Self::Forbidden | Self::TooLong | Self::Internal => false,
+            Self::NotFound
+            | Self::Duplicate
+            | Self::Invalid
+            | Self::NotSupported
+            | Self::TooMany
+            | Self::TypeInvalid => true,
+        }
+    }
+}
+
+/// One finding of validation.
+#[derive(Clone, Debug, PartialEq)]
+pub struct FieldError {
+    pub kind: FieldErrorKind,
+    pub field: String,
+    pub bad_value: Value,
+    pub detail: String,
+}
+
+impl FieldError {
+    fn of(
+        kind: FieldErrorKind,
+        field: impl Into<String>,
+        bad_value: Value,
+        detail: impl Into<String>,
+    ) -> Self {
+        Self { kind, field: field.into(), bad_value, detail: detail.into() }
+    }
+
+    pub fn required(field: impl Into<String>, detail: impl Into<String>) -> Self {
+        Self::of(FieldErrorKind::Required, field, Value::Null, detail)
+    }
+
+    pub fn invalid(
+        field: impl Into<String>,
+        value: impl Into<Value>,
+        detail: impl Into<String>,
+    ) -> Self {
+        Self::of(FieldErrorKind::Invalid, field, value.into(), detail)
+    }
+
+    pub fn type_invalid(
+        field: impl Into<String>,
+        value: impl Into<Value>,
+        detail: impl Into<String>,
+    ) -> Self {
+        Self::of(FieldErrorKind::TypeInvalid, field, value.into(), detail)
+    }
+
+    pub fn duplicate(field: impl Into<String>, value: impl Into<Value>) -> Self {
+        Self::of(FieldErrorKind::Duplicate, field, value.into(), "")
+    }
+
+    pub fn not_found(field: impl Into<String>, value: impl Into<Value>) -> Self {
+        Self::of(FieldErrorKind::NotFound, field, value.into(), "")
+    }
+
+    pub fn forbidden(field: impl Into<String>, detail: impl Into<String>) -> Self {
+        Self::of(FieldErrorKind::Forbidden, field, Value::Null, detail)
+    }
+
+    pub fn not_supported(
+        field: impl Into<String>,
+        value: impl Into<Value>,
+        supported: &[&str],
+    ) -> Self {
+        let names: Vec<String> = supported.iter().map(|name| format!("{name:?}")).collect();
+        let detail = if names.is_empty() {
+            String::new()
+        } else {
+            format!("supported values: {}", names.join(", "))
+        };
+        Self::of(FieldErrorKind::NotSupported, field, value.into(), detail)
+    }
+
+    pub fn too_long(field: impl Into<String>, bytes_max: usize) -> Self {
+        let unit = if bytes_max == 1 { "byte" } else { "bytes" };
+        let detail = format!("may not be more than {bytes_max} {unit}");
+        Self::of(FieldErrorKind::TooLong, field, Value::Null, detail)
+    }
+
+    pub fn too_many(field: impl Into<String>, actual: usize, max: usize) -> Self {
+        let unit = if max == 1 { "item" } else { "items" };
+        let detail = format!("must have at most {max} {unit}");
+        Self::of(FieldErrorKind::TooMany, field, actual.into(), detail)
+    }
+
+    pub fn internal(field: impl Into<String>, detail: impl Into<String>) -> Self {
+        Self::of(FieldErrorKind::Internal, field, Value::Null, detail)
+    }
+
+    /// The finding without the field's name, as `Status.details.causes[].message` has it.
+    pub fn body(&self) -> String {
+        let mut text = self.kind.words().to_owned();
+        if self.kind.shows_value() {
+            text.push_str(": ");
+            text.push_str(&self.bad_value.to_string());
+        }
+        if !self.detail.is_empty() {
+            text.push_str(": ");
+            text.push_str(&self.detail);
+        }
+        text
+    }
+}
+
+impl Display for FieldError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.field, self.body())
+    }
+}
+
+/// Several findings as one sentence: alone as it is, else `[a, b]` without repetitions.
+pub fn aggregate(errors: &[FieldError]) -> String {
+    let mut seen: Vec<String> = Vec::new();
+    for error in errors {
+        let text = error.to_string();
+        if !seen.contains(&text) {
+            seen.push(text);
+        }
+    }
+    match seen.as_slice() {
+        [only] => only.clone(),
+        several => format!("[{}]", several.join(", ")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn findings_read_as_upstream_writes_them() {
+        let port = FieldPath::new("spec").child("ports").index(0).child("port");
+        #[rustfmt::skip]
+        let cases = [
+            (FieldError::required("metadata.name", "name or generateName is required"),
+             "metadata.name: Required value: name or generateName is required"),
+            (FieldError::invalid(port, 0, "must be between 1 and 65535, inclusive"),
+             "spec.ports[0].port: Invalid value: 0: must be between 1 and 65535, inclusive"),
+            (FieldError::invalid("a", "x\"y", "bad"), r#"a: Invalid value: "x\"y": bad"#),
+            (FieldError::not_supported("p", "X", &["A", "B"]),
+             r#"p: Unsupported value: "X": supported values: "A", "B""#),
+            (FieldError::duplicate("n", "x"), r#"n: Duplicate value: "x""#),
+            (FieldError::forbidden("spec", "no"), "spec: Forbidden: no"),
+            (FieldError::too_long("data", 1), "data: Too long: may not be more than 1 byte"),
+            (FieldError::invalid("s", json!({"a": 1}), "no"), r#"s: Invalid value: {"a":1}: no"#),
+        ];
+        for (error, expected) in cases {
+            assert_eq!(error.to_string(), expected);
+        }
+    }
+
+    #[test]
+    fn several_findings_are_bracketed_once_each() {
+        let one = FieldError::required("a", "");
+        let two = FieldError::required("b", "");
+        assert_eq!(aggregate(std::slice::from_ref(&one)), "a: Required value");
+        assert_eq!(aggregate(&[one.clone(), two, one]), "[a: Required value, b: Required value]");
+    }
+}

@@ -1,0 +1,348 @@
+//! Refusals of the API, each with its HTTP code, reason and message as upstream words them.
+//!
+//! Whoever refuses builds a variant; only the outermost layer turns it into a `Status` body.
+
+use serde_json::{Map, Value, json};
+use thiserror::Error;
+
+pub use crate::field::{FieldError, FieldErrorKind, FieldPath, aggregate};
+
+/// A group and a plural, or a group and a kind: what a refusal is about.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Subject {
+    pub group: String,
+    /// The plural (`pods`); in [`ApiError::Invalid`] the kind (`Pod`).
+    pub name: String,
+}
+
+impl Subject {
+    pub fn new(group: impl Into<String>, name: impl Into<String>) -> Self {
+        Self { group: group.into(), name: name.into() }
+    }
+}
+
+impl std::fmt::Display for Subject {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self.group.as_str() {
+            "" => f.write_str(&self.name),
+            group => write!(f, "{}.{group}", self.name),
+        }
+    }
+}
+
+/// Why the API refused a request.
+#[derive(Clone, Debug, Error, PartialEq)]
+pub enum ApiError {
+    #[error("{0}")]
+    BadRequest(String),
+    #[error("Unauthorized")]
+    Unauthorized,
+    /// `message` is what follows `is forbidden: `.
+    #[error("{}", forbidden(subject, name, message))]
+    Forbidden { subject: Subject, name: String, message: String },
+    #[error("{subject} {name:?} not found")]
+    NotFound { subject: Subject, name: String },
+    /// A path or a kind that is not served at all.
+    #[error("the server could not find the requested resource")]
+    NoSuchPath,
+    #[error("{subject} {name:?} already exists")]
+    AlreadyExists { subject: Subject, name: String },
+    #[error(
+        "{subject} {name:?} already exists, the server was not able to generate a unique name for the object"
+    )]
+    GenerateName { subject: Subject, name: String },
+    #[error("Operation cannot be fulfilled on {subject} {name:?}: {message}")]
+    Conflict { subject: Subject, name: String, message: String },
+    /// Server-side apply met fields of other managers.
+    #[error("{message}")]
+    ApplyConflict { message: String, causes: Vec<Cause> },
+    /// The revision was compacted, or the continue token is too old.
+    #[error("{0}")]
+    Expired(String),
+    #[error("{0}")]
+    Gone(String),
+    #[error("{}", invalid(kind, name, errors))]
+    Invalid { kind: Subject, name: String, errors: Vec<FieldError> },
+    #[error("{action} is not supported on resources of kind \"{subject}\"")]
+    MethodNotAllowed { subject: Subject, action: String },
+    #[error("only the following media types are accepted: {}", accepted.join(", "))]
+    NotAcceptable { accepted: Vec<String> },
+    #[error("the body of the request was in an unknown format - accepted media types include: {}", accepted.join(", "))]
+    UnsupportedMediaType { accepted: Vec<String> },
+    #[error("{message}")]
+    TooManyRequests { message: String, retry_after_s: u32, causes: Vec<Cause> },
+    #[error("Request entity too large: {0}")]
+    TooLarge(String),
+    #[error(
+        "The {operation} operation against {subject} could not be completed at this time, please try again."
+    )]
+    ServerTimeout { subject: Subject, operation: String, retry_after_s: u32 },
+    #[error("Timeout: {0}")]
+    Timeout(String),
+    #[error("{0}")]
+    Unavailable(String),
+    #[error("Internal error occurred: {0}")]
+    Internal(String),
+}
+
+/// One entry of `Status.details.causes`.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Cause {
+    pub reason: String,
+    pub message: String,
+    pub field: String,
+}
+
+fn forbidden(subject: &Subject, name: &str, message: &str) -> String {
+    match (subject.name.as_str(), name) {
+        ("", _) => format!("forbidden: {message}"),
+        (_, "") => format!("{subject} is forbidden: {message}"),
+        _ => format!("{subject} {name:?} is forbidden: {message}"),
+    }
+}
+
+fn invalid(kind: &Subject, name: &str, errors: &[FieldError]) -> String {
+    if errors.is_empty() {
+        return format!("{kind} {name:?} is invalid");
+    }
+    format!("{kind} {name:?} is invalid: {}", aggregate(errors))
+}
+
+impl ApiError {
+    pub fn bad_request(message: impl Into<String>) -> Self {
+        Self::BadRequest(message.into())
+    }
+
+    pub fn internal(message: impl std::fmt::Display) -> Self {
+        Self::Internal(message.to_string())
+    }
+
+    pub fn not_found(group: &str, plural: &str, name: &str) -> Self {
+        Self::NotFound { subject: Subject::new(group, plural), name: name.to_owned() }
+    }
+
+    pub fn already_exists(group: &str, plural: &str, name: &str) -> Self {
+        Self::AlreadyExists { subject: Subject::new(group, plural), name: name.to_owned() }
+    }
+
+    pub fn forbidden(group: &str, plural: &str, name: &str, message: impl Into<String>) -> Self {
+        Self::Forbidden {
+            subject: Subject::new(group, plural),
+            name: name.to_owned(),
+            message: message.into(),
+        }
+    }
+
+    pub fn conflict(group: &str, plural: &str, name: &str, message: impl Into<String>) -> Self {
+        Self::Conflict {
+            subject: Subject::new(group, plural),
+            name: name.to_owned(),
+            message: message.into(),
+        }
+    }
+
+    /// The usual conflict of optimistic concurrency.
+    pub fn modified(group: &str, plural: &str, name: &str) -> Self {
+        let message = "the object has been modified; please apply your changes to the latest version and try again";
+        Self::conflict(group, plural, name, message)
+    }
+
+    pub fn invalid(group: &str, kind: &str, name: &str, errors: Vec<FieldError>) -> Self {
+        Self::Invalid { kind: Subject::new(group, kind), name: name.to_owned(), errors }
+    }
+
+    pub fn too_many_requests(message: impl Into<String>, retry_after_s: u32) -> Self {
+        Self::TooManyRequests { message: message.into(), retry_after_s, causes: Vec::new() }
+    }
+
+    /// The HTTP code.
+    pub fn code(&self) -> u16 {
+        match self {
+            Self::BadRequest(_) => 400,
+            Self::Unauthorized => 401,
+            Self::Forbidden { .. } => 403,
+            Self::NotFound { .. } | Self::NoSuchPath => 404,
+            Self::MethodNotAllowed { .. } => 405,
+            Self::NotAcceptable { .. } => 406,
+            Self::AlreadyExists { .. }
+            | Self::GenerateName { .. }
+            | Self::Conflict { .. }
+            | Self::ApplyConflict { .. } => 409,
+            Self::Expired(_) | Self::Gone(_) => 410,
+            Self::TooLarge(_) => 413,
+            Self::UnsupportedMediaType { .. } => 415,
+            Self::Invalid { .. } => 422,
+            Self::TooManyRequests { .. } => 429,
+            Self::Internal(_) | Self::ServerTimeout { .. } => 500,
+            Self::Unavailable(_) => 503,
+            Self::Timeout(_) => 504,
+        }
+    }
+
+    /// `Status.reason`.
+    pub fn reason(&self) -> &'static str {
+        match self {
+            Self::BadRequest(_) => "BadRequest",
+            Self::Unauthorized => "Unauthorized",
+            Self::Forbidden { .. } => "Forbidden",
+            Self::NotFound { .. } | Self::NoSuchPath => "NotFound",
+            Self::MethodNotAllowed { .. } => "MethodNotAllowed",
+            Self::NotAcceptable { .. } => "NotAcceptable",
+            Self::AlreadyExists { .. } | Self::GenerateName { .. } => "AlreadyExists",
+            Self::Conflict { .. } | Self::ApplyConflict { .. } => "Conflict",
+            Self::Expired(_) => "Expired",
+            Self::Gone(_) => "Gone",
+            Self::TooLarge(_) => "RequestEntityTooLarge",
+            Self::UnsupportedMediaType { .. } => "UnsupportedMediaType",
+            Self::Invalid { .. } => "Invalid",
+            Self::TooManyRequests { .. } => "TooManyRequests",
+            Self::Internal(_) => "InternalError",
+            Self::ServerTimeout { .. } => "ServerTimeout",
+            Self::Unavailable(_) => "ServiceUnavailable",
+            Self::Timeout(_) => "Timeout",
+        }
+    }
+
+    /// Seconds for a `Retry-After` header, where waiting helps.
+    pub fn retry_after_s(&self) -> Option<u32> {
+        match self {
+            Self::TooManyRequests { retry_after_s, .. }
+            | Self::ServerTimeout { retry_after_s, .. } => Some(*retry_after_s).filter(|s| *s > 0),
+            Self::GenerateName { .. } => Some(1),
+            _ => None,
+        }
+    }
+
+    /// The `Status` object that is the body of the reply.
+    pub fn to_status(&self) -> Value {
+        let mut status = json!({
+            "kind": "Status",
+            "apiVersion": "v1",
+            "metadata": {},
+            "status": "Failure",
+            "message": self.to_string(),
+            "reason": self.reason(),
+            "code": self.code(),
+        });
+        let mut details = self.details();
+        if let Some(retry) = self.retry_after_s() {
+            details.insert("retryAfterSeconds".into(), retry.into());
+        }
+        if !details.is_empty() {
+            status["details"] = Value::Object(details);
+        }
+        status
+    }
+
+    fn details(&self) -> Map<String, Value> {
+        let (subject, name) = match self {
+            Self::Forbidden { subject, name, .. }
+            | Self::NotFound { subject, name }
+            | Self::AlreadyExists { subject, name }
+            | Self::GenerateName { subject, name }
+            | Self::Conflict { subject, name, .. }
+            | Self::Invalid { kind: subject, name, .. }
+            | Self::ServerTimeout { subject, operation: name, .. } => (subject, name.as_str()),
+            Self::MethodNotAllowed { subject, .. } => (subject, ""),
+            _ => (&Subject::default(), ""),
+        };
+        let mut details = Map::new();
+        for (key, text) in [("name", name), ("group", &subject.group), ("kind", &subject.name)] {
+            if !text.is_empty() {
+                details.insert(key.into(), text.into());
+            }
+        }
+        let causes: Vec<Value> = self.causes().iter().map(cause_value).collect();
+        if !causes.is_empty() {
+            details.insert("causes".into(), causes.into());
+        }
+        details
+    }
+
+    fn causes(&self) -> Vec<Cause> {
+        match self {
+            Self::Invalid { errors, .. } => errors
+                .iter()
+                .map(|error| Cause {
+                    reason: error.kind.reason().to_owned(),
+                    message: error.body(),
+                    field: error.field.clone(),
+                })
+                .collect(),
+            Self::ApplyConflict { causes, .. } | Self::TooManyRequests { causes, .. } => {
+                causes.clone()
+            }
+            Self::Internal(message) => {
+                vec![Cause { message: message.clone(), ..Cause::default() }]
+            }
+            _ => Vec::new(),
+        }
+    }
+}
+
+fn cause_value(cause: &Cause) -> Value {
+    let mut value = Map::new();
+    for (key, text) in
+        [("reason", &cause.reason), ("message", &cause.message), ("field", &cause.field)]
+    {
+        if !text.is_empty() {
+            value.insert(key.into(), text.as_str().into());
+        }
+    }
+    Value::Object(value)
+}
+
+/// The `Status` of something that succeeded without an object to show, for instance a delete.
+pub fn success(group: &str, plural: &str, name: &str, uid: &str) -> Value {
+    let mut details = Map::new();
+    for (key, text) in [("name", name), ("group", group), ("kind", plural), ("uid", uid)] {
+        if !text.is_empty() {
+            details.insert(key.into(), text.into());
+        }
+    }
+    json!({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "details": details})
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn refusals_read_as_upstream_writes_them() {
+        #[rustfmt::skip]
+        let cases = [
+            (ApiError::not_found("", "pods", "x"), 404, "pods \"x\" not found"),
+            (ApiError::not_found("apps", "deployments", "x"), 404, "deployments.apps \"x\" not found"),
+            (ApiError::already_exists("", "pods", "x"), 409, "pods \"x\" already exists"),
+            (ApiError::forbidden("", "pods", "", "no"), 403, "pods is forbidden: no"),
+            (ApiError::forbidden("", "pods", "x", "no"), 403, "pods \"x\" is forbidden: no"),
+            (ApiError::forbidden("", "", "", "no"), 403, "forbidden: no"),
+            (ApiError::modified("", "pods", "x"), 409,
+             "Operation cannot be fulfilled on pods \"x\": the object has been modified; please apply your changes to the latest version and try again"),
+            (ApiError::invalid("apps", "Deployment", "d", vec![FieldError::required("spec.selector", "")]), 422,
+             "Deployment.apps \"d\" is invalid: spec.selector: Required value"),
+        ];
+        for (error, code, message) in cases {
+            let status = error.to_status();
+            assert_eq!(
+                (status["code"].as_u64(), status["message"].as_str()),
+                (Some(code), Some(message))
+            );
+        }
+    }
+
+    #[test]
+    fn invalid_carries_a_cause_for_each_finding() {
+        let errors =
+            vec![FieldError::invalid("spec.replicas", -1, "must be greater than or equal to 0")];
+        let status = ApiError::invalid("apps", "Deployment", "d", errors).to_status();
+        assert_eq!(
+            status["details"],
+            json!({"name": "d", "group": "apps", "kind": "Deployment", "causes": [{
+                "reason": "FieldValueInvalid",
+                "message": "Invalid value: -1: must be greater than or equal to 0",
+                "field": "spec.replicas",
+            }]})
+        );
+    }
+}
