@@ -4,6 +4,7 @@
 
 pub mod ca;
 pub mod files;
+pub mod join;
 pub mod token;
 
 pub use ca::{Authority, Credential, Csr, Error, Profile, Usage};

@@ -1,0 +1,53 @@
+# Every command of the README. Each is safe to run twice.
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+
+ENV := . .ci/env.sh;
+# How many seeds CI simulates; more on demand: `make sim SEEDS=1..1000`.
+SEEDS ?= 1..300
+
+.PHONY: help packages rocksdb build up down status test check unit sim demo bench clean
+
+help: ## What can be done
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 18
+
+packages: ## Install the operating-system packages that are missing
+	.ci/packages.sh
+
+rocksdb: packages
+	.ci/rocksdb.sh
+
+build: rocksdb ## Build everything; binaries go to ./bin
+	$(ENV) cargo build --locked --workspace --bins
+	$(ENV) mkdir -p bin && ln -sf "$$CARGO_TARGET_DIR"/debug/{kmaster,knode,kctl,kchaos} bin/
+
+up: build ## Start three masters and two nodes on this machine
+	bin/kctl start --masters 3 --nodes 2
+
+down: ## Stop the local cluster; its data stays
+	bin/kctl stop
+
+status: ## Who leads, and how everyone is
+	bin/kctl status
+
+test: build check unit sim demo ## Every test, as CI runs them
+
+check: rocksdb ## Format, lints, house rules, licences
+	cargo fmt --all --check
+	$(ENV) cargo clippy --locked --workspace --all-targets -- -D warnings
+	$(ENV) cargo ci
+	.ci/deny.sh
+
+unit: rocksdb ## Unit and integration tests
+	$(ENV) cargo test --locked --workspace
+
+sim: build ## Simulate the store under faults, over many seeds
+	bin/kchaos sim --seeds $(SEEDS)
+
+demo: build ## Play the walkthrough on real containers, killing the leader under load
+	docs/walkthrough.sh
+
+clean: ## Remove what was built (not the RocksDB library)
+	$(ENV) cargo clean
+	rm -rf bin
