@@ -1,0 +1,300 @@
+//! The local copy of one kind's objects, shared by everyone in the process who reads that kind.
+//!
+//! A reader never waits for the network: it sees the cluster as of [`Store::resource_version`].
+//!
+//! # Invariants
+//! - The store changes before its subscribers hear of it.
+//! - A subscriber that fell behind finds a [`Change::Resync`] as the last message of its queue: it
+//!   may be late, but never ignorant.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::{self, Debug};
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+use tokio::sync::{mpsc, watch};
+
+use super::Watched;
+
+/// Messages that wait for one subscriber at most.
+const QUEUE_MAX: usize = 1024;
+
+/// What a subscriber hears.
+#[derive(Debug)]
+pub enum Change<K> {
+    /// An object is new (`old` is `None`) or was written.
+    Applied { old: Option<Arc<K>>, new: Arc<K> },
+    /// An object is gone; its last known state.
+    Deleted(Arc<K>),
+    /// Anything may have changed: look at the whole store. Always the first message.
+    Resync,
+}
+
+impl<K> Clone for Change<K> {
+    fn clone(&self) -> Self {
+        match self {
+            Self::Applied { old, new } => Self::Applied { old: old.clone(), new: new.clone() },
+            Self::Deleted(old) => Self::Deleted(old.clone()),
+            Self::Resync => Self::Resync,
+        }
+    }
+}
+
+/// How far the copy has come.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+struct Progress {
+    synced: bool,
+    resource_version: String,
+}
+
+struct Subscriber<K> {
+    queue: mpsc::Sender<Change<K>>,
+    /// The newest message in the queue is a `Resync` that nobody may have read yet.
+    resync_pending: bool,
+}
+
+impl<K> Subscriber<K> {
+    /// Queues `change`, or a `Resync` in the last free place. `false` once nobody listens.
+    fn offer(&mut self, change: &Change<K>) -> bool {
+        if self.queue.is_closed() {
+            return false;
+        }
+        let free = self.queue.capacity();
+        if self.resync_pending && free < QUEUE_MAX {
+            return true; // whoever reads that Resync will see this change in the store
+        }
+        let full = free <= 1;
+        let message = if full { Change::Resync } else { change.clone() };
+        self.resync_pending = full;
+        self.queue.try_send(message).is_ok()
+    }
+}
+
+struct State<K> {
+    objects: BTreeMap<String, Arc<K>>,
+    /// Keys of the objects that a controlling owner's uid has.
+    owned: BTreeMap<String, BTreeSet<String>>,
+    subscribers: Vec<Subscriber<K>>,
+}
+
+/// The copy that an [`Informer`](super::Informer) keeps. Cheap to clone.
+pub struct Store<K> {
+    state: Arc<Mutex<State<K>>>,
+    progress: Arc<watch::Sender<Progress>>,
+}
+
+impl<K> Clone for Store<K> {
+    fn clone(&self) -> Self {
+        Self { state: self.state.clone(), progress: self.progress.clone() }
+    }
+}
+
+impl<K> Debug for Store<K> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let progress = self.progress.borrow().clone();
+        f.debug_struct("Store")
+            .field("objects", &self.state.lock().objects.len())
+            .field("synced", &progress.synced)
+            .field("resource_version", &progress.resource_version)
+            .finish()
+    }
+}
+
+/// `namespace/name`, or `name` for a cluster-scoped object.
+pub fn key_of<K: kube::Resource>(object: &K) -> String {
+    let meta = object.meta();
+    let name = meta.name.as_deref().unwrap_or_default();
+    match meta.namespace.as_deref() {
+        Some(namespace) if !namespace.is_empty() => format!("{namespace}/{name}"),
+        _ => name.to_owned(),
+    }
+}
+
+impl<K: Watched> Default for Store<K> {
+    /// Empty and never synced unless an informer (or a test) fills it.
+    fn default() -> Self {
+        let state =
+            State { objects: BTreeMap::new(), owned: BTreeMap::new(), subscribers: Vec::new() };
+        let (progress, _) = watch::channel(Progress::default());
+        Self { state: Arc::new(Mutex::new(state)), progress: Arc::new(progress) }
+    }
+}
+
+impl<K: Watched> Store<K> {
+    /// One object by `namespace/name` (`name` if cluster-scoped).
+    pub fn get(&self, key: &str) -> Option<Arc<K>> {
+        self.state.lock().objects.get(key).cloned()
+    }
+
+    /// All objects, ordered by key.
+    pub fn list(&self) -> Vec<Arc<K>> {
+        self.state.lock().objects.values().cloned().collect()
+    }
+
+    /// The objects of one namespace, ordered by name.
+    pub fn list_in(&self, namespace: &str) -> Vec<Arc<K>> {
+        // '0' is the byte after '/': no key of another namespace lies between.
+        let (from, to) = (format!("{namespace}/"), format!("{namespace}0"));
+        self.state.lock().objects.range(from..to).map(|(_, object)| object.clone()).collect()
+    }
+
+    /// The objects whose controlling owner has this uid, ordered by key.
+    pub fn owned_by(&self, uid: &str) -> Vec<Arc<K>> {
+        let state = self.state.lock();
+        let keys = state.owned.get(uid).into_iter().flatten();
+        keys.filter_map(|key| state.objects.get(key).cloned()).collect()
+    }
+
+    /// How many objects there are.
+    pub fn len(&self) -> usize {
+        self.state.lock().objects.len()
+    }
+
+    /// Whether there is no object.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Whether the first list has arrived.
+    pub fn synced(&self) -> bool {
+        self.progress.borrow().synced
+    }
+
+    /// The resourceVersion this copy shows; empty before the first list.
+    pub fn resource_version(&self) -> String {
+        self.progress.borrow().resource_version.clone()
+    }
+
+    /// Waits for the first list.
+    pub async fn wait_synced(&self) {
+        self.wait_until(|store| store.synced()).await;
+    }
+
+    /// Waits until the copy shows at least `resource_version`, so that a writer reads its own
+    /// write. A version that is no number is not waited for.
+    pub async fn wait_version(&self, resource_version: &str) {
+        let Ok(wanted) = resource_version.parse::<u64>() else { return };
+        self.wait_until(|store| {
+            store.resource_version().parse::<u64>().is_ok_and(|seen| seen >= wanted)
+        })
+        .await;
+    }
+
+    /// Waits until `condition` holds; it is asked again after each change.
+    pub async fn wait_until(&self, mut condition: impl FnMut(&Self) -> bool) {
+        let mut progress = self.progress.subscribe();
+        loop {
+            progress.mark_unchanged();
+            if condition(self) {
+                return;
+            }
+            // The sender lives as long as `self`.
+            if progress.changed().await.is_err() {
+                return;
+            }
+        }
+    }
+
+    /// Hears of every change from now on, beginning with a [`Change::Resync`] for what is there
+    /// already. At most 1,024 messages wait; a slower reader gets a `Resync` in their place.
+    pub fn subscribe(&self) -> mpsc::Receiver<Change<K>> {
+        let (queue, changes) = mpsc::channel(QUEUE_MAX);
+        let mut subscriber = Subscriber { queue, resync_pending: false };
+        subscriber.offer(&Change::Resync);
+        self.state.lock().subscribers.push(subscriber);
+        changes
+    }
+
+    /// Takes over a whole list as of `resource_version`: what it lacks is deleted. Done by the
+    /// informer; public so that tests of readers can fill a store.
+    pub fn replace(&self, objects: Vec<K>, resource_version: &str) {
+        {
+            let mut state = self.state.lock();
+            let mut absent: BTreeSet<String> = state.objects.keys().cloned().collect();
+            for object in objects {
+                absent.remove(&key_of(&object));
+                state.apply(object);
+            }
+            for key in absent {
+                state.delete(&key, None);
+            }
+        }
+        self.advance(resource_version, true);
+    }
+
+    /// Takes over one written object.
+    pub fn apply(&self, object: K) {
+        let resource_version = object.meta().resource_version.clone().unwrap_or_default();
+        self.state.lock().apply(object);
+        self.advance(&resource_version, false);
+    }
+
+    /// Forgets one object; `last` is its state when it was deleted.
+    pub fn delete(&self, last: K) {
+        let resource_version = last.meta().resource_version.clone().unwrap_or_default();
+        self.state.lock().delete(&key_of(&last), Some(last));
+        self.advance(&resource_version, false);
+    }
+
+    /// Nothing of this kind changed up to `resource_version`.
+    pub fn advance(&self, resource_version: &str, listed: bool) {
+        self.progress.send_modify(|progress| {
+            progress.synced |= listed;
+            if !resource_version.is_empty() {
+                resource_version.clone_into(&mut progress.resource_version);
+            }
+        });
+    }
+}
+
+impl<K: Watched> State<K> {
+    fn apply(&mut self, mut object: K) {
+        object.meta_mut().managed_fields = None; // nobody here reads them, and they are large
+        let key = key_of(&object);
+        let old = self.objects.get(&key).cloned();
+        if old.as_ref().is_some_and(|old| old.meta().uid != object.meta().uid) {
+            self.delete(&key, None); // same name, another object
+        } else if old.as_ref().is_some_and(|old| is_same(old.meta(), object.meta())) {
+            return;
+        }
+        let old = self.objects.remove(&key);
+        if let Some(old) = &old {
+            self.disown(&key, old);
+        }
+        if let Some(uid) = controller_uid(&object) {
+            self.owned.entry(uid.to_owned()).or_default().insert(key.clone());
+        }
+        let new = Arc::new(object);
+        self.objects.insert(key, new.clone());
+        self.tell(&Change::Applied { old, new });
+    }
+
+    fn delete(&mut self, key: &str, last: Option<K>) {
+        let Some(known) = self.objects.remove(key) else { return };
+        self.disown(key, &known);
+        self.tell(&Change::Deleted(last.map_or(known, Arc::new)));
+    }
+
+    fn disown(&mut self, key: &str, object: &K) {
+        let Some(uid) = controller_uid(object) else { return };
+        if let Some(keys) = self.owned.get_mut(uid) {
+            keys.remove(key);
+            if keys.is_empty() {
+                self.owned.remove(uid);
+            }
+        }
+    }
+
+    fn tell(&mut self, change: &Change<K>) {
+        self.subscribers.retain_mut(|subscriber| subscriber.offer(change));
+    }
+}
+
+fn is_same(old: &kube::core::ObjectMeta, new: &kube::core::ObjectMeta) -> bool {
+    old.resource_version.is_some() && old.resource_version == new.resource_version
+}
+
+fn controller_uid<K: kube::Resource>(object: &K) -> Option<&str> {
+    let owners = object.meta().owner_references.as_deref().unwrap_or_default();
+    owners.iter().find(|owner| owner.controller == Some(true)).map(|owner| owner.uid.as_str())
+}
