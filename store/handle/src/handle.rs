@@ -11,6 +11,8 @@ use store_mvcc::types::{
     Term,
 };
 
+use crate::watcher::Watcher;
+
 /// A member's number, unique for the life of the cluster.
 pub type MemberId = u64;
 
@@ -56,26 +58,6 @@ pub enum WatchItem {
     Progress { revision: Revision },
     /// The history the watcher needs is gone: it ends here and must start again from a fresh read.
     Compacted { oldest: Revision },
-}
-
-/// A stream of changes, in revision order. Dropping it ends the watch.
-#[derive(Debug)]
-pub struct Watcher {
-    /// The store's revision when the watch was made: later changes will be seen.
-    pub created_at: Revision,
-    receiver: tokio::sync::mpsc::Receiver<WatchItem>,
-}
-
-impl Watcher {
-    /// For implementations: a watcher fed from `receiver`.
-    pub fn new(created_at: Revision, receiver: tokio::sync::mpsc::Receiver<WatchItem>) -> Self {
-        Self { created_at, receiver }
-    }
-
-    /// The next item; `None` once the store stops or the watch has ended.
-    pub async fn next(&mut self) -> Option<WatchItem> {
-        self.receiver.recv().await
-    }
 }
 
 /// Who leads, as far as this member knows.

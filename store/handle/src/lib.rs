@@ -3,7 +3,13 @@
 //! Everything above the store (API server, etcd facade) holds an `Arc<dyn Handle>` and knows nothing
 //! of Raft, RocksDB or the network. One battery of tests ([`battery`]) runs against every implementation.
 
+pub mod battery;
 pub mod handle;
+pub mod hub;
+pub mod lessor;
+pub mod local;
+pub mod watcher;
 
 pub use handle::*;
 pub use store_mvcc::types::*;
+pub use watcher::Watcher;

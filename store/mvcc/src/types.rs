@@ -3,6 +3,8 @@
 //! Names and meanings follow etcd's v3 API (`api/etcdserverpb/rpc.proto`), so that its clients can be
 //! served over this crate without translation of semantics.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
@@ -297,6 +299,13 @@ pub struct Event {
     pub kv: KeyValue,
     /// The version that this one replaced.
     pub prev: Option<KeyValue>,
+}
+
+/// Everything one revision changed, in the order of its writes; never empty.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Change {
+    pub revision: Revision,
+    pub events: Arc<[Event]>,
 }
 
 /// Refusals decided while applying, equal on every member; anything else is a bug and panics.

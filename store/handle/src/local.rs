@@ -1,0 +1,165 @@
+//! A store of one member that lives in memory: the real state machine without log, disk or network.
+//!
+//! What it holds is gone with it. Tests of everything above the store run on it.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use futures::future::BoxFuture;
+use parking_lot::RwLock;
+use store_env::clock::SharedClock;
+use store_env::task::Group;
+use store_mvcc::State;
+use store_mvcc::types::{
+    Batch, Command, Fenced, LeaseId, LeaseInfo, RangeReply, RangeRequest, Reply, Revision, Term,
+};
+use tokio::sync::watch;
+
+use crate::handle::{
+    Handle, Leadership, Member, MemberId, MembershipChange, ProposeError, ReadError, Role, Status,
+    WatchRequest,
+};
+use crate::hub::Hub;
+use crate::lessor::{self, Leases};
+use crate::watcher::Watcher;
+
+const ID: MemberId = 1;
+const TERM: Term = Term(1);
+
+/// The only member of its group; leads from the start, in term 1.
+#[derive(Debug)]
+pub struct Local {
+    clock: SharedClock,
+    state: Arc<RwLock<State>>,
+    hub: Arc<Hub>,
+    leadership: watch::Sender<Leadership>,
+    applied_index: AtomicU64,
+}
+
+impl Local {
+    /// An empty store; its tasks (feeding slow watchers, ending leases) run in `group`.
+    pub fn start(clock: SharedClock, group: &mut Group) -> Arc<Self> {
+        let leadership = Leadership { term: TERM, leader: Some(ID), leads: true };
+        let local = Arc::new(Self {
+            clock,
+            state: Arc::default(),
+            hub: Hub::new(),
+            leadership: watch::Sender::new(leadership),
+            applied_index: AtomicU64::new(0),
+        });
+        let (hub, history) = (local.hub.clone(), local.state.clone());
+        group.spawn("watch hub", |stop| hub.run(history, stop));
+        let leases = local.clone();
+        group.spawn("lessor", |stop| async move { lessor::run(&*leases, stop).await });
+        local
+    }
+
+    fn apply(&self, command: Command, fence: Option<Term>) -> Result<Reply, ProposeError> {
+        let now_ms = self.clock.unix_ms();
+        let batch = Batch { now_ms, commands: vec![Fenced { fence, command }] };
+        let mut state = self.state.write();
+        let mut applied = state.apply(TERM, &batch);
+        self.applied_index.fetch_add(1, Ordering::Relaxed);
+        // Under the lock, so that changes are published in the order in which they were applied.
+        self.hub.publish(&applied.changes);
+        drop(state);
+        let reply = applied.replies.pop().expect("one command has one reply");
+        Ok(reply?)
+    }
+}
+
+impl Handle for Local {
+    fn propose(
+        &self,
+        command: Command,
+        fence: Option<Term>,
+    ) -> BoxFuture<'_, Result<Reply, ProposeError>> {
+        Box::pin(async move { self.apply(command, fence) })
+    }
+
+    fn read_index(&self) -> BoxFuture<'_, Result<Revision, ReadError>> {
+        Box::pin(async { Ok(self.revision()) })
+    }
+
+    fn range(&self, request: &RangeRequest) -> Result<RangeReply, ReadError> {
+        Ok(self.state.read().range(request)?)
+    }
+
+    fn revision(&self) -> Revision {
+        self.state.read().revision()
+    }
+
+    fn compacted(&self) -> Revision {
+        self.state.read().compacted()
+    }
+
+    fn watch(&self, request: WatchRequest) -> Result<Watcher, ReadError> {
+        self.hub.watch(&*self.state, request)
+    }
+
+    fn lease(&self, id: LeaseId) -> LeaseInfo {
+        self.state.read().lease(id)
+    }
+
+    fn leases(&self) -> Vec<LeaseId> {
+        self.state.read().leases()
+    }
+
+    fn leadership(&self) -> watch::Receiver<Leadership> {
+        self.leadership.subscribe()
+    }
+
+    fn members(&self) -> Vec<Member> {
+        vec![Member {
+            id: ID,
+            name: "local".into(),
+            peer_address: String::new(),
+            labels: std::collections::BTreeMap::new(),
+            is_voter: true,
+        }]
+    }
+
+    fn change_membership(
+        &self,
+        _change: MembershipChange,
+    ) -> BoxFuture<'_, Result<(), ProposeError>> {
+        refuse("a store in memory has one member for life")
+    }
+
+    fn transfer_leadership(&self, to: Option<MemberId>) -> BoxFuture<'_, Result<(), ProposeError>> {
+        match to {
+            Some(ID) => Box::pin(async { Ok(()) }),
+            _ => refuse("there is no other member to lead"),
+        }
+    }
+
+    fn status(&self) -> Status {
+        let applied_index = self.applied_index.load(Ordering::Relaxed);
+        Status {
+            id: ID,
+            cluster_id: 0,
+            role: Role::Leader,
+            term: TERM.0,
+            leader: Some(ID),
+            last_log_index: applied_index,
+            applied_index,
+            revision: self.revision(),
+            sync_p99_ms: 0.0,
+            matched: [(ID, applied_index)].into(),
+        }
+    }
+}
+
+impl Leases for Local {
+    fn due(&self) -> Vec<LeaseId> {
+        self.state.read().leases_due(self.clock.unix_ms(), lessor::LEASES_MAX)
+    }
+
+    fn propose(&self, command: Command) -> BoxFuture<'_, Result<Reply, ProposeError>> {
+        Handle::propose(self, command, Some(TERM))
+    }
+}
+
+fn refuse(reason: &str) -> BoxFuture<'_, Result<(), ProposeError>> {
+    Box::pin(async move { Err(ProposeError::NotProposed { reason: reason.into() }) })
+}

@@ -1,0 +1,3 @@
+//! The battery on the store in memory, and what only that one promises.
+
+mod local;
