@@ -1,9 +1,11 @@
 //! The published contract of the masters: kinds, errors, selectors, patches; pure, no I/O.
 
 pub mod access;
+pub mod cidr;
 pub mod field;
 pub mod meta;
 pub mod names;
+pub mod quantity;
 pub mod selector;
 pub mod status;
 pub mod time;

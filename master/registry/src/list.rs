@@ -1,0 +1,240 @@
+//! Which kinds are served: one line each, in the order of discovery.
+
+use std::any::TypeId;
+use std::sync::Arc;
+
+use k8s_openapi::api::{
+    admissionregistration::v1 as admission_v1, apps::v1 as apps_v1, authentication::v1 as authn_v1,
+    authorization::v1 as authz_v1, autoscaling::v1 as autoscaling_v1,
+    autoscaling::v2 as autoscaling_v2, batch::v1 as batch_v1, certificates::v1 as certificates_v1,
+    coordination::v1 as coordination_v1, core::v1 as core_v1, discovery::v1 as discovery_v1,
+    events::v1 as events_v1, flowcontrol::v1 as flowcontrol_v1, networking::v1 as networking_v1,
+    node::v1 as node_v1, policy::v1 as policy_v1, rbac::v1 as rbac_v1,
+    scheduling::v1 as scheduling_v1, storage::v1 as storage_v1,
+};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1 as meta_v1;
+use k8s_openapi::{NamespaceResourceScope, Resource as Described};
+use schemars::{JsonSchema, SchemaGenerator};
+
+use crate::plain::Plain;
+use crate::resource::{Resource, STORED_VERBS, Subresource};
+use crate::schema::Schema;
+use crate::strategy::Strategy;
+
+/// A line of the list: a resource, and how to ask for its type's schema.
+struct Kind {
+    resource: Resource,
+    register: fn(&mut SchemaGenerator),
+}
+
+impl Kind {
+    fn of<K>(strategy: impl Strategy + 'static) -> Self
+    where
+        K: Described<Scope: 'static> + JsonSchema,
+    {
+        let namespaced = TypeId::of::<K::Scope>() == TypeId::of::<NamespaceResourceScope>();
+        let resource = Resource {
+            group: K::GROUP.into(),
+            version: K::VERSION.into(),
+            kind: K::KIND.into(),
+            plural: K::URL_PATH_SEGMENT.into(),
+            singular: K::KIND.to_lowercase().into(),
+            short: Vec::new(),
+            categories: Vec::new(),
+            namespaced,
+            verbs: STORED_VERBS.map(Into::into).to_vec(),
+            subresources: Vec::new(),
+            schema: Arc::new(Schema::builtin(K::schema_name().as_ref())),
+            strategy: Arc::new(strategy),
+            stored_as: None,
+        };
+        Self { resource, register: register::<K> }
+    }
+
+    /// A kind that is only created and answered, never kept.
+    fn answered<K>() -> Self
+    where
+        K: Described<Scope: 'static> + JsonSchema,
+    {
+        let mut kind = Self::of::<K>(Plain::bare());
+        kind.resource.verbs = vec!["create".into()];
+        kind
+    }
+
+    fn short(mut self, names: &[&'static str]) -> Self {
+        self.resource.short = names.iter().map(|name| (*name).into()).collect();
+        self
+    }
+
+    /// In `kubectl get all`.
+    fn all(mut self) -> Self {
+        self.resource.categories = vec!["all".into()];
+        self
+    }
+
+    fn with(mut self, subresources: &[Subresource]) -> Self {
+        self.resource.subresources = subresources.to_vec();
+        self
+    }
+
+    fn stored_as(mut self, group: &'static str, plural: &'static str) -> Self {
+        self.resource.stored_as = Some((group.into(), plural.into()));
+        self
+    }
+}
+
+fn register<K: JsonSchema>(generator: &mut SchemaGenerator) {
+    drop(generator.subschema_for::<K>());
+}
+
+/// Every served kind and version, in the order of discovery.
+pub fn builtin() -> Vec<Arc<Resource>> {
+    kinds().into_iter().map(|kind| Arc::new(kind.resource)).collect()
+}
+
+/// Asks for the schema of every kind, and of the bodies that subresources and replies have.
+pub(crate) fn register_types(generator: &mut SchemaGenerator) {
+    for kind in kinds() {
+        (kind.register)(generator);
+    }
+    for register in [
+        register::<autoscaling_v1::Scale>,
+        register::<policy_v1::Eviction>,
+        register::<authn_v1::TokenRequest>,
+        register::<core_v1::Binding>,
+        register::<meta_v1::DeleteOptions>,
+        register::<meta_v1::Status>,
+        register::<meta_v1::ListMeta>,
+        register::<meta_v1::APIResourceList>,
+        register::<meta_v1::APIGroup>,
+    ] {
+        register(generator);
+    }
+}
+
+fn kinds() -> Vec<Kind> {
+    let mut kinds = core_kinds();
+    kinds.extend(apps_kinds());
+    kinds.extend(review_kinds());
+    kinds.extend(cluster_kinds());
+    kinds
+}
+
+fn core_kinds() -> Vec<Kind> {
+    use Subresource::{
+        Attach, Binding, EphemeralContainers, Eviction, Exec, Finalize, Log, PortForward, Proxy,
+        Resize, Scale, Status, Token,
+    };
+    let plain = Plain::bare();
+    let status = plain.status();
+    let both = status.generation();
+    let pod_paths = [
+        Attach,
+        Binding,
+        EphemeralContainers,
+        Eviction,
+        Exec,
+        Log,
+        PortForward,
+        Proxy,
+        Resize,
+        Status,
+    ];
+    vec![
+        Kind::answered::<core_v1::Binding>(),
+        Kind::of::<core_v1::ConfigMap>(plain).short(&["cm"]),
+        Kind::of::<core_v1::Endpoints>(plain).short(&["ep"]),
+        Kind::of::<core_v1::Event>(plain).short(&["ev"]),
+        Kind::of::<core_v1::LimitRange>(plain).short(&["limits"]),
+        Kind::of::<core_v1::Namespace>(status).short(&["ns"]).with(&[Finalize, Status]),
+        Kind::of::<core_v1::Node>(status).short(&["no"]).with(&[Proxy, Status]),
+        Kind::of::<core_v1::PersistentVolumeClaim>(status).short(&["pvc"]).with(&[Status]),
+        Kind::of::<core_v1::PersistentVolume>(status).short(&["pv"]).with(&[Status]),
+        Kind::of::<core_v1::Pod>(both).short(&["po"]).all().with(&pod_paths),
+        Kind::of::<core_v1::PodTemplate>(plain.generation()),
+        Kind::of::<core_v1::ReplicationController>(both)
+            .short(&["rc"])
+            .all()
+            .with(&[Scale, Status]),
+        Kind::of::<core_v1::ResourceQuota>(status).short(&["quota"]).with(&[Status]),
+        Kind::of::<core_v1::Secret>(plain),
+        Kind::of::<core_v1::ServiceAccount>(plain).short(&["sa"]).with(&[Token]),
+        Kind::of::<core_v1::Service>(status).short(&["svc"]).all().with(&[Proxy, Status]),
+    ]
+}
+
+fn apps_kinds() -> Vec<Kind> {
+    use Subresource::{Scale, Status};
+    let plain = Plain::bare();
+    let both = plain.status().generation();
+    vec![
+        Kind::of::<apps_v1::ControllerRevision>(plain),
+        Kind::of::<apps_v1::DaemonSet>(both).short(&["ds"]).all().with(&[Status]),
+        Kind::of::<apps_v1::Deployment>(both).short(&["deploy"]).all().with(&[Scale, Status]),
+        Kind::of::<apps_v1::ReplicaSet>(both).short(&["rs"]).all().with(&[Scale, Status]),
+        Kind::of::<apps_v1::StatefulSet>(both).short(&["sts"]).all().with(&[Scale, Status]),
+        Kind::of::<autoscaling_v2::HorizontalPodAutoscaler>(plain.status())
+            .short(&["hpa"])
+            .all()
+            .with(&[Status]),
+        Kind::of::<autoscaling_v1::HorizontalPodAutoscaler>(plain.status())
+            .short(&["hpa"])
+            .all()
+            .with(&[Status]),
+        Kind::of::<batch_v1::CronJob>(both).short(&["cj"]).all().with(&[Status]),
+        Kind::of::<batch_v1::Job>(both).all().with(&[Status]),
+    ]
+}
+
+/// Questions that are answered by the reply to their creation.
+fn review_kinds() -> Vec<Kind> {
+    vec![
+        Kind::answered::<authn_v1::SelfSubjectReview>(),
+        Kind::answered::<authn_v1::TokenReview>(),
+        Kind::answered::<authz_v1::LocalSubjectAccessReview>(),
+        Kind::answered::<authz_v1::SelfSubjectAccessReview>(),
+        Kind::answered::<authz_v1::SelfSubjectRulesReview>(),
+        Kind::answered::<authz_v1::SubjectAccessReview>(),
+    ]
+}
+
+fn cluster_kinds() -> Vec<Kind> {
+    use Subresource::{Approval, Status};
+    let plain = Plain::bare();
+    let status = plain.status();
+    let counted = plain.generation();
+    let both = status.generation();
+    let role = plain.path_names();
+    vec![
+        Kind::of::<admission_v1::MutatingWebhookConfiguration>(counted),
+        Kind::of::<admission_v1::ValidatingAdmissionPolicy>(both).with(&[Status]),
+        Kind::of::<admission_v1::ValidatingAdmissionPolicyBinding>(counted),
+        Kind::of::<admission_v1::ValidatingWebhookConfiguration>(counted),
+        Kind::of::<certificates_v1::CertificateSigningRequest>(status)
+            .short(&["csr"])
+            .with(&[Approval, Status]),
+        Kind::of::<coordination_v1::Lease>(plain),
+        Kind::of::<discovery_v1::EndpointSlice>(counted),
+        Kind::of::<events_v1::Event>(plain).short(&["ev"]).stored_as("", "events"),
+        Kind::of::<flowcontrol_v1::FlowSchema>(both).with(&[Status]),
+        Kind::of::<flowcontrol_v1::PriorityLevelConfiguration>(both).with(&[Status]),
+        Kind::of::<networking_v1::IngressClass>(counted),
+        Kind::of::<networking_v1::Ingress>(both).short(&["ing"]).with(&[Status]),
+        Kind::of::<networking_v1::IPAddress>(plain).short(&["ip"]),
+        Kind::of::<networking_v1::NetworkPolicy>(counted).short(&["netpol"]),
+        Kind::of::<networking_v1::ServiceCIDR>(status).with(&[Status]),
+        Kind::of::<node_v1::RuntimeClass>(plain),
+        Kind::of::<policy_v1::PodDisruptionBudget>(both).short(&["pdb"]).with(&[Status]),
+        Kind::of::<rbac_v1::ClusterRoleBinding>(role),
+        Kind::of::<rbac_v1::ClusterRole>(role),
+        Kind::of::<rbac_v1::RoleBinding>(role),
+        Kind::of::<rbac_v1::Role>(role),
+        Kind::of::<scheduling_v1::PriorityClass>(counted).short(&["pc"]),
+        Kind::of::<storage_v1::CSIDriver>(counted),
+        Kind::of::<storage_v1::CSINode>(plain),
+        Kind::of::<storage_v1::CSIStorageCapacity>(plain),
+        Kind::of::<storage_v1::StorageClass>(plain).short(&["sc"]),
+        Kind::of::<storage_v1::VolumeAttachment>(status).with(&[Status]),
+        Kind::of::<storage_v1::VolumeAttributesClass>(plain).short(&["vac"]),
+    ]
+}

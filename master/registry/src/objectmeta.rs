@@ -1,0 +1,165 @@
+//! Rules of the metadata that hold for every kind.
+
+use master_api::field::FieldPath;
+use master_api::status::FieldError;
+use master_api::{meta, names};
+use serde_json::Value;
+
+use crate::resource::Resource;
+
+/// All annotations of an object together, keys and values.
+const ANNOTATIONS_BYTES_MAX: usize = 256 * 1024;
+
+/// What is wrong with the metadata, at creation (`old` is `None`) or update.
+pub fn validate(resource: &Resource, new: &Value, old: Option<&Value>) -> Vec<FieldError> {
+    let mut errors = Vec::new();
+    match old {
+        None => errors.extend(names_at_creation(resource, new)),
+        Some(old) => errors.extend(immutable(new, old)),
+    }
+    errors.extend(labels(new, &FieldPath::new("metadata")));
+    errors.extend(annotations(new, &FieldPath::new("metadata")));
+    errors.extend(owners(new));
+    errors.extend(finalizers(new));
+    errors
+}
+
+fn names_at_creation(resource: &Resource, new: &Value) -> Vec<FieldError> {
+    let mut errors = Vec::new();
+    let (name, namespace) = (meta::name(new), meta::namespace(new));
+    if name.is_empty() {
+        let detail = "name or generateName is required";
+        errors.push(FieldError::required("metadata.name", detail));
+    } else {
+        for problem in resource.strategy.name_problems(name) {
+            errors.push(FieldError::invalid("metadata.name", name, problem));
+        }
+    }
+    if !resource.namespaced && !namespace.is_empty() {
+        errors.push(FieldError::forbidden("metadata.namespace", "not allowed on this type"));
+    } else if resource.namespaced && namespace.is_empty() {
+        errors.push(FieldError::required("metadata.namespace", ""));
+    } else if resource.namespaced {
+        for problem in names::dns1123_label(namespace) {
+            errors.push(FieldError::invalid("metadata.namespace", namespace, problem));
+        }
+    }
+    errors
+}
+
+fn immutable(new: &Value, old: &Value) -> Vec<FieldError> {
+    let mut errors = Vec::new();
+    for field in ["name", "namespace", "uid", "creationTimestamp"] {
+        let (was, is) = (&old["metadata"][field], &new["metadata"][field]);
+        if was != is {
+            let path = format!("metadata.{field}");
+            errors.push(FieldError::invalid(path, is.clone(), "field is immutable"));
+        }
+    }
+    for field in ["deletionTimestamp", "deletionGracePeriodSeconds"] {
+        let (was, is) = (&old["metadata"][field], &new["metadata"][field]);
+        if was != is && !was.is_null() {
+            let path = format!("metadata.{field}");
+            errors.push(FieldError::invalid(path, is.clone(), "field is immutable"));
+        }
+    }
+    if meta::is_terminating(old) {
+        let was = meta::finalizers(old);
+        let added: Vec<&str> =
+            meta::finalizers(new).into_iter().filter(|name| !was.contains(name)).collect();
+        if !added.is_empty() {
+            let detail = format!(
+                "no new finalizers can be added if the object is being deleted, found new finalizers {added:?}"
+            );
+            errors.push(FieldError::forbidden("metadata.finalizers", detail));
+        }
+    }
+    errors
+}
+
+/// What is wrong with `labels` below a metadata object's path; `object` holds that `metadata`.
+pub fn labels(object: &Value, path: &FieldPath) -> Vec<FieldError> {
+    let path = path.child("labels");
+    label_map(&object["metadata"]["labels"], &path)
+}
+
+/// What is wrong with a map of labels.
+pub fn label_map(labels: &Value, path: &FieldPath) -> Vec<FieldError> {
+    let mut errors = Vec::new();
+    for (key, value) in labels.as_object().into_iter().flatten() {
+        for problem in names::qualified_name(key) {
+            errors.push(FieldError::invalid(path.clone(), key.as_str(), problem));
+        }
+        for problem in names::label_value(value.as_str().unwrap_or_default()) {
+            errors.push(FieldError::invalid(path.clone(), value.clone(), problem));
+        }
+    }
+    errors
+}
+
+/// What is wrong with `annotations` below a metadata object's path.
+pub fn annotations(object: &Value, path: &FieldPath) -> Vec<FieldError> {
+    let path = path.child("annotations");
+    let mut errors = Vec::new();
+    let mut bytes = 0;
+    for (key, value) in object["metadata"]["annotations"].as_object().into_iter().flatten() {
+        bytes += key.len() + value.as_str().map_or(0, str::len);
+        // Keys may have upper-case prefixes here, unlike those of labels.
+        for problem in names::qualified_name(&key.to_lowercase()) {
+            errors.push(FieldError::invalid(path.clone(), key.as_str(), problem));
+        }
+    }
+    if bytes > ANNOTATIONS_BYTES_MAX {
+        errors.push(FieldError::too_long(path, ANNOTATIONS_BYTES_MAX));
+    }
+    errors
+}
+
+fn owners(object: &Value) -> Vec<FieldError> {
+    let mut errors = Vec::new();
+    let path = FieldPath::new("metadata").child("ownerReferences");
+    let mut controllers = Vec::new();
+    for (index, owner) in meta::owner_references(object).iter().enumerate() {
+        let place = path.index(index);
+        for (field, text, detail) in [
+            ("apiVersion", &owner.api_version, "version must not be empty"),
+            ("kind", &owner.kind, "must not be empty"),
+            ("name", &owner.name, "must not be empty"),
+            ("uid", &owner.uid, "must not be empty"),
+        ] {
+            if text.is_empty() {
+                errors.push(FieldError::invalid(place.child(field), "", detail));
+            }
+        }
+        if owner.is_controller {
+            controllers.push(format!("{}/{}", owner.kind, owner.name));
+        }
+    }
+    if let [first, second, ..] = controllers.as_slice() {
+        let detail = format!(
+            "Only one reference can have Controller set to true. Found \"true\" in references for {first} and {second}"
+        );
+        errors.push(FieldError::invalid(
+            path,
+            object["metadata"]["ownerReferences"].clone(),
+            detail,
+        ));
+    }
+    errors
+}
+
+fn finalizers(object: &Value) -> Vec<FieldError> {
+    let mut errors = Vec::new();
+    let path = FieldPath::new("metadata.finalizers");
+    let names_found = meta::finalizers(object);
+    for name in &names_found {
+        for problem in names::qualified_name(name) {
+            errors.push(FieldError::invalid(path.clone(), *name, problem));
+        }
+    }
+    if names_found.contains(&"orphan") && names_found.contains(&"foregroundDeletion") {
+        let detail = "finalizer orphan and foregroundDeletion cannot be both set";
+        errors.push(FieldError::invalid(path, names_found, detail));
+    }
+    errors
+}

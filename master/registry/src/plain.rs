@@ -1,0 +1,95 @@
+//! The strategy of kinds that need no code of their own, as a value.
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+use master_api::names;
+use master_api::status::FieldError;
+use serde_json::Value;
+
+use crate::strategy::{Column, Shape, Strategy};
+use crate::table::{self, Cell, NAME_AND_AGE};
+
+/// What differs between plain kinds.
+#[derive(Clone, Copy, Debug)]
+pub struct Plain {
+    shape: Shape,
+    name_problems: fn(&str) -> Vec<String>,
+    default: fn(&mut Value),
+    validate: fn(&Value, Option<&Value>) -> Vec<FieldError>,
+    cells: &'static [Cell],
+}
+
+impl Plain {
+    /// Neither status nor generation.
+    pub const fn bare() -> Self {
+        Self {
+            shape: Shape { status: false, generation: false },
+            name_problems: names::dns1123_subdomain,
+            default: |_| {},
+            validate: |_, _| Vec::new(),
+            cells: NAME_AND_AGE,
+        }
+    }
+
+    #[must_use]
+    pub const fn status(self) -> Self {
+        Self { shape: Shape { status: true, ..self.shape }, ..self }
+    }
+
+    #[must_use]
+    pub const fn generation(self) -> Self {
+        Self { shape: Shape { generation: true, ..self.shape }, ..self }
+    }
+
+    /// Names only have to fit into a path.
+    #[must_use]
+    pub const fn path_names(self) -> Self {
+        Self { name_problems: names::path_segment, ..self }
+    }
+
+    #[must_use]
+    pub const fn default(self, default: fn(&mut Value)) -> Self {
+        Self { default, ..self }
+    }
+
+    #[must_use]
+    pub const fn validate(self, validate: fn(&Value, Option<&Value>) -> Vec<FieldError>) -> Self {
+        Self { validate, ..self }
+    }
+
+    #[must_use]
+    pub const fn cells(self, cells: &'static [Cell]) -> Self {
+        Self { cells, ..self }
+    }
+}
+
+impl Strategy for Plain {
+    fn shape(&self) -> Shape {
+        self.shape
+    }
+
+    fn name_problems(&self, name: &str) -> Vec<String> {
+        (self.name_problems)(name)
+    }
+
+    fn default(&self, object: &mut Value) {
+        (self.default)(object);
+    }
+
+    fn validate(&self, new: &Value, old: Option<&Value>) -> Vec<FieldError> {
+        (self.validate)(new, old)
+    }
+
+    fn fields(&self, _object: &Value) -> BTreeMap<String, String> {
+        BTreeMap::new()
+    }
+
+    fn columns(&self) -> Vec<Column> {
+        table::columns(self.cells)
+    }
+
+    fn row(&self, object: &Value, now: Timestamp) -> Vec<Value> {
+        table::row(self.cells, object, now)
+    }
+}

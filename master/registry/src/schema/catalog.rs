@@ -1,0 +1,119 @@
+//! The built-in types: k8s-openapi's JSON schemas, compiled once a process.
+
+use std::collections::BTreeMap;
+use std::sync::OnceLock;
+
+use schemars::generate::SchemaSettings;
+use serde_json::{Map, Value};
+
+use super::{Index, Node, Struct, Table};
+
+/// Where references point in OpenAPI v3, which is what [`definitions`] is for.
+const DEFINITIONS_PATH: &str = "/components/schemas";
+
+/// The JSON schemas of every type that a served kind or a request body mentions, by full name.
+///
+/// Made anew at each call: several megabytes of descriptions that nobody needs for long.
+pub fn definitions() -> Map<String, Value> {
+    let mut settings = SchemaSettings::draft07();
+    settings.definitions_path = DEFINITIONS_PATH.into();
+    settings.meta_schema = None;
+    settings.transforms = Vec::new();
+    let mut generator = settings.into_generator();
+    crate::list::register_types(&mut generator);
+    generator.take_definitions(false)
+}
+
+pub(super) fn table() -> &'static Table {
+    static TABLE: OnceLock<Table> = OnceLock::new();
+    TABLE.get_or_init(|| {
+        let definitions: BTreeMap<String, Value> = definitions().into_iter().collect();
+        let mut table = Table::default();
+        let mut compiler = Compiler::new(&mut table, &definitions);
+        for name in definitions.keys() {
+            compiler.named(name);
+        }
+        table
+    })
+}
+
+/// Turns JSON schemas into nodes.
+#[derive(Debug)]
+pub(super) struct Compiler<'a> {
+    table: &'a mut Table,
+    definitions: &'a BTreeMap<String, Value>,
+}
+
+impl<'a> Compiler<'a> {
+    pub(super) fn new(table: &'a mut Table, definitions: &'a BTreeMap<String, Value>) -> Self {
+        Self { table, definitions }
+    }
+
+    /// The node of a named type, compiled when first met; its place is known before its content,
+    /// so types may contain themselves.
+    fn named(&mut self, name: &str) -> Index {
+        if let Some(index) = self.table.named.get(name) {
+            return *index;
+        }
+        let index = self.push(Node::Any);
+        self.table.named.insert(name.into(), index);
+        if let Some(schema) = self.definitions.get(name) {
+            let node = self.node(name, schema);
+            self.table.nodes[index] = node;
+        }
+        index
+    }
+
+    /// The node of a schema; `name` is used where it has fields.
+    pub(super) fn compile(&mut self, name: &str, schema: &Value) -> Index {
+        if let Some(reference) = schema["$ref"].as_str() {
+            let target = reference.rsplit('/').next().unwrap_or_default();
+            return self.named(target);
+        }
+        if let Some([only]) = schema["allOf"].as_array().map(Vec::as_slice) {
+            return self.compile(name, only);
+        }
+        let node = self.node(name, schema);
+        self.push(node)
+    }
+
+    fn push(&mut self, node: Node) -> Index {
+        self.table.nodes.push(node);
+        self.table.nodes.len() - 1
+    }
+
+    fn node(&mut self, name: &str, schema: &Value) -> Node {
+        if schema["x-kubernetes-int-or-string"] == true {
+            let is_quantity = name.ends_with("pkg.api.resource.Quantity");
+            return if is_quantity { Node::Quantity } else { Node::IntOrString };
+        }
+        let kind = schema["type"].as_str().unwrap_or_default();
+        match (kind, schema["format"].as_str().unwrap_or_default()) {
+            ("string", "byte") => Node::Bytes,
+            ("string", "date-time") => Node::Time,
+            ("string", _) => Node::Text,
+            ("integer", "int32") => Node::Int32,
+            ("integer", _) => Node::Int64,
+            ("number", _) => Node::Float,
+            ("boolean", _) => Node::Bool,
+            ("array", _) => Node::List(self.compile("", &schema["items"])),
+            ("object", _) => self.object(name, schema),
+            _ => Node::Any,
+        }
+    }
+
+    fn object(&mut self, name: &str, schema: &Value) -> Node {
+        if let Some(properties) = schema["properties"].as_object() {
+            let mut fields = BTreeMap::new();
+            for (field, schema) in properties {
+                fields.insert(field.as_str().into(), self.compile(field, schema));
+            }
+            let keeps_unknown = schema["x-kubernetes-preserve-unknown-fields"] == true;
+            return Node::Struct(Struct { name: name.into(), fields, keeps_unknown });
+        }
+        match &schema["additionalProperties"] {
+            values @ Value::Object(_) => Node::Map(self.compile("", values)),
+            _ => Node::Any,
+        }
+    }
+}

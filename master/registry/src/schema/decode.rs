@@ -1,0 +1,257 @@
+//! Request bodies: JSON or YAML bytes to a checked value.
+//!
+//! # Path
+//! `rest/create.rs` → here → `Strategy::default`
+
+use std::cell::RefCell;
+use std::fmt;
+
+use master_api::status::ApiError;
+use serde::de::{DeserializeSeed, Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
+use serde_json::{Map, Number, Value};
+use serde_saphyr::options::DuplicateKeyPolicy;
+
+use super::Schema;
+
+/// What happens with fields that a kind does not have, or has twice.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum FieldValidation {
+    Ignore,
+    /// The server's default where the client says nothing.
+    #[default]
+    Warn,
+    Strict,
+}
+
+impl FieldValidation {
+    /// The query parameter `fieldValidation`.
+    pub fn parse(text: &str) -> Result<Self, ApiError> {
+        match text {
+            "" | "Warn" => Ok(Self::Warn),
+            "Ignore" => Ok(Self::Ignore),
+            "Strict" => Ok(Self::Strict),
+            other => Err(ApiError::BadRequest(format!(
+                "fieldValidation: Unsupported value: {other:?}: supported values: \"\", \"Ignore\", \"Strict\", \"Warn\""
+            ))),
+        }
+    }
+}
+
+/// The notations of a body.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MediaType {
+    Json,
+    Yaml,
+}
+
+impl MediaType {
+    /// Reads a `Content-Type`; absent means JSON.
+    pub fn parse(content_type: &str) -> Result<Self, ApiError> {
+        let essence = content_type.split(';').next().unwrap_or_default().trim();
+        match essence {
+            "" | "application/json" | "*/*" => Ok(Self::Json),
+            "application/yaml" | "application/apply-patch+yaml" => Ok(Self::Yaml),
+            _ => Err(ApiError::UnsupportedMediaType {
+                accepted: vec!["application/json".to_owned(), "application/yaml".to_owned()],
+            }),
+        }
+    }
+}
+
+/// Reads a body into the shape of a kind. Also returns warnings for the client.
+///
+/// # Errors
+/// `BadRequest` for what cannot be parsed or has a wrong type (and, when strict, unknown or
+/// duplicate fields); `UnsupportedMediaType`.
+pub fn decode(
+    body: &[u8],
+    content_type: &str,
+    schema: &Schema,
+    validation: FieldValidation,
+) -> Result<(Value, Vec<String>), ApiError> {
+    let (mut value, duplicates) = parse(body, MediaType::parse(content_type)?)?;
+    if !value.is_object() {
+        let message = "couldn't get version/kind; json parse error: json: cannot unmarshal the body into Go value of type struct { APIVersion string \"json:\\\"apiVersion,omitempty\\\"\"; Kind string \"json:\\\"kind,omitempty\\\"\" }";
+        return Err(ApiError::BadRequest(message.to_owned()));
+    }
+    let warnings = super::walk::finish(&mut value, schema, validation, duplicates)?;
+    Ok((value, warnings))
+}
+
+/// Reads bytes without a schema. Also returns `duplicate field "…"` for keys given twice, of which
+/// the last counts.
+///
+/// # Errors
+/// `BadRequest` that names the line.
+pub fn parse(body: &[u8], media: MediaType) -> Result<(Value, Vec<String>), ApiError> {
+    match media {
+        MediaType::Json => json(body),
+        MediaType::Yaml => yaml(body),
+    }
+}
+
+fn json(body: &[u8]) -> Result<(Value, Vec<String>), ApiError> {
+    let trail = Trail::default();
+    let mut parser = serde_json::Deserializer::from_slice(body);
+    let value = Seed(&trail).deserialize(&mut parser).and_then(|value| {
+        parser.end()?;
+        Ok(value)
+    });
+    match value {
+        Ok(value) => Ok((value, trail.duplicates.into_inner())),
+        Err(error) => {
+            let message = format!("couldn't get version/kind; json parse error: {error}");
+            Err(ApiError::BadRequest(message))
+        }
+    }
+}
+
+fn yaml(body: &[u8]) -> Result<(Value, Vec<String>), ApiError> {
+    let text = std::str::from_utf8(body)
+        .map_err(|_| ApiError::bad_request("error converting YAML to JSON: yaml: invalid UTF-8"))?;
+    // A document may also be JSON, which is quicker and tells duplicates apart.
+    if text.trim_start().starts_with('{') {
+        if let Ok(found) = json(body) {
+            return Ok(found);
+        }
+    }
+    let options = serde_saphyr::options! {
+        duplicate_keys: DuplicateKeyPolicy::Error,
+        strict_booleans: true,
+        with_snippet: false,
+    };
+    let trail = Trail::default();
+    serde_saphyr::with_deserializer_from_str_with_options(text, options, |deserializer| {
+        Seed(&trail).deserialize(deserializer)
+    })
+    .map(|value| (value, Vec::new()))
+    .map_err(|error| {
+        let line = error.location().map(|at| format!("line {}: ", at.line())).unwrap_or_default();
+        let text = error.to_string();
+        let cause = text.lines().next().unwrap_or_default();
+        ApiError::BadRequest(format!("error converting YAML to JSON: yaml: {line}{cause}"))
+    })
+}
+
+/// The path of the value being read, and the keys met twice on the way.
+#[derive(Debug, Default)]
+struct Trail {
+    path: RefCell<Vec<String>>,
+    duplicates: RefCell<Vec<String>>,
+}
+
+impl Trail {
+    fn duplicate(&self, key: &str) {
+        let mut text = String::new();
+        for step in self.path.borrow().iter() {
+            if !text.is_empty() && !step.starts_with('[') {
+                text.push('.');
+            }
+            text.push_str(step);
+        }
+        if !text.is_empty() {
+            text.push('.');
+        }
+        text.push_str(key);
+        self.duplicates.borrow_mut().push(format!("duplicate field {text:?}"));
+    }
+}
+
+#[derive(Clone, Copy)]
+struct Seed<'a>(&'a Trail);
+
+impl<'de> DeserializeSeed<'de> for Seed<'_> {
+    type Value = Value;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Value, D::Error> {
+        deserializer.deserialize_any(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Seed<'_> {
+    type Value = Value;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a JSON value")
+    }
+
+    fn visit_bool<E>(self, value: bool) -> Result<Value, E> {
+        Ok(Value::Bool(value))
+    }
+
+    fn visit_i64<E>(self, value: i64) -> Result<Value, E> {
+        Ok(Value::Number(value.into()))
+    }
+
+    fn visit_u64<E>(self, value: u64) -> Result<Value, E> {
+        Ok(Value::Number(value.into()))
+    }
+
+    fn visit_f64<E: serde::de::Error>(self, value: f64) -> Result<Value, E> {
+        let number = Number::from_f64(value).ok_or_else(|| E::custom("number is not finite"))?;
+        Ok(Value::Number(number))
+    }
+
+    fn visit_str<E>(self, value: &str) -> Result<Value, E> {
+        Ok(Value::String(value.to_owned()))
+    }
+
+    fn visit_string<E>(self, value: String) -> Result<Value, E> {
+        Ok(Value::String(value))
+    }
+
+    fn visit_unit<E>(self) -> Result<Value, E> {
+        Ok(Value::Null)
+    }
+
+    fn visit_none<E>(self) -> Result<Value, E> {
+        Ok(Value::Null)
+    }
+
+    fn visit_some<D: Deserializer<'de>>(self, deserializer: D) -> Result<Value, D::Error> {
+        self.deserialize(deserializer)
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut access: A) -> Result<Value, A::Error> {
+        let mut items = Vec::new();
+        loop {
+            self.0.path.borrow_mut().push(format!("[{}]", items.len()));
+            let item = access.next_element_seed(self);
+            self.0.path.borrow_mut().pop();
+            match item? {
+                Some(item) => items.push(item),
+                None => return Ok(Value::Array(items)),
+            }
+        }
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut access: A) -> Result<Value, A::Error> {
+        let mut fields = Map::new();
+        while let Some(key) = access.next_key_seed(Key)? {
+            self.0.path.borrow_mut().push(key);
+            let value = access.next_value_seed(self);
+            let key = self.0.path.borrow_mut().pop().expect("pushed three lines above");
+            if fields.contains_key(&key) {
+                self.0.duplicate(&key);
+            }
+            fields.insert(key, value?);
+        }
+        Ok(Value::Object(fields))
+    }
+}
+
+/// Keys of YAML may be numbers or booleans; in JSON they are their text.
+struct Key;
+
+impl<'de> DeserializeSeed<'de> for Key {
+    type Value = String;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<String, D::Error> {
+        match (Seed(&Trail::default())).deserialize(deserializer)? {
+            Value::String(text) => Ok(text),
+            Value::Bool(value) => Ok(value.to_string()),
+            Value::Number(number) => Ok(number.to_string()),
+            _ => Err(D::Error::custom("a key must be text")),
+        }
+    }
+}

@@ -1,0 +1,104 @@
+//! The shapes of kinds: which fields there are and of which type.
+//!
+//! Compiled once from k8s-openapi's JSON schemas into a flat table of nodes, so that a body is
+//! checked in one pass without looking at a description or a regular expression.
+
+mod catalog;
+mod decode;
+mod walk;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use serde_json::Value;
+
+pub use catalog::definitions;
+pub use decode::{FieldValidation, MediaType, decode, parse};
+pub use walk::check;
+
+/// A place in a [`Table`].
+type Index = usize;
+
+/// The type of one field.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Node {
+    /// Known fields only.
+    Struct(Struct),
+    Map(Index),
+    List(Index),
+    Text,
+    /// Base64.
+    Bytes,
+    /// RFC 3339.
+    Time,
+    Int32,
+    Int64,
+    Float,
+    Bool,
+    IntOrString,
+    Quantity,
+    /// Whatever JSON there is.
+    Any,
+}
+
+/// A type with fields; `name` is what Go calls it (`DeploymentSpec`), for messages.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Struct {
+    name: Box<str>,
+    fields: BTreeMap<Box<str>, Index>,
+    /// Kept where the list is not complete (custom resources).
+    keeps_unknown: bool,
+}
+
+/// All nodes of some schemas, and where named types start.
+#[derive(Debug, Default)]
+struct Table {
+    nodes: Vec<Node>,
+    named: BTreeMap<Box<str>, Index>,
+}
+
+/// The shape of a kind.
+#[derive(Clone, Debug)]
+pub struct Schema {
+    /// For instance `io.k8s.api.apps.v1.Deployment`.
+    name: Arc<str>,
+    /// `None`: the built-in types, compiled when first used.
+    own: Option<(Arc<Table>, Index)>,
+}
+
+impl Schema {
+    /// The schema of a type of k8s-openapi by its full name; unknown names accept any object.
+    pub fn builtin(name: impl Into<Arc<str>>) -> Self {
+        Self { name: name.into(), own: None }
+    }
+
+    /// The schema of a type that this server knows by full name.
+    pub fn named(name: &str) -> Option<Self> {
+        catalog::table().named.contains_key(name).then(|| Self::builtin(name))
+    }
+
+    /// A schema from a JSON schema of its own, such as a custom resource's.
+    pub fn from_json(name: &str, schema: &Value) -> Self {
+        let mut table = Table::default();
+        let root = catalog::Compiler::new(&mut table, &BTreeMap::new()).compile(name, schema);
+        Self { name: name.into(), own: Some((Arc::new(table), root)) }
+    }
+
+    /// The type's full name, as OpenAPI refers to it.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn root(&self) -> Option<(&Table, Index)> {
+        match &self.own {
+            Some((table, root)) => Some((table, *root)),
+            None => {
+                let table = catalog::table();
+                Some((table, *table.named.get(&*self.name)?))
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,114 @@
+//! Bodies in, the checked value or upstream's refusal out.
+
+use serde_json::json;
+
+use super::*;
+use crate::schema::decode::decode;
+
+fn deployment() -> Schema {
+    Schema::builtin("io.k8s.api.apps.v1.Deployment")
+}
+
+fn decoded(body: &str, validation: FieldValidation) -> Result<(Value, Vec<String>), String> {
+    let kind = r#""kind":"Deployment","apiVersion":"apps/v1","#;
+    let body = body.replacen('{', &format!("{{{kind}"), 1);
+    decode(body.as_bytes(), "application/json", &deployment(), validation)
+        .map(|(mut value, warnings)| {
+            let object = value.as_object_mut().unwrap();
+            object.remove("kind");
+            object.remove("apiVersion");
+            (value, warnings)
+        })
+        .map_err(|error| error.to_string())
+}
+
+#[test]
+fn wrong_types_are_refused_in_upstreams_words() {
+    let prefix = "Deployment in version \"v1\" cannot be handled as a Deployment: ";
+    #[rustfmt::skip]
+    let cases = [
+        (r#"{"spec":{"replicas":"3"}}"#,
+         "json: cannot unmarshal string into Go struct field DeploymentSpec.spec.replicas of type int32"),
+        (r#"{"spec":{"replicas":3.5}}"#,
+         "json: cannot unmarshal number 3.5 into Go struct field DeploymentSpec.spec.replicas of type int32"),
+        (r#"{"spec":{"replicas":5000000000}}"#,
+         "json: cannot unmarshal number 5000000000 into Go struct field DeploymentSpec.spec.replicas of type int32"),
+        (r#"{"spec":[]}"#,
+         "json: cannot unmarshal array into Go struct field Deployment.spec of type v1.DeploymentSpec"),
+        (r#"{"spec":{"template":{"spec":{"containers":[{"image":5}]}}}}"#,
+         "json: cannot unmarshal number into Go struct field Container.spec.template.spec.containers.image of type string"),
+        (r#"{"metadata":{"labels":{"a":1}}}"#,
+         "json: cannot unmarshal number into Go struct field ObjectMeta.metadata.labels.a of type string"),
+        (r#"{"spec":{"template":{"spec":{"containers":[{"resources":{"limits":{"cpu":"x"}}}]}}}}"#,
+         "quantities must match the regular expression '^([+-]?[0-9.]+)([eEinumkKMGTP]*[-+]?[0-9]*)$'"),
+    ];
+    for (body, expected) in cases {
+        let error = decoded(body, FieldValidation::Ignore).unwrap_err();
+        assert_eq!(error, format!("{prefix}{expected}"), "{body}");
+    }
+}
+
+#[test]
+fn unknown_and_duplicate_fields_follow_the_validation_level() {
+    let body = r#"{"spec":{"foo":1,"replicas":1,"replicas":2,"template":{"spec":{"containers":[{"imag":"x"}]}}}}"#;
+    let kept = json!({"spec": {"replicas": 2, "template": {"spec": {"containers": [{}]}}}});
+    let findings = [
+        r#"duplicate field "spec.replicas""#,
+        r#"unknown field "spec.foo""#,
+        r#"unknown field "spec.template.spec.containers[0].imag""#,
+    ];
+    let (value, warnings) = decoded(body, FieldValidation::Ignore).unwrap();
+    assert_eq!((value, warnings.len()), (kept.clone(), 0));
+    let (value, warnings) = decoded(body, FieldValidation::Warn).unwrap();
+    assert_eq!((value, warnings), (kept, findings.map(str::to_owned).to_vec()));
+    let error = decoded(body, FieldValidation::Strict).unwrap_err();
+    assert!(error.ends_with(&format!("strict decoding error: {}", findings.join(", "))), "{error}");
+}
+
+#[test]
+fn nulls_go_and_numbers_for_quantities_become_text() {
+    let body = r#"{"metadata":{"name":"x","labels":null},"spec":{"replicas":2.0,"strategy":{"rollingUpdate":
+        {"maxSurge":"25%","maxUnavailable":1}},"template":{"spec":{"nodeSelector":{"a":null},
+        "containers":[{"resources":{"limits":{"cpu":2,"memory":"1Gi"}}}]}}}}"#;
+    let (value, _) = decoded(body, FieldValidation::Strict).unwrap();
+    let expected = json!({"metadata": {"name": "x"}, "spec": {"replicas": 2,
+        "strategy": {"rollingUpdate": {"maxSurge": "25%", "maxUnavailable": 1}},
+        "template": {"spec": {"nodeSelector": {"a": ""},
+        "containers": [{"resources": {"limits": {"cpu": "2", "memory": "1Gi"}}}]}}}});
+    assert_eq!(value, expected);
+}
+
+#[test]
+fn yaml_is_read_and_its_faults_name_the_line() {
+    let parse = |text: &str| {
+        parse(text.as_bytes(), MediaType::Yaml).map(|(value, _)| value).map_err(|e| e.to_string())
+    };
+    assert_eq!(
+        parse("a: 1\nb: [x, 2.5, true, ~]\nc:\n  1: yes\n"),
+        Ok(json!({"a": 1, "b": ["x", 2.5, true, null], "c": {"1": "yes"}}))
+    );
+    for (text, line) in
+        [("a: b\n\tc: d\n", "line 1"), ("a: 1\nb: 2\na: 3\n", "line 3"), ("a: [1\n", "line")]
+    {
+        let error = parse(text).unwrap_err();
+        assert!(
+            error.starts_with("error converting YAML to JSON: yaml: ") && error.contains(line),
+            "{error}"
+        );
+    }
+}
+
+#[test]
+fn hostile_bodies_are_refused() {
+    let deep = "[".repeat(100_000);
+    assert!(parse(deep.as_bytes(), MediaType::Json).is_err());
+    assert!(parse(deep.as_bytes(), MediaType::Yaml).is_err());
+    let mut laughs = "a0: &a0 [x, x, x, x, x, x, x, x, x, x]\n".to_owned();
+    for level in 1..12 {
+        let previous = vec![format!("*a{}", level - 1); 10].join(", ");
+        laughs.push_str(&format!("a{level}: &a{level} [{previous}]\n"));
+    }
+    assert!(parse(laughs.as_bytes(), MediaType::Yaml).is_err());
+    assert!(decode(b"[]", "", &deployment(), FieldValidation::Ignore).is_err());
+    assert!(decode(b"{}", "text/plain", &deployment(), FieldValidation::Ignore).is_err());
+}

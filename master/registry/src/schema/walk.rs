@@ -1,0 +1,322 @@
+//! Holds a JSON value against a schema: wrong types refused, unknown fields found, nulls dropped.
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use master_api::status::ApiError;
+use master_api::{meta, quantity, time};
+use serde_json::{Map, Value};
+
+use super::decode::FieldValidation;
+use super::{Index, Node, Schema, Struct, Table};
+
+/// How many unknown fields are named at most.
+const FINDINGS_MAX: usize = 100;
+
+/// Brings `value` into the schema's shape: drops nulls and unknown fields, writes numbers that stand
+/// for quantities as text.
+///
+/// Returns warnings (only with [`FieldValidation::Warn`]).
+///
+/// # Errors
+/// `BadRequest` for a wrong type, or with [`FieldValidation::Strict`] for unknown fields.
+pub fn check(
+    value: &mut Value,
+    schema: &Schema,
+    validation: FieldValidation,
+) -> Result<Vec<String>, ApiError> {
+    finish(value, schema, validation, Vec::new())
+}
+
+/// [`check`], with findings of the parser (duplicate fields) put before its own.
+pub(super) fn finish(
+    value: &mut Value,
+    schema: &Schema,
+    validation: FieldValidation,
+    mut findings: Vec<String>,
+) -> Result<Vec<String>, ApiError> {
+    if let Some((table, root)) = schema.root() {
+        let mut walk = Walk { table, findings: Vec::new() };
+        walk.value(value, root, &Place::ROOT, "").map_err(|error| refused(value, &error))?;
+        findings.append(&mut walk.findings);
+    }
+    findings.truncate(FINDINGS_MAX);
+    match validation {
+        FieldValidation::Ignore => Ok(Vec::new()),
+        FieldValidation::Warn => Ok(findings),
+        FieldValidation::Strict if findings.is_empty() => Ok(findings),
+        FieldValidation::Strict => {
+            Err(refused(value, &format!("strict decoding error: {}", findings.join(", "))))
+        }
+    }
+}
+
+fn refused(value: &Value, problem: &str) -> ApiError {
+    let kind = meta::kind(value);
+    let (_, version) = meta::split_api_version(meta::api_version(value));
+    ApiError::BadRequest(format!(
+        "{kind} in version {version:?} cannot be handled as a {kind}: {problem}"
+    ))
+}
+
+/// Where the walk is; a list on the stack, written out only for a finding.
+#[derive(Clone, Copy, Debug)]
+struct Place<'a> {
+    parent: Option<&'a Place<'a>>,
+    step: Step<'a>,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Step<'a> {
+    Root,
+    Key(&'a str),
+    Item(usize),
+}
+
+impl<'a> Place<'a> {
+    const ROOT: Self = Self { parent: None, step: Step::Root };
+
+    fn key(&'a self, key: &'a str) -> Self {
+        Self { parent: Some(self), step: Step::Key(key) }
+    }
+
+    fn item(&'a self, index: usize) -> Self {
+        Self { parent: Some(self), step: Step::Item(index) }
+    }
+
+    /// `spec.containers[0].image`, or without indices as Go's decoder writes it.
+    fn write(&self, with_indices: bool, text: &mut String) {
+        if let Some(parent) = self.parent {
+            parent.write(with_indices, text);
+        }
+        match self.step {
+            Step::Key(key) if text.is_empty() => text.push_str(key),
+            Step::Key(key) => {
+                text.push('.');
+                text.push_str(key);
+            }
+            Step::Item(index) if with_indices => text.push_str(&format!("[{index}]")),
+            Step::Root | Step::Item(_) => {}
+        }
+    }
+
+    fn text(&self, with_indices: bool) -> String {
+        let mut text = String::new();
+        self.write(with_indices, &mut text);
+        text
+    }
+}
+
+struct Walk<'t> {
+    table: &'t Table,
+    findings: Vec<String>,
+}
+
+impl Walk<'_> {
+    /// `owner` is the innermost type with fields, which messages name.
+    fn value(
+        &mut self,
+        value: &mut Value,
+        index: Index,
+        place: &Place<'_>,
+        owner: &str,
+    ) -> Result<(), String> {
+        let table = self.table;
+        let node = &table.nodes[index];
+        match (node, &mut *value) {
+            (Node::Any, _)
+            | (Node::Text | Node::IntOrString, Value::String(_))
+            | (Node::Bool, Value::Bool(_))
+            | (Node::Float, Value::Number(_)) => Ok(()),
+            (Node::Struct(kind), Value::Object(fields)) => self.fields(fields, kind, place),
+            (Node::Map(inner), Value::Object(entries)) => {
+                self.entries(entries, *inner, place, owner)
+            }
+            (Node::List(inner), Value::Array(items)) => self.items(items, *inner, place, owner),
+            (Node::Int32 | Node::Int64 | Node::IntOrString, Value::Number(_)) => {
+                integer(value, node).ok_or_else(|| self.mismatch(value, index, place, owner))
+            }
+            (Node::Bytes, Value::String(text)) => base64(text),
+            (Node::Time, Value::String(text)) => moment(text),
+            (Node::Quantity, Value::String(text)) => amount(text),
+            (Node::Quantity, Value::Number(number)) => {
+                let text = number.to_string();
+                amount(&text)?;
+                *value = Value::String(text);
+                Ok(())
+            }
+            _ => Err(self.mismatch(value, index, place, owner)),
+        }
+    }
+
+    fn fields(
+        &mut self,
+        fields: &mut Map<String, Value>,
+        kind: &Struct,
+        place: &Place<'_>,
+    ) -> Result<(), String> {
+        let mut failure = Ok(());
+        fields.retain(|key, value| {
+            if failure.is_err() || value.is_null() {
+                return failure.is_err();
+            }
+            let place = place.key(key);
+            match kind.fields.get(key.as_str()) {
+                Some(index) => {
+                    failure = self.value(value, *index, &place, &kind.name);
+                    true
+                }
+                None if kind.keeps_unknown => true,
+                None => {
+                    if self.findings.len() < FINDINGS_MAX {
+                        self.findings.push(format!("unknown field {:?}", place.text(true)));
+                    }
+                    false
+                }
+            }
+        });
+        failure
+    }
+
+    fn entries(
+        &mut self,
+        entries: &mut Map<String, Value>,
+        inner: Index,
+        place: &Place<'_>,
+        owner: &str,
+    ) -> Result<(), String> {
+        let zero = self.zero(inner);
+        for (key, value) in entries {
+            if value.is_null() {
+                *value = zero.clone();
+            }
+            if !value.is_null() {
+                self.value(value, inner, &place.key(key), owner)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn items(
+        &mut self,
+        items: &mut Vec<Value>,
+        inner: Index,
+        place: &Place<'_>,
+        owner: &str,
+    ) -> Result<(), String> {
+        let zero = self.zero(inner);
+        for (at, value) in items.iter_mut().enumerate() {
+            if value.is_null() {
+                *value = zero.clone();
+            }
+            if !value.is_null() {
+                self.value(value, inner, &place.item(at), owner)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// What Go makes of a null in a list or map.
+    fn zero(&self, index: Index) -> Value {
+        match &self.table.nodes[index] {
+            Node::Text => "".into(),
+            Node::Int32 | Node::Int64 => 0.into(),
+            Node::Bool => false.into(),
+            Node::Struct(_) => Value::Object(Map::new()),
+            _ => Value::Null,
+        }
+    }
+
+    fn mismatch(&self, value: &Value, index: Index, place: &Place<'_>, owner: &str) -> String {
+        let found = match value {
+            Value::Null => "null".to_owned(),
+            Value::Bool(_) => "bool".to_owned(),
+            Value::Number(number)
+                if matches!(self.table.nodes[index], Node::Int32 | Node::Int64) =>
+            {
+                format!("number {number}")
+            }
+            Value::Number(_) => "number".to_owned(),
+            Value::String(_) => "string".to_owned(),
+            Value::Array(_) => "array".to_owned(),
+            Value::Object(_) => "object".to_owned(),
+        };
+        let go_type = self.go_type(index);
+        match place.text(false) {
+            path if path.is_empty() => {
+                format!("json: cannot unmarshal {found} into Go value of type {go_type}")
+            }
+            path => {
+                let owner = owner.rsplit('.').next().unwrap_or_default();
+                format!(
+                    "json: cannot unmarshal {found} into Go struct field {owner}.{path} of type {go_type}"
+                )
+            }
+        }
+    }
+
+    fn go_type(&self, index: Index) -> String {
+        match &self.table.nodes[index] {
+            Node::Struct(kind) => {
+                let mut parts = kind.name.rsplit('.');
+                let (name, version) = (parts.next().unwrap_or_default(), parts.next());
+                version.map_or_else(|| name.to_owned(), |version| format!("{version}.{name}"))
+            }
+            Node::Map(inner) => format!("map[string]{}", self.go_type(*inner)),
+            Node::List(inner) => format!("[]{}", self.go_type(*inner)),
+            Node::Text => "string".to_owned(),
+            Node::Bytes => "[]uint8".to_owned(),
+            Node::Time => "v1.Time".to_owned(),
+            Node::Int32 => "int32".to_owned(),
+            Node::Int64 => "int64".to_owned(),
+            Node::Float => "float64".to_owned(),
+            Node::Bool => "bool".to_owned(),
+            Node::IntOrString => "intstr.IntOrString".to_owned(),
+            Node::Quantity => "resource.Quantity".to_owned(),
+            Node::Any => "interface {}".to_owned(),
+        }
+    }
+}
+
+/// Accepts whole numbers in range; `1.0` becomes `1`.
+fn integer(value: &mut Value, node: &Node) -> Option<()> {
+    let number = match value.as_i64() {
+        Some(number) => number,
+        None => {
+            let float =
+                value.as_f64().filter(|float| float.fract() == 0.0 && float.abs() < 9e15)?;
+            *value = (float as i64).into();
+            float as i64
+        }
+    };
+    (matches!(node, Node::Int64) || i32::try_from(number).is_ok()).then_some(())
+}
+
+fn base64(text: &str) -> Result<(), String> {
+    // Line breaks are allowed, as Go's decoder skips them.
+    let decoded = if text.contains(['\n', '\r']) {
+        STANDARD.decode(text.replace(['\n', '\r'], ""))
+    } else {
+        STANDARD.decode(text)
+    };
+    decoded.map(drop).map_err(|error| {
+        let at = match error {
+            base64::DecodeError::InvalidByte(at, _)
+            | base64::DecodeError::InvalidLastSymbol(at, _) => at,
+            _ => text.len() - text.len() % 4,
+        };
+        format!("illegal base64 data at input byte {at}")
+    })
+}
+
+fn moment(text: &str) -> Result<(), String> {
+    if time::parse(text).is_some() {
+        return Ok(());
+    }
+    Err(format!(
+        "parsing time {text:?} as \"2006-01-02T15:04:05Z07:00\": cannot parse {text:?} as \"2006\""
+    ))
+}
+
+fn amount(text: &str) -> Result<(), String> {
+    quantity::Quantity::parse(text).map(drop).map_err(|error| error.to_string())
+}
