@@ -1,0 +1,150 @@
+//! What a write must meet beyond its author's permission: plugins that complete or refuse objects.
+//!
+//! # Path
+//! `rest/<verb>` (decoded, defaulted) → [`Chain::mutate`] → the kind's validation →
+//! [`Chain::validate`] → `storage`
+//!
+//! # Invariants
+//! - Mutation is idempotent: running the chain on its own result changes nothing.
+//! - A plugin sees every way to its kind: subresources are named by the plugins that matter to them.
+
+mod certificates;
+mod default_storage_class;
+mod default_toleration_seconds;
+mod namespace_lifecycle;
+mod node_restriction;
+mod priority;
+mod rbac_escalation;
+mod runtime_class;
+mod service_account;
+mod taint_nodes;
+
+use std::fmt::Debug;
+use std::sync::Arc;
+
+use master_api::access::{Identity, Reader};
+use master_api::status::ApiError;
+use serde_json::Value;
+
+use crate::authz::Authorizer;
+
+/// What happens to an object.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Operation {
+    Create,
+    Update,
+    Delete,
+    /// exec, attach, port-forward, proxy.
+    Connect,
+}
+
+/// A write that asks to be let through.
+#[derive(Clone, Copy, Debug)]
+pub struct Request<'a> {
+    pub operation: Operation,
+    pub group: &'a str,
+    /// The plural.
+    pub resource: &'a str,
+    /// Empty for the object itself.
+    pub subresource: &'a str,
+    pub kind: &'a str,
+    /// Empty for a cluster-scoped object.
+    pub namespace: &'a str,
+    /// Empty while a generated name is not known.
+    pub name: &'a str,
+    /// The object as stored, on update and delete.
+    pub old: Option<&'a Value>,
+    pub identity: &'a Identity,
+    pub reader: &'a dyn Reader,
+    pub dry_run: bool,
+}
+
+impl Request<'_> {
+    /// Whether this is about a resource (`pods`) or subresource (`pods/status`) of a group.
+    pub fn is(&self, group: &str, resource: &str) -> bool {
+        let (resource, subresource) = resource.split_once('/').unwrap_or((resource, ""));
+        self.group == group && self.resource == resource && self.subresource == subresource
+    }
+
+    /// `pods "x" is forbidden: …`
+    pub fn forbidden(&self, message: impl Into<String>) -> ApiError {
+        ApiError::forbidden(self.group, self.resource, self.name, message)
+    }
+}
+
+/// One rule about writes. On delete and connect the object is null.
+pub trait Plugin: Send + Sync + Debug {
+    /// Completes the object, or refuses it.
+    fn mutate(&self, _request: &Request<'_>, _object: &mut Value) -> Result<(), ApiError> {
+        Ok(())
+    }
+
+    /// Refuses the completed object, or adds warnings for the client.
+    fn validate(
+        &self,
+        _request: &Request<'_>,
+        _object: &Value,
+        _warnings: &mut Vec<String>,
+    ) -> Result<(), ApiError> {
+        Ok(())
+    }
+}
+
+/// All plugins, in order.
+#[derive(Debug)]
+pub struct Chain {
+    plugins: Vec<Box<dyn Plugin>>,
+}
+
+/// The plugins of every cluster.
+pub fn chain(authorizer: &Arc<Authorizer>) -> Chain {
+    Chain {
+        plugins: vec![
+            Box::new(namespace_lifecycle::NamespaceLifecycle),
+            Box::new(service_account::ServiceAccount),
+            Box::new(node_restriction::NodeRestriction),
+            Box::new(taint_nodes::TaintNodesByCondition),
+            Box::new(priority::Priority),
+            Box::new(default_toleration_seconds::DefaultTolerationSeconds),
+            Box::new(default_storage_class::DefaultStorageClass),
+            Box::new(runtime_class::RuntimeClass),
+            Box::new(certificates::Certificates::new(Arc::clone(authorizer))),
+            Box::new(rbac_escalation::RbacEscalation::new(Arc::clone(authorizer))),
+        ],
+    }
+}
+
+impl Chain {
+    /// Completes an object before it is validated.
+    pub fn mutate(&self, request: &Request<'_>, object: &mut Value) -> Result<(), ApiError> {
+        self.plugins.iter().try_for_each(|plugin| plugin.mutate(request, object))
+    }
+
+    /// Judges a completed object; returns warnings for the client.
+    pub fn validate(&self, request: &Request<'_>, object: &Value) -> Result<Vec<String>, ApiError> {
+        let mut warnings = Vec::new();
+        for plugin in &self.plugins {
+            plugin.validate(request, object, &mut warnings)?;
+        }
+        Ok(warnings)
+    }
+
+    /// Both, where nothing comes between (delete, connect).
+    pub fn admit(
+        &self,
+        request: &Request<'_>,
+        object: &mut Value,
+    ) -> Result<Vec<String>, ApiError> {
+        self.mutate(request, object)?;
+        self.validate(request, object)
+    }
+}
+
+/// Whether a create failed only because the namespace's default service account is not there yet:
+/// upstream then tries again for about a second, since a controller makes it.
+pub fn waits_for_default_account(error: &ApiError) -> bool {
+    matches!(error, ApiError::Forbidden { message, .. } if message.ends_with("serviceaccount \"default\" not found"))
+}
+
+#[cfg(test)]
+mod tests;
