@@ -1,1 +1,21 @@
-//! (not yet built)
+//! The loops that move the cluster from what is to what should be. One file per controller.
+//!
+//! They run on the leading master only, and write through its API server with the term of their
+//! leadership; every master keeps their inputs warm.
+
+mod all;
+mod context;
+mod controller;
+mod error;
+mod events;
+mod informers;
+mod owner;
+mod pods;
+mod queue;
+mod replica_set;
+#[cfg(test)]
+mod testing;
+
+pub use all::start;
+pub use context::{Config, Context, CsrSubject, SignRequest, Signer};
+pub use informers::{Informers, Known};
