@@ -1,1 +1,9 @@
-//! (not yet built)
+//! Assembles a master: `Config` → `app::run`.
+
+pub mod app;
+pub mod config;
+pub mod desk;
+pub mod endpoints;
+pub mod keys;
+pub mod leader;
+pub mod store;

@@ -126,6 +126,13 @@ impl Authority {
         &self.credential.certificate_pem
     }
 
+    /// [`public_key_hash`] of the authority's own certificate.
+    pub fn public_key_hash(&self) -> Result<String, Error> {
+        let der = CertificateDer::from_pem_slice(self.certificate_pem().as_bytes())
+            .map_err(|error| malformed("certificate", error))?;
+        public_key_hash(&der)
+    }
+
     /// The authority's certificate and key.
     pub fn credential(&self) -> &Credential {
         &self.credential
