@@ -5,6 +5,7 @@ pub mod cidr;
 pub mod field;
 pub mod meta;
 pub mod names;
+pub mod patch;
 pub mod quantity;
 pub mod selector;
 pub mod status;

@@ -63,6 +63,9 @@ pub enum ApiError {
     Gone(String),
     #[error("{}", invalid(kind, name, errors))]
     Invalid { kind: Subject, name: String, errors: Vec<FieldError> },
+    /// The request is well formed but cannot be carried out on this object: a patch that does not fit.
+    #[error("the server rejected our request due to an error in our request: {0}")]
+    Unprocessable(String),
     #[error("{action} is not supported on resources of kind \"{subject}\"")]
     MethodNotAllowed { subject: Subject, action: String },
     #[error("only the following media types are accepted: {}", accepted.join(", "))]
@@ -171,7 +174,7 @@ impl ApiError {
             Self::Expired(_) | Self::Gone(_) => 410,
             Self::TooLarge(_) => 413,
             Self::UnsupportedMediaType { .. } => 415,
-            Self::Invalid { .. } => 422,
+            Self::Invalid { .. } | Self::Unprocessable(_) => 422,
             Self::TooManyRequests { .. } => 429,
             Self::Internal(_) | Self::ServerTimeout { .. } => 500,
             Self::Unavailable(_) => 503,
@@ -194,7 +197,7 @@ impl ApiError {
             Self::Gone(_) => "Gone",
             Self::TooLarge(_) => "RequestEntityTooLarge",
             Self::UnsupportedMediaType { .. } => "UnsupportedMediaType",
-            Self::Invalid { .. } => "Invalid",
+            Self::Invalid { .. } | Self::Unprocessable(_) => "Invalid",
             Self::TooManyRequests { .. } => "TooManyRequests",
             Self::Internal(_) => "InternalError",
             Self::ServerTimeout { .. } => "ServerTimeout",

@@ -4,6 +4,8 @@
 
 pub mod list;
 pub mod objectmeta;
+pub mod openapi;
+pub mod patchmeta;
 pub mod plain;
 pub mod resource;
 pub mod schema;

@@ -14,7 +14,7 @@ use serde_json::Value;
 
 pub use catalog::definitions;
 pub use decode::{FieldValidation, MediaType, decode, parse};
-pub use walk::check;
+pub use walk::{check, check_patched};
 
 /// A place in a [`Table`].
 type Index = usize;
@@ -52,7 +52,7 @@ struct Struct {
 
 /// All nodes of some schemas, and where named types start.
 #[derive(Debug, Default)]
-struct Table {
+pub(crate) struct Table {
     nodes: Vec<Node>,
     named: BTreeMap<Box<str>, Index>,
 }
@@ -89,6 +89,11 @@ impl Schema {
         &self.name
     }
 
+    /// A cursor on the type of the whole object; `None` for a type that is not known.
+    pub fn cursor(&self) -> Option<Cursor<'_>> {
+        self.root().map(|(table, index)| Cursor { table, index })
+    }
+
     fn root(&self) -> Option<(&Table, Index)> {
         match &self.own {
             Some((table, root)) => Some((table, *root)),
@@ -97,6 +102,37 @@ impl Schema {
                 Some((table, *table.named.get(&*self.name)?))
             }
         }
+    }
+}
+
+/// A type within a schema.
+#[derive(Clone, Copy, Debug)]
+pub struct Cursor<'a> {
+    table: &'a Table,
+    index: Index,
+}
+
+impl<'a> Cursor<'a> {
+    /// The full name of a type with fields.
+    pub fn type_name(&self) -> Option<&'a str> {
+        match &self.table.nodes[self.index] {
+            Node::Struct(kind) => Some(&kind.name),
+            _ => None,
+        }
+    }
+
+    /// The type of a field's value, or of its items where it is a list.
+    pub fn field(&self, name: &str) -> Option<Self> {
+        let index = match &self.table.nodes[self.index] {
+            Node::Struct(kind) => *kind.fields.get(name)?,
+            Node::Map(inner) => *inner,
+            _ => return None,
+        };
+        let index = match &self.table.nodes[index] {
+            Node::List(inner) => *inner,
+            _ => index,
+        };
+        Some(Self { table: self.table, index })
     }
 }
 

@@ -2,7 +2,7 @@
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use master_api::status::ApiError;
+use master_api::status::{ApiError, FieldError};
 use master_api::{meta, quantity, time};
 use serde_json::{Map, Value};
 
@@ -25,6 +25,23 @@ pub fn check(
     validation: FieldValidation,
 ) -> Result<Vec<String>, ApiError> {
     finish(value, schema, validation, Vec::new())
+}
+
+/// [`check`] for the outcome of a patch, which upstream refuses with `Invalid` instead.
+///
+/// # Errors
+/// `Invalid` for a wrong type or, when strict, unknown fields.
+pub fn check_patched(
+    value: &mut Value,
+    schema: &Schema,
+    validation: FieldValidation,
+) -> Result<Vec<String>, ApiError> {
+    check(value, schema, validation).map_err(|error| {
+        let text = error.to_string();
+        let cause = text.split_once(": ").map_or(text.as_str(), |(_, cause)| cause);
+        let finding = FieldError::invalid("patch", value.to_string(), cause);
+        ApiError::invalid("", "", "", vec![finding])
+    })
 }
 
 /// [`check`], with findings of the parser (duplicate fields) put before its own.
