@@ -6,7 +6,7 @@ use store_env::task::Group;
 
 use crate::context::{Context, Cx};
 use crate::events;
-use crate::{replica_set};
+use crate::{deployment, replica_set};
 
 /// Starts every controller in `group`. To be called when this master begins to lead; the group is
 /// to be stopped when it no longer does.
@@ -21,6 +21,7 @@ pub fn start(context: Context, group: &mut Group) {
         config: Arc::new(context.config),
         events: recorder,
     };
+    deployment::start(&cx, group);
     replica_set::start(&cx, group);
     replica_set::start_replication(&cx, group);
 }

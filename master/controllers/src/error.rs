@@ -4,7 +4,7 @@ use kube::core::Status;
 
 /// Why one look at one object ended early; the key is tried again later.
 #[derive(Debug, thiserror::Error)]
-pub enum Error {
+pub(crate) enum Error {
     /// The API server refused, or could not be asked.
     #[error("{0}")]
     Api(#[from] kube::Error),
@@ -29,22 +29,22 @@ impl Error {
     }
 
     /// The object is not there (any more).
-    pub fn is_not_found(&self) -> bool {
+    pub(crate) fn is_not_found(&self) -> bool {
         self.status().is_some_and(|status| status.code == 404)
     }
 
     /// An object of this name is there already.
-    pub fn is_already_exists(&self) -> bool {
+    pub(crate) fn is_already_exists(&self) -> bool {
         self.status().is_some_and(|status| status.reason == "AlreadyExists")
     }
 
     /// The object changed since it was read.
-    pub fn is_conflict(&self) -> bool {
+    pub(crate) fn is_conflict(&self) -> bool {
         self.status().is_some_and(|status| status.reason == "Conflict")
     }
 
     /// Nothing can be created in the namespace: it is going away.
-    pub fn is_namespace_terminating(&self) -> bool {
+    pub(crate) fn is_namespace_terminating(&self) -> bool {
         self.status().is_some_and(|status| {
             let causes = status.details.iter().flat_map(|details| &details.causes);
             let caused = causes.into_iter().any(|cause| cause.reason == "NamespaceTerminating");
@@ -53,7 +53,7 @@ impl Error {
     }
 
     /// What the server said, or the error as text.
-    pub fn message(&self) -> String {
+    pub(crate) fn message(&self) -> String {
         self.status().map_or_else(|| self.to_string(), |status| status.message.clone())
     }
 }

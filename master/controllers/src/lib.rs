@@ -6,6 +6,7 @@
 mod all;
 mod context;
 mod controller;
+mod deployment;
 mod error;
 mod events;
 mod informers;

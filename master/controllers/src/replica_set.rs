@@ -142,6 +142,11 @@ fn count(replicas: Option<i32>) -> usize {
     usize::try_from(replicas.unwrap_or(1)).unwrap_or(0)
 }
 
+/// Upstream writes no zeros, except for `replicas`.
+fn nonzero(number: i32) -> Option<i32> {
+    (number != 0).then_some(number)
+}
+
 fn number(count: usize) -> i32 {
     i32::try_from(count).unwrap_or(i32::MAX)
 }
@@ -313,9 +318,9 @@ fn observed<S: Set>(set: &S, claimed: &[Arc<Pod>], now: Timestamp) -> ReplicaSet
     let is_replica_set = S::LOG_NAME == ReplicaSet::LOG_NAME;
     ReplicaSetStatus {
         replicas: count(&|_| true),
-        fully_labeled_replicas: Some(count(&has_labels)),
-        ready_replicas: Some(count(&pods::is_ready)),
-        available_replicas: Some(count(&|pod| pods::is_available(pod, set.min_ready_s(), now))),
+        fully_labeled_replicas: nonzero(count(&has_labels)),
+        ready_replicas: nonzero(count(&pods::is_ready)),
+        available_replicas: nonzero(count(&|pod| pods::is_available(pod, set.min_ready_s(), now))),
         terminating_replicas: is_replica_set.then(|| number(terminating.count())),
         observed_generation: set.meta().generation,
         conditions: set.status().conditions,
@@ -377,13 +382,13 @@ mod tests {
             "template": {"metadata": {"labels": {"app": "web", "pod-template-hash": "1"}}}}}));
         let status = observed(&set, &pods(sketch), at(1_000_000));
         let got = [
-            Some(status.replicas),
-            status.fully_labeled_replicas,
-            status.ready_replicas,
-            status.available_replicas,
-            status.terminating_replicas,
+            status.replicas,
+            status.fully_labeled_replicas.unwrap_or(0),
+            status.ready_replicas.unwrap_or(0),
+            status.available_replicas.unwrap_or(0),
+            status.terminating_replicas.unwrap(),
         ];
-        assert_eq!(got, expected.map(Some), "{sketch}");
+        assert_eq!(got, expected, "{sketch}");
         assert_eq!(status.observed_generation, Some(3));
     }
 
