@@ -7,6 +7,8 @@
 pub mod codec;
 mod keyspace;
 pub mod lease;
+#[cfg(test)]
+mod model;
 mod range;
 pub mod record;
 pub mod state;

@@ -144,10 +144,10 @@ mod tests {
         let lease = LeaseRecord { ttl_s: 60, due_ms: 1_795_000_060_000 };
         #[rustfmt::skip]
         let cases = [
-            (version_key(300, 1), encode_version(&kv), "72000000000000012c00000001", "KV"),
-            (version_key(301, 0), encode_version(&tombstone), "72000000000000012d00000000", "TOMB"),
-            (meta_key(), codec::encode(&meta), "6d", "META"),
-            (lease_key(-7), codec::encode(&lease), "6cfffffffffffffff9", "LEASE"),
+            (version_key(300, 1), encode_version(&kv), "72000000000000012c00000001", "0100b561d10b2f72656769737472792f610576616c756504fb5802060d"),
+            (version_key(301, 0), encode_version(&tombstone), "72000000000000012d00000000", "0136e14b180b2f72656769737472792f610000fb5a020000"),
+            (meta_key(), codec::encode(&meta), "6d", "01a7edd8c4fb5a020afd005e56eea101000002"),
+            (lease_key(-7), codec::encode(&lease), "6cfffffffffffffff9", "01fd5b418e78fd604857eea1010000"),
         ];
         for (key, value, key_hex, value_hex) in cases {
             assert_eq!(hex(&key), key_hex);
