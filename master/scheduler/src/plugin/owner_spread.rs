@@ -1,0 +1,48 @@
+//! Default spreading: the pods of one controller are put on different nodes and zones, where nothing
+//! else was asked for.
+//!
+//! Counts are kept by controller as pods come and go, so that a large Deployment costs no more than a
+//! small one.
+
+use crate::node::NodeInfo;
+use crate::plugin::{Judge, Plugin, SCORE_MAX, stretch};
+use crate::pod::PodInfo;
+use crate::state::{self, State};
+
+#[derive(Debug)]
+pub(super) struct OwnerSpread;
+
+struct Siblings<'a>(&'a state::OwnerSpread);
+
+impl Plugin for OwnerSpread {
+    fn name(&self) -> &'static str {
+        "OwnerSpread"
+    }
+
+    fn weight(&self) -> i64 {
+        2
+    }
+
+    fn prepare<'a>(&'a self, state: &'a State, pod: &'a PodInfo) -> Option<Box<dyn Judge + 'a>> {
+        if !pod.spread.is_empty() {
+            return None;
+        }
+        let siblings = state.owner(pod.owner.as_deref()?)?;
+        Some(Box::new(Siblings(siblings)))
+    }
+}
+
+impl Judge for Siblings<'_> {
+    fn score(&self, node: &NodeInfo) -> i64 {
+        let count = |counts: &std::collections::BTreeMap<String, i64>, key: &str| {
+            counts.get(key).copied().unwrap_or_default()
+        };
+        // A sibling in the zone weighs a third of one on the node, as far as there are zones.
+        let in_zone = if node.zone().is_empty() { 0 } else { count(&self.0.zones, node.zone()) };
+        count(&self.0.nodes, &node.name) * SCORE_MAX + in_zone * SCORE_MAX / 3
+    }
+
+    fn normalize(&self, scores: &mut [i64]) {
+        stretch(scores, true);
+    }
+}
