@@ -34,8 +34,6 @@ use crate::watcher::{Progress, Registration, Watcher};
 
 /// Items that wait for one watcher at most.
 const CHANNEL_ITEMS_MAX: usize = 1024;
-/// A watcher that fell behind is fed again once it has made so much room.
-const CATCH_UP_ROOM: usize = 256;
 
 /// Where changes can be read again after they were published.
 pub trait History: Send + Sync + std::fmt::Debug + 'static {
@@ -94,6 +92,8 @@ struct Registry {
 /// All watches of one member.
 #[derive(Debug)]
 pub struct Hub {
+    /// Items that wait for one watcher at most.
+    items_max: usize,
     registry: Mutex<Registry>,
     published: watch::Sender<Revision>,
     wake: Notify,
@@ -102,8 +102,17 @@ pub struct Hub {
 impl Hub {
     /// A hub without watchers. [`Hub::run`] must run beside it.
     pub fn new() -> Arc<Self> {
+        Self::with_items_max(CHANNEL_ITEMS_MAX)
+    }
+
+    fn with_items_max(items_max: usize) -> Arc<Self> {
         let (published, _) = watch::channel(0);
-        Arc::new(Self { registry: Mutex::default(), published, wake: Notify::new() })
+        Arc::new(Self { items_max, registry: Mutex::default(), published, wake: Notify::new() })
+    }
+
+    /// A watcher that fell behind is fed again once it has made so much room.
+    fn feed_items(&self) -> usize {
+        (self.items_max / 4).max(2)
     }
 
     /// Starts a watch.
@@ -119,7 +128,7 @@ impl Hub {
         if next < oldest {
             return Err(Error::Compacted { asked: next, oldest }.into());
         }
-        let (sender, receiver) = mpsc::channel(CHANNEL_ITEMS_MAX);
+        let (sender, receiver) = mpsc::channel(self.items_max);
         let is_synced = Arc::new(AtomicBool::new(false));
         let mut registry = self.registry.lock();
         registry.last_id += 1;
@@ -190,7 +199,7 @@ impl Hub {
             FuturesUnordered::new();
         loop {
             for entry in std::mem::take(&mut self.registry.lock().unsynced) {
-                waiting.push(Box::pin(room(entry)));
+                waiting.push(Box::pin(room(entry, self.feed_items())));
             }
             tokio::select! {
                 // To stop comes first; newcomers last, since there is always another round for them.
@@ -198,7 +207,7 @@ impl Hub {
                 () = stop.cancelled() => break,
                 Some(entry) = waiting.next() => {
                     if let Some(entry) = entry.and_then(|entry| self.feed(&*history, entry)) {
-                        waiting.push(Box::pin(room(entry)));
+                        waiting.push(Box::pin(room(entry, self.feed_items())));
                     }
                 }
                 () = self.wake.notified() => {}
@@ -214,7 +223,7 @@ impl Hub {
     fn feed(&self, history: &dyn History, mut entry: Entry) -> Option<Entry> {
         let epoch = self.registry.lock().epoch;
         // One item is kept for the progress at the end.
-        let room = entry.sender.capacity().saturating_sub(1).min(CATCH_UP_ROOM);
+        let room = entry.sender.capacity().saturating_sub(1).min(self.feed_items());
         let Ok(page) = history.page(&entry.range, entry.next, room) else {
             let oldest = history.compacted();
             let _ = entry.sender.try_send(WatchItem::Compacted { oldest });
@@ -227,7 +236,10 @@ impl Hub {
         }
         entry.next = entry.next.max(page.through + 1);
         let mut registry = self.registry.lock();
-        if registry.epoch != epoch || registry.published >= entry.next {
+        // What comes after a last page is published, unless by the time of a reset. What comes after
+        // another page may have come with a snapshot, and is only in history.
+        let is_next_published = registry.published < entry.next && registry.epoch == epoch;
+        if !page.is_last || !is_next_published {
             return Some(entry);
         }
         if sent < page.through {
@@ -301,8 +313,8 @@ impl Registry {
 }
 
 /// Waits until the watcher has made room; `None` if it is gone.
-async fn room(entry: Entry) -> Option<Entry> {
-    let made = entry.sender.reserve_many(CATCH_UP_ROOM).await.is_ok();
+async fn room(entry: Entry, items: usize) -> Option<Entry> {
+    let made = entry.sender.reserve_many(items).await.is_ok();
     made.then_some(entry)
 }
 
@@ -341,3 +353,6 @@ fn take<K: Ord>(groups: &mut BTreeMap<K, Peers>, group: &K, id: u64) -> Option<E
     }
     entry
 }
+
+#[cfg(test)]
+mod tests;

@@ -50,6 +50,8 @@ pub struct Page {
     pub changes: Vec<Change>,
     /// The last revision that the page covers: the next page begins after it.
     pub through: Revision,
+    /// Whether there was nothing after it when it was read.
+    pub is_last: bool,
 }
 
 impl Default for State {
@@ -127,7 +129,8 @@ impl State {
     ) -> Result<Page, Error> {
         self.check_history(from)?;
         let (changes, next) = self.keys.changes(range, from, changes_max.max(1), PAGE_READS_MAX);
-        Ok(Page { changes, through: next.map_or(self.revision, |next| next - 1) })
+        let through = next.map_or(self.revision, |next| next - 1);
+        Ok(Page { changes, through, is_last: next.is_none() })
     }
 
     /// A lease's time and keys.

@@ -1,0 +1,324 @@
+//! Watchers under random schedules, held against the whole history; and the races worth a test.
+
+use std::time::Duration;
+
+use futures::FutureExt;
+use proptest::prelude::*;
+use store_env::task::Group;
+use store_mvcc::types::{Batch, Command, DeleteRequest, Fenced, Op, PutRequest, Term, Txn};
+use tokio_util::sync::CancellationToken;
+
+use super::*;
+
+const KEYS: [&str; 4] = ["a", "ab", "b", "c"];
+
+/// One step of a schedule.
+#[derive(Clone, Debug)]
+enum Step {
+    /// Writes keys as one revision, and deletes the others' prefix if none; not published yet.
+    Apply(Vec<usize>),
+    Publish,
+    /// What was applied since becomes part of a snapshot: it is never published.
+    Install,
+    /// Compacts all but so many revisions.
+    Compact(Revision),
+    /// Starts a watch so many revisions after the latest.
+    Watch(usize, Revision),
+    /// Takes so many items at most.
+    Take(usize, usize),
+    Leave(usize),
+    /// Lets the hub's task run.
+    Yield,
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    prop_oneof![
+        8 => prop::collection::vec(0..KEYS.len(), 0..3).prop_map(Step::Apply),
+        6 => Just(Step::Publish),
+        1 => Just(Step::Install),
+        1 => (0_i64..12).prop_map(Step::Compact),
+        3 => (0_usize..4, -8_i64..4).prop_map(|(range, ahead)| Step::Watch(range, ahead)),
+        4 => (0_usize..6, 1_usize..6).prop_map(|(watch, items)| Step::Take(watch, items)),
+        1 => (0_usize..6).prop_map(Step::Leave),
+        4 => Just(Step::Yield),
+    ]
+}
+
+fn range(choice: usize) -> KeyRange {
+    match choice {
+        0 => KeyRange::key("a"),
+        1 => KeyRange::prefix("a"),
+        2 => KeyRange { start: "b".into(), end: "d".into() },
+        _ => KeyRange::prefix(""),
+    }
+}
+
+/// A watch and what it must see.
+#[derive(Debug)]
+struct Watch {
+    watcher: Watcher,
+    range: KeyRange,
+    start: Revision,
+    seen: Vec<(Revision, Arc<[Event]>)>,
+    has_ended: bool,
+}
+
+impl Watch {
+    fn take(&mut self, item: WatchItem, history: &[Change]) {
+        assert!(!self.has_ended, "{item:?} after the end");
+        let last = self.seen.last().map_or(0, |(revision, _)| *revision);
+        match item {
+            WatchItem::Events { revision, events } => {
+                assert!(revision > last && revision >= self.start);
+                self.seen.push((revision, events));
+            }
+            WatchItem::Progress { revision } => {
+                assert!(revision > last, "progress {revision} after events of {last}");
+                self.check(history, revision);
+            }
+            WatchItem::Compacted { oldest } => {
+                assert!(oldest > self.watcher.seen() + 1, "{oldest} for {self:?}");
+                self.has_ended = true;
+                self.check(history, last);
+            }
+        }
+    }
+
+    /// Everything from the start up to `through` was seen, whole and in order.
+    fn check(&self, history: &[Change], through: Revision) {
+        let expected = history.iter().filter(|change| {
+            (self.start..=through).contains(&change.revision)
+                && change.events.iter().any(|event| self.range.contains(&event.kv.key))
+        });
+        let mut seen = self.seen.iter();
+        for change in expected {
+            let Some((revision, events)) = seen.next() else {
+                panic!("{} was missed by {self:?}, through {through}", change.revision);
+            };
+            assert_eq!(*revision, change.revision, "{self:?}");
+            let held = change.events.iter().filter(|event| self.range.contains(&event.kv.key));
+            let held: Vec<_> = held.map(|event| (event.kind, &event.kv)).collect();
+            let events: Vec<_> = events.iter().map(|event| (event.kind, &event.kv)).collect();
+            assert_eq!(events, held);
+        }
+        assert!(seen.next().is_none());
+    }
+}
+
+/// A member: what it applied, and what of that it has published.
+struct Member {
+    hub: Arc<Hub>,
+    state: Arc<RwLock<State>>,
+    unpublished: Vec<Change>,
+    history: Vec<Change>,
+    watches: Vec<Watch>,
+}
+
+impl Member {
+    fn start(group: &mut Group) -> Self {
+        let (hub, state) = (Hub::with_items_max(4), Arc::<RwLock<State>>::default());
+        let (running, history) = (hub.clone(), state.clone());
+        group.spawn("hub", |stop| running.run(history, stop));
+        Self { hub, state, unpublished: vec![], history: vec![], watches: vec![] }
+    }
+
+    fn apply(&mut self, command: Command) {
+        let commands = vec![Fenced { fence: None, command }];
+        let applied = self.state.write().apply(Term(1), &Batch { now_ms: 0, commands });
+        self.unpublished.extend(applied.changes.clone());
+        self.history.extend(applied.changes);
+    }
+
+    fn write(&mut self, mut keys: Vec<usize>) {
+        keys.sort_unstable();
+        keys.dedup();
+        let put =
+            |key: usize| Op::Put(PutRequest { key: KEYS[key].into(), ..PutRequest::default() });
+        let success = if keys.is_empty() {
+            let range = KeyRange::prefix("a");
+            vec![Op::Delete(DeleteRequest { range, prev_kv: false })]
+        } else {
+            keys.into_iter().map(put).collect()
+        };
+        self.apply(Command::Txn(Txn { success, ..Txn::default() }));
+    }
+
+    fn publish(&mut self) {
+        self.hub.publish(&std::mem::take(&mut self.unpublished));
+    }
+
+    fn watch(&mut self, range: KeyRange, start: Revision) {
+        let request = WatchRequest { range: range.clone(), start };
+        match self.hub.watch(&*self.state, request) {
+            Ok(watcher) => {
+                let start = if start <= 0 { watcher.created_at + 1 } else { start };
+                self.watches.push(Watch { watcher, range, start, seen: vec![], has_ended: false });
+            }
+            Err(_) => assert!(start > 0 && start < self.state.compacted()),
+        }
+    }
+
+    async fn step(&mut self, step: Step) {
+        match step {
+            Step::Apply(keys) => self.write(keys),
+            Step::Publish => self.publish(),
+            Step::Install => {
+                self.unpublished.clear();
+                self.hub.reset();
+            }
+            Step::Compact(kept) => {
+                let revision = self.state.revision() - kept;
+                self.apply(Command::Compact { revision });
+            }
+            Step::Watch(choice, ahead) => {
+                // 0 means "from now on", and so do revisions before the first.
+                let start = (self.state.revision() + ahead).max(0);
+                self.watch(range(choice), start);
+            }
+            Step::Take(index, items) => {
+                if let Some(watch) = self.watches.get_mut(index) {
+                    for _ in 0..items {
+                        let Some(Some(item)) = watch.watcher.next().now_or_never() else { break };
+                        watch.take(item, &self.history);
+                    }
+                }
+            }
+            Step::Leave(index) => {
+                if index < self.watches.len() {
+                    self.watches.remove(index);
+                }
+            }
+            Step::Yield => {
+                for _ in 0..4 {
+                    tokio::task::yield_now().await;
+                }
+            }
+        }
+    }
+
+    /// Takes what is still to come; everyone must get it all, or be told that it is gone.
+    async fn finish(&mut self) {
+        self.publish();
+        let latest = self.state.revision();
+        for mut watch in std::mem::take(&mut self.watches) {
+            while !watch.has_ended && watch.watcher.seen() < latest {
+                let next = tokio::time::timeout(Duration::from_secs(9), watch.watcher.next());
+                match next.await {
+                    Ok(Some(item)) => watch.take(item, &self.history),
+                    stuck => panic!("{stuck:?} for {watch:?}, latest {latest}"),
+                }
+            }
+            if !watch.has_ended {
+                watch.check(&self.history, latest);
+            }
+        }
+        assert_eq!(self.hub.synced(), 0, "whoever left is forgotten");
+    }
+}
+
+fn check(steps: Vec<Step>) {
+    let mut builder = tokio::runtime::Builder::new_current_thread();
+    builder.enable_time().start_paused(true).build().unwrap().block_on(async {
+        let mut group = Group::under(&CancellationToken::new());
+        let mut member = Member::start(&mut group);
+        for step in steps {
+            member.step(step).await;
+        }
+        member.finish().await;
+    });
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 400, ..ProptestConfig::default() })]
+
+    #[test]
+    fn watchers_see_all_of_their_range_or_are_told(
+        steps in prop::collection::vec(step(), 1..120),
+    ) {
+        check(steps);
+    }
+}
+
+/// A history that is replaced by a later one while the first page of it is read.
+#[derive(Debug)]
+struct Replaced {
+    now: Arc<RwLock<State>>,
+    next: Mutex<Option<(State, Arc<Hub>)>>,
+}
+
+impl History for Replaced {
+    fn page(&self, range: &KeyRange, from: Revision, changes_max: usize) -> Result<Page, Error> {
+        let page = self.now.page(range, from, changes_max);
+        if let Some((state, hub)) = self.next.lock().take() {
+            *self.now.write() = state;
+            hub.reset();
+        }
+        page
+    }
+
+    fn revision(&self) -> Revision {
+        self.now.revision()
+    }
+
+    fn compacted(&self) -> Revision {
+        self.now.compacted()
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn snapshot_installed_while_a_page_is_read_is_not_missed() {
+    let mut group = Group::under(&CancellationToken::new());
+    let mut member = Member::start(&mut Group::under(&CancellationToken::new()));
+    member.write(vec![0]);
+    let before = member.state.read().clone();
+    member.write(vec![0]);
+    let after = member.state.read().clone();
+
+    let hub = Hub::with_items_max(4);
+    let next = Mutex::new(Some((after, hub.clone())));
+    let history = Arc::new(Replaced { now: Arc::new(RwLock::new(before)), next });
+    let (running, replaced) = (hub.clone(), history.clone());
+    group.spawn("hub", |stop| running.run(replaced, stop));
+    let request = WatchRequest { range: KeyRange::key("a"), start: 2 };
+    let mut watcher = hub.watch(&*history, request).unwrap();
+    for expected in [2, 3] {
+        let next = tokio::time::timeout(Duration::from_secs(9), watcher.next()).await;
+        let Ok(Some(WatchItem::Events { revision, .. })) = next else { panic!("{next:?}") };
+        assert_eq!(revision, expected);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn watchers_of_a_range_share_its_events() {
+    let mut group = Group::under(&CancellationToken::new());
+    let mut member = Member::start(&mut group);
+    for choice in [1, 1, 3] {
+        member.watch(range(choice), 0);
+    }
+    member.write(vec![0, 1, 2]);
+    member.publish();
+    let mut events = Vec::new();
+    for watch in &mut member.watches {
+        match watch.watcher.next().await {
+            Some(WatchItem::Events { events: held, .. }) => events.push(held),
+            other => panic!("{other:?}"),
+        }
+    }
+    assert!(Arc::ptr_eq(&events[0], &events[1]), "one cut for all of one range");
+    assert!(Arc::ptr_eq(&events[2], &member.history[0].events), "no copy if all is held");
+}
+
+#[tokio::test(start_paused = true)]
+async fn quiet_watcher_is_not_woken_by_writes_elsewhere() {
+    let mut group = Group::under(&CancellationToken::new());
+    let mut member = Member::start(&mut group);
+    let request = WatchRequest { range: KeyRange::key("a"), start: 0 };
+    let mut watcher = member.hub.watch(&*member.state, request).unwrap().quiet();
+    member.write(vec![2]);
+    member.publish();
+    assert_eq!(watcher.next().now_or_never(), None);
+    assert_eq!(watcher.seen(), 2, "it can be asked");
+    member.write(vec![0]);
+    member.publish();
+    assert!(matches!(watcher.next().await, Some(WatchItem::Events { revision: 3, .. })));
+}
