@@ -239,51 +239,115 @@ proptest! {
     }
 }
 
-/// A history that is replaced by a later one while the first page of it is read.
-#[derive(Debug)]
-struct Replaced {
-    now: Arc<RwLock<State>>,
-    next: Mutex<Option<(State, Arc<Hub>)>>,
+/// A history during whose next reading something happens on another thread.
+struct Meddled {
+    state: Arc<RwLock<State>>,
+    meddle: Mutex<Option<Box<dyn FnOnce() + Send>>>,
 }
 
-impl History for Replaced {
-    fn page(&self, range: &KeyRange, from: Revision, changes_max: usize) -> Result<Page, Error> {
-        let page = self.now.page(range, from, changes_max);
-        if let Some((state, hub)) = self.next.lock().take() {
-            *self.now.write() = state;
-            hub.reset();
+impl std::fmt::Debug for Meddled {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Meddled")
+    }
+}
+
+impl Meddled {
+    fn then<T>(&self, read: T) -> T {
+        if let Some(meddle) = self.meddle.lock().take() {
+            meddle();
         }
-        page
+        read
+    }
+}
+
+impl History for Meddled {
+    fn page(&self, range: &KeyRange, from: Revision, changes_max: usize) -> Result<Page, Error> {
+        self.then(self.state.page(range, from, changes_max))
     }
 
     fn revision(&self) -> Revision {
-        self.now.revision()
+        self.then(self.state.revision())
     }
 
     fn compacted(&self) -> Revision {
-        self.now.compacted()
+        self.state.compacted()
+    }
+}
+
+/// What happens between the reading of revision 2 and the acting on it.
+#[derive(Clone, Copy, Debug)]
+enum Between {
+    /// Revision 3 is applied and published.
+    Publish,
+    /// A snapshot brings revision 3.
+    Install,
+}
+
+/// A watch of `start`, made when revision 2 was applied but nothing published, sees `expected`.
+async fn check_race(between: Between, start: Revision, expected: &[Revision]) {
+    let mut group = Group::under(&CancellationToken::new());
+    let mut member = Member::start(&mut Group::under(&CancellationToken::new()));
+    member.write(vec![0]);
+    let state = Arc::new(RwLock::new(member.state.read().clone()));
+    member.unpublished.clear();
+    member.write(vec![0]);
+    let (later, changes) = (member.state.read().clone(), member.unpublished);
+
+    let hub = Hub::with_items_max(8);
+    let (racing, shared) = (hub.clone(), state.clone());
+    let meddle = move || {
+        *shared.write() = later;
+        match between {
+            Between::Publish => racing.publish(&changes),
+            Between::Install => racing.reset(),
+        }
+    };
+    let history = Arc::new(Meddled { state, meddle: Mutex::new(None) });
+    let request = WatchRequest { range: KeyRange::key("a"), start };
+    let watcher = if start == 0 {
+        *history.meddle.lock() = Some(Box::new(meddle));
+        hub.watch(&*history, request).unwrap()
+    } else {
+        let watcher = hub.watch(&*history, request).unwrap();
+        *history.meddle.lock() = Some(Box::new(meddle));
+        watcher
+    };
+    group.spawn("hub", |stop| hub.run(history, stop));
+    expect(watcher, expected, between).await;
+}
+
+async fn expect(mut watcher: Watcher, expected: &[Revision], between: Between) {
+    for expected in expected {
+        let next = tokio::time::timeout(Duration::from_secs(9), watcher.next()).await;
+        let Ok(Some(WatchItem::Events { revision, .. })) = next else {
+            panic!("{next:?} instead of {expected} with {between:?}")
+        };
+        assert_eq!(revision, *expected);
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn snapshot_installed_while_a_page_is_read_is_not_missed() {
-    let mut group = Group::under(&CancellationToken::new());
-    let mut member = Member::start(&mut Group::under(&CancellationToken::new()));
-    member.write(vec![0]);
-    let before = member.state.read().clone();
-    member.write(vec![0]);
-    let after = member.state.read().clone();
+async fn change_between_looking_and_acting_is_not_missed() {
+    for between in [Between::Publish, Between::Install] {
+        check_race(between, 0, &[3]).await;
+        check_race(between, 2, &[2, 3]).await;
+    }
+}
 
-    let hub = Hub::with_items_max(4);
-    let next = Mutex::new(Some((after, hub.clone())));
-    let history = Arc::new(Replaced { now: Arc::new(RwLock::new(before)), next });
-    let (running, replaced) = (hub.clone(), history.clone());
-    group.spawn("hub", |stop| running.run(replaced, stop));
-    let request = WatchRequest { range: KeyRange::key("a"), start: 2 };
-    let mut watcher = hub.watch(&*history, request).unwrap();
-    for expected in [2, 3] {
-        let next = tokio::time::timeout(Duration::from_secs(9), watcher.next()).await;
-        let Ok(Some(WatchItem::Events { revision, .. })) = next else { panic!("{next:?}") };
+#[tokio::test(start_paused = true)]
+async fn progress_never_overtakes_what_is_in_the_channel() {
+    // tokio makes a task that took 128 items pause, though there are more.
+    const WRITES: i64 = 500;
+    let mut group = Group::under(&CancellationToken::new());
+    let mut member = Member::start(&mut group);
+    let hub = Hub::new();
+    let request = WatchRequest { range: KeyRange::key("a"), start: 0 };
+    let mut watcher = hub.watch(&*member.state, request).unwrap();
+    (0..WRITES).for_each(|_| member.write(vec![0]));
+    hub.publish(&member.unpublished);
+    for expected in 2..2 + WRITES {
+        let next = watcher.next().await;
+        let Some(WatchItem::Events { revision, .. }) = next else { panic!("{next:?}") };
         assert_eq!(revision, expected);
     }
 }
