@@ -4,6 +4,7 @@
 //! of Raft, RocksDB or the network. One battery of tests ([`battery`]) runs against every implementation.
 
 pub mod battery;
+pub mod compactor;
 pub mod handle;
 pub mod hub;
 pub mod lessor;

@@ -6,7 +6,10 @@ use store_env::clock::TokioClock;
 use store_env::task::Group;
 use store_handle::battery::{self, Subject};
 use store_handle::local::Local;
-use store_handle::{Command, Handle, KeyRange, MembershipChange, ProposeError, WatchRequest};
+use store_handle::{
+    Command, Handle, KeyRange, MembershipChange, Op, ProposeError, PutRequest, Txn, WatchRequest,
+    compactor,
+};
 use tokio_util::sync::CancellationToken;
 
 const EPOCH_UNIX_MS: u64 = 1_795_000_000_000;
@@ -55,4 +58,30 @@ async fn watches_end_when_the_store_stops() {
     assert_eq!(local.watch(everything()).unwrap().next().await, None);
     let granted = local.propose(Command::LeaseGrant { id: 0, ttl_s: 1 }, None).await;
     assert!(granted.is_ok(), "what is in memory stays usable");
+}
+
+#[tokio::test(start_paused = true)]
+async fn history_is_kept_for_its_time_and_then_forgotten() {
+    const KEEP: Duration = Duration::from_secs(300);
+    let mut group = Group::under(&CancellationToken::new());
+    let clock = TokioClock::shared(EPOCH_UNIX_MS);
+    let local = Local::start(clock.clone(), &mut group);
+    let handle = local.clone();
+    group.spawn("compactor", move |stop| compactor::run(handle, clock, KEEP, stop));
+    let put = Op::Put(PutRequest { key: "a".into(), ..PutRequest::default() });
+    let put = Command::Txn(Txn { success: vec![put], ..Txn::default() });
+    // So many that what grows old between two looks takes more than one step.
+    let mut revisions_by_s = Vec::new();
+    for second in 0..500_usize {
+        for _ in 0..100 {
+            local.propose(put.clone(), None).await.unwrap();
+        }
+        revisions_by_s.push(local.revision());
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        let age = |s: usize| revisions_by_s.get(s).copied().unwrap_or(0);
+        let kept = second.checked_sub(300).map_or(0, age);
+        assert!(local.compacted() <= kept.max(1), "{second} s: something young is gone");
+        let old = usize::checked_sub(second, 365).map_or(0, age);
+        assert!(local.compacted() >= old, "{second} s: something old is kept");
+    }
 }
