@@ -97,10 +97,8 @@ impl Runtime for CriClient {
     }
 
     async fn run_sandbox(&self, config: v1::PodSandboxConfig, handler: &str) -> Result<String> {
-        let request = v1::RunPodSandboxRequest {
-            config: Some(config),
-            runtime_handler: handler.to_owned(),
-        };
+        let request =
+            v1::RunPodSandboxRequest { config: Some(config), runtime_handler: handler.to_owned() };
         let mut runtime = self.runtime.clone();
         Ok(call("RunPodSandbox", CHANGE, runtime.run_pod_sandbox(request)).await?.pod_sandbox_id)
     }
@@ -120,8 +118,7 @@ impl Runtime for CriClient {
     }
 
     async fn sandbox_status(&self, id: &str) -> Result<v1::PodSandboxStatus> {
-        let request =
-            v1::PodSandboxStatusRequest { pod_sandbox_id: id.to_owned(), verbose: false };
+        let request = v1::PodSandboxStatusRequest { pod_sandbox_id: id.to_owned(), verbose: false };
         let mut runtime = self.runtime.clone();
         let response = call("PodSandboxStatus", LOOK, runtime.pod_sandbox_status(request)).await?;
         response.status.ok_or_else(|| Error::NotFound(id.to_owned()))
@@ -254,7 +251,8 @@ impl Runtime for CriClient {
     async fn events(&self) -> Result<EventStream> {
         let mut runtime = self.runtime.clone();
         let request = v1::GetEventsRequest {};
-        let stream = call("GetContainerEvents", LOOK, runtime.get_container_events(request)).await?;
+        let stream =
+            call("GetContainerEvents", LOOK, runtime.get_container_events(request)).await?;
         Ok(stream
             .map(|event| event.map_err(|status| Error::from_status("GetContainerEvents", &status)))
             .boxed())
@@ -275,8 +273,7 @@ impl Runtime for CriClient {
     }
 
     async fn pull_image(&self, image: &str, auth: Option<v1::AuthConfig>) -> Result<String> {
-        let request =
-            v1::PullImageRequest { image: Some(spec(image)), auth, sandbox_config: None };
+        let request = v1::PullImageRequest { image: Some(spec(image)), auth, sandbox_config: None };
         Ok(call("PullImage", PULL, self.images.clone().pull_image(request)).await?.image_ref)
     }
 

@@ -234,7 +234,9 @@ impl Runtime for Fake {
             let ip = format!("10.244.{}.{}", 100 + (state.made >> 8), state.made & 0xff);
             let name = config.metadata.as_ref().map_or("", |found| found.name.as_str());
             state.calls.push(format!("run_sandbox {name}"));
-            state.sandboxes.insert(id.clone(), Sandbox { config, ready: true, created_ns: now, ip });
+            state
+                .sandboxes
+                .insert(id.clone(), Sandbox { config, ready: true, created_ns: now, ip });
             Ok(id)
         })
     }
@@ -266,7 +268,8 @@ impl Runtime for Fake {
         self.with(|state, _| {
             let found = state.sandboxes.get(id);
             let sandbox = found.ok_or_else(|| Error::NotFound(format!("sandbox {id}")))?;
-            let network = v1::PodSandboxNetworkStatus { ip: sandbox.ip.clone(), ..Default::default() };
+            let network =
+                v1::PodSandboxNetworkStatus { ip: sandbox.ip.clone(), ..Default::default() };
             Ok(v1::PodSandboxStatus {
                 id: id.to_owned(),
                 metadata: sandbox.config.metadata.clone(),

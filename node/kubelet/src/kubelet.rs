@@ -1,0 +1,250 @@
+//! The kubelet, put together: sources on one side, the runtime on the other, workers between.
+//!
+//! # Path
+//! sources → here → `workers.rs` → `worker.rs`; the runtime → `pleg.rs` → here
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use k8s_openapi::api::core::v1::{Pod, PodSpec};
+use kube::Api;
+use master_client::informer::{Change, Informer, ListWatch, Store};
+use node_cri::SharedRuntime;
+use store_env::clock::SharedClock;
+use store_env::task::{Group, TaskResult};
+use tokio::sync::{mpsc, watch};
+use tokio_util::sync::CancellationToken;
+
+use crate::cgroup::Cgroups;
+use crate::config::Config;
+use crate::context::{Context, Machine};
+use crate::error::{Error, Result};
+use crate::events;
+use crate::image::Images;
+use crate::node;
+use crate::objects::Objects;
+use crate::pleg::{self, Listing};
+use crate::pod;
+use crate::probe::Probes;
+use crate::server;
+use crate::source::{files, mirror};
+use crate::statuses::Statuses;
+use crate::volume::Volumes;
+use crate::workers::Workers;
+
+const HOUSEKEEPING: Duration = Duration::from_secs(1);
+/// Traces of pods that are gone are looked for in every so many rounds of housekeeping.
+const TRACES_EVERY: u32 = 30;
+
+/// A kubelet's parts, handed in.
+pub struct Parts {
+    pub config: Config,
+    pub clock: SharedClock,
+    pub runtime: SharedRuntime,
+    /// `None` runs static pods only.
+    pub client: Option<kube::Client>,
+}
+
+impl std::fmt::Debug for Parts {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Parts").field("config", &self.config).finish_non_exhaustive()
+    }
+}
+
+/// A pod that runs here, as other parts of the node may want to know.
+pub type PodStore = Store<Pod>;
+
+/// Starts a kubelet's tasks in `group`. Returns the pods that the API wants here, if there is an API.
+pub fn start(parts: Parts, group: &mut Group) -> Result<Option<PodStore>> {
+    assemble(parts, group).map(|(_, pods)| pods)
+}
+
+/// As [`start`], with what the workers share.
+pub(crate) fn assemble(
+    parts: Parts,
+    group: &mut Group,
+) -> Result<(Arc<Context>, Option<PodStore>)> {
+    let Parts { config, clock, runtime, client } = parts;
+    let config = Arc::new(config);
+    for directory in [config.pods_dir(), config.logs_dir()] {
+        std::fs::create_dir_all(&directory).map_err(Error::io(&directory))?;
+    }
+    let objects = Objects::new(client.clone());
+    let (recorder, sender) = events::recorder(&config.node_name, clock.clone(), objects.clone());
+    let services = client
+        .as_ref()
+        .map(|client| informer(Api::all(client.clone()), ListWatch::all(), "services", group));
+    let statuses = Statuses::new(objects.clone());
+    let context = Arc::new(Context {
+        volumes: Volumes::new(config.clone(), objects.clone(), clock.clone()),
+        images: Images::new(runtime.clone(), objects.clone(), clock.clone(), recorder.clone()),
+        probes: Probes::new(runtime.clone(), clock.clone(), recorder.clone()),
+        cgroups: Cgroups::detect(),
+        machine: Machine::read(),
+        events: recorder,
+        config: config.clone(),
+        statuses: statuses.clone(),
+        services,
+        objects: objects.clone(),
+        clock: clock.clone(),
+        runtime: runtime.clone(),
+    });
+    group.spawn("kubelet-events", |stop| sender.run(stop));
+    let (statics, static_news) = watch::channel(None);
+    let (manifests, node) = (config.manifests.clone(), config.node_name.clone());
+    group.spawn("kubelet-files", move |stop| files::run(manifests, node, statics, stop));
+    let (latest, listing) = watch::channel(Listing::default());
+    let (changes, changed) = mpsc::channel(64);
+    let pleg_clock = clock.clone();
+    group.spawn("kubelet-pleg", move |stop| pleg::run(runtime, pleg_clock, latest, changes, stop));
+    let pods = client.as_ref().map(|client| {
+        let ours = ListWatch::all().fields(format!("spec.nodeName={}", config.node_name));
+        informer::<Pod>(Api::all(client.clone()), ours, "pods", group)
+    });
+    if let Some(pods) = &pods {
+        let (objects, node) = (objects.clone(), config.node_name.clone());
+        let (statics, pods, statuses) = (static_news.clone(), pods.clone(), statuses.clone());
+        group.spawn("kubelet-mirrors", move |stop| {
+            mirror::run(objects, node, statics, pods, statuses, stop)
+        });
+        node::start(&context, &listing, group);
+    }
+    let for_statuses = statuses.clone();
+    group.spawn("kubelet-statuses", move |stop| for_statuses.run(stop));
+    server::start(&context, pods.clone(), static_news.clone(), group)?;
+    let shared = context.clone();
+    let main = Loop { context, pods: pods.clone(), statics: static_news, listing, changed };
+    group.spawn("kubelet-pods", move |stop| main.run(stop));
+    Ok((shared, pods))
+}
+
+fn informer<K>(api: Api<K>, what: ListWatch, name: &str, group: &mut Group) -> Store<K>
+where
+    K: master_client::informer::Kind,
+{
+    let (store, informer) = Informer::new(api, what);
+    group.spawn(format!("kubelet-informer-{name}"), |stop| informer.run(stop));
+    store
+}
+
+/// Where all news meet.
+struct Loop {
+    context: Arc<Context>,
+    pods: Option<Store<Pod>>,
+    statics: watch::Receiver<files::StaticPods>,
+    listing: watch::Receiver<Listing>,
+    changed: mpsc::Receiver<BTreeSet<String>>,
+}
+
+impl Loop {
+    async fn run(mut self, stop: CancellationToken) -> TaskResult {
+        let mut workers = Workers::new(self.context.clone(), stop.clone());
+        let mut changes = self.pods.as_ref().map(Store::subscribe);
+        let mut ticks = tokio::time::interval(HOUSEKEEPING);
+        ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let mut rounds = 0_u32;
+        loop {
+            tokio::select! {
+                biased;
+                () = stop.cancelled() => {
+                    workers.finish().await;
+                    return Ok(());
+                }
+                Some(uids) = self.changed.recv() => {
+                    uids.iter().for_each(|uid| workers.poke(uid));
+                    if workers.has_ended_ones() {
+                        workers.reconcile(&self.wanted());
+                    }
+                }
+                () = next_change(&mut changes) => workers.reconcile(&self.wanted()),
+                Ok(()) = self.statics.changed() => workers.reconcile(&self.wanted()),
+                _ = ticks.tick() => {
+                    rounds += 1;
+                    self.keep_house(&mut workers, rounds.is_multiple_of(TRACES_EVERY));
+                }
+            }
+        }
+    }
+
+    /// The pods that are to be here, by uid.
+    fn wanted(&self) -> BTreeMap<String, Arc<Pod>> {
+        let mut wanted = self.statics.borrow().clone().unwrap_or_default();
+        let pods = self.pods.iter().flat_map(Store::list);
+        for pod in pods.filter(|pod| !pod::is_mirror(pod)) {
+            wanted.insert(pod::uid(&pod).to_owned(), pod);
+        }
+        wanted
+    }
+
+    /// Whether every source has said what it wants: only then is anything unwanted.
+    fn all_sources_spoke(&self) -> bool {
+        let api_spoke = self.pods.as_ref().is_none_or(Store::synced);
+        api_spoke && self.statics.borrow().is_some()
+    }
+
+    fn keep_house(&self, workers: &mut Workers, with_traces: bool) {
+        if workers.has_ended_ones() {
+            workers.reconcile(&self.wanted());
+        }
+        if !self.all_sources_spoke() {
+            return;
+        }
+        let wanted = self.wanted();
+        let listing = self.listing.borrow().clone();
+        let unwanted = |uid: &String| !wanted.contains_key(uid) && !workers.has(uid);
+        let orphans: Vec<Pod> = listing
+            .pods
+            .iter()
+            .filter(|(uid, _)| unwanted(uid))
+            .map(|(uid, seen)| orphan(uid, seen))
+            .collect();
+        if with_traces && listing.at_ms > 0 && listing.error.is_none() {
+            let known = self.context.volumes.known().into_iter();
+            let traces: Vec<String> =
+                known.filter(|uid| unwanted(uid) && !listing.pods.contains_key(uid)).collect();
+            self.remove_traces(&traces);
+            for (uid, path) in self.context.cgroups.pods(&self.context.config.cgroup_root) {
+                if unwanted(&uid) && !listing.pods.contains_key(&uid) {
+                    let _ = self.context.cgroups.remove(&path);
+                }
+            }
+        }
+        for orphan in orphans {
+            workers.bring_down(orphan);
+        }
+    }
+
+    fn remove_traces(&self, uids: &[String]) {
+        for uid in uids {
+            let directory = self.context.config.pod_dir(uid);
+            if let Err(error) = crate::volume::remove_directory(&directory) {
+                tracing::warn!(uid, %error, "traces of a pod stay");
+            }
+        }
+    }
+}
+
+async fn next_change(changes: &mut Option<mpsc::Receiver<Change<Pod>>>) {
+    let Some(queue) = changes else { return std::future::pending().await };
+    if queue.recv().await.is_none() {
+        return std::future::pending().await;
+    }
+    // The whole is read again anyway.
+    while queue.try_recv().is_ok() {}
+}
+
+/// A pod of which only the runtime knows, as far as its labels tell.
+fn orphan(uid: &str, seen: &pleg::Seen) -> Pod {
+    let mut pod = Pod {
+        spec: Some(PodSpec {
+            termination_grace_period_seconds: seen.grace_s,
+            ..Default::default()
+        }),
+        ..Default::default()
+    };
+    pod.metadata.uid = Some(uid.to_owned());
+    pod.metadata.name = Some(seen.name.clone());
+    pod.metadata.namespace = Some(seen.namespace.clone());
+    pod
+}

@@ -1,0 +1,116 @@
+//! The kubelet's conditions of a pod, with the moments at which they changed.
+
+use k8s_openapi::api::core::v1::PodCondition;
+
+use super::container::Statuses;
+use super::{Inputs, time};
+use crate::pod::{self, Role};
+
+/// The conditions that a kubelet writes; all others are carried over.
+const OWNED: [&str; 5] =
+    ["PodReadyToStartContainers", "Initialized", "Ready", "ContainersReady", "PodScheduled"];
+
+/// A condition without its times: kind, whether true, reason, message.
+type Verdict = (&'static str, bool, Option<&'static str>, Option<String>);
+
+pub(super) fn conditions(
+    inputs: &Inputs<'_>,
+    phase: &str,
+    statuses: &Statuses,
+) -> Vec<PodCondition> {
+    let containers_ready = containers_ready(inputs, phase, statuses);
+    let verdicts: [Verdict; 5] = [
+        ("PodReadyToStartContainers", inputs.view.ready_sandbox().is_some(), None, None),
+        initialized(inputs, phase, statuses),
+        ready(inputs, &containers_ready),
+        containers_ready,
+        ("PodScheduled", true, None, None),
+    ];
+    let before = inputs.before.conditions.iter().flatten();
+    let foreign = before.filter(|found| !OWNED.contains(&found.type_.as_str())).cloned();
+    verdicts.into_iter().map(|verdict| dated(inputs, verdict)).chain(foreign).collect()
+}
+
+fn dated(inputs: &Inputs<'_>, (kind, is_true, reason, message): Verdict) -> PodCondition {
+    let status = if is_true { "True" } else { "False" };
+    let before = inputs.before.conditions.iter().flatten().find(|found| found.type_ == kind);
+    let since = before
+        .filter(|found| found.status == status)
+        .and_then(|found| found.last_transition_time.clone());
+    PodCondition {
+        type_: kind.to_owned(),
+        status: status.to_owned(),
+        reason: reason.map(str::to_owned),
+        message,
+        last_transition_time: since.or(Some(time(inputs.now_ms))),
+        last_probe_time: None,
+        observed_generation: inputs.pod.metadata.generation,
+    }
+}
+
+fn names(title: &str, names: &[&str]) -> Option<String> {
+    Some(format!("{title}: [{}]", names.join(" ")))
+}
+
+fn initialized(inputs: &Inputs<'_>, phase: &str, statuses: &Statuses) -> Verdict {
+    let mut incomplete = Vec::new();
+    let mut began = false;
+    for (role, container) in pod::containers(inputs.pod) {
+        let Some(status) = statuses.of(&container.name) else { continue };
+        let is_complete = match role {
+            Role::Init => status.ready,
+            Role::Sidecar => status.started == Some(true),
+            Role::Main => {
+                began |= status.container_id.is_some();
+                true
+            }
+        };
+        if !is_complete {
+            incomplete.push(container.name.as_str());
+        }
+    }
+    match phase {
+        "Succeeded" => ("Initialized", true, Some("PodCompleted"), None),
+        _ if incomplete.is_empty() || began => ("Initialized", true, None, None),
+        _ => {
+            let message = names("containers with incomplete status", &incomplete);
+            ("Initialized", false, Some("ContainersNotInitialized"), message)
+        }
+    }
+}
+
+fn containers_ready(inputs: &Inputs<'_>, phase: &str, statuses: &Statuses) -> Verdict {
+    let unready: Vec<&str> = pod::containers(inputs.pod)
+        .filter(|(role, _)| *role != Role::Init)
+        .map(|(_, container)| container.name.as_str())
+        .filter(|name| !statuses.of(name).is_some_and(|status| status.ready))
+        .collect();
+    match phase {
+        "Succeeded" => ("ContainersReady", false, Some("PodCompleted"), None),
+        "Failed" => ("ContainersReady", false, Some("PodFailed"), None),
+        _ if unready.is_empty() => ("ContainersReady", true, None, None),
+        _ => {
+            let message = names("containers with unready status", &unready);
+            ("ContainersReady", false, Some("ContainersNotReady"), message)
+        }
+    }
+}
+
+fn ready(inputs: &Inputs<'_>, containers: &Verdict) -> Verdict {
+    if !containers.1 {
+        return ("Ready", false, containers.2, containers.3.clone());
+    }
+    let gates = pod::spec(inputs.pod).readiness_gates.iter().flatten();
+    let closed: Vec<String> = gates
+        .map(|gate| gate.condition_type.clone())
+        .filter(|kind| {
+            let mut conditions = inputs.before.conditions.iter().flatten();
+            !conditions.any(|found| found.type_ == *kind && found.status == "True")
+        })
+        .map(|kind| format!("corresponding condition of pod readiness gate {kind:?} does not exist or is not \"True\"."))
+        .collect();
+    match closed.is_empty() {
+        true => ("Ready", true, None, None),
+        false => ("Ready", false, Some("ReadinessGatesNotReady"), Some(closed.join(", "))),
+    }
+}

@@ -1,0 +1,74 @@
+//! Pending, Running, Succeeded or Failed: one word for a whole pod.
+
+use k8s_openapi::api::core::v1::ContainerStatus;
+
+use super::Inputs;
+use super::container::Statuses;
+use crate::pod::{self, Restart, Role};
+
+#[derive(Debug, Default)]
+struct Count {
+    waiting: u32,
+    running: u32,
+    stopped: u32,
+    succeeded: u32,
+}
+
+/// Exit code of what the container was last seen to end with.
+fn ended(status: &ContainerStatus) -> Option<i32> {
+    Some(status.state.as_ref()?.terminated.as_ref()?.exit_code)
+}
+
+fn ended_before(status: &ContainerStatus) -> Option<i32> {
+    Some(status.last_state.as_ref()?.terminated.as_ref()?.exit_code)
+}
+
+fn is_running(status: &ContainerStatus) -> bool {
+    status.state.as_ref().is_some_and(|state| state.running.is_some())
+}
+
+pub(super) fn phase(inputs: &Inputs<'_>, statuses: &Statuses) -> &'static str {
+    if inputs.verdict.is_some() {
+        return "Failed";
+    }
+    let mut is_initializing = false;
+    let mut count = Count::default();
+    for (role, container) in pod::containers(inputs.pod) {
+        let Some(status) = statuses.of(&container.name) else { continue };
+        match role {
+            Role::Init => match ended(status).or_else(|| ended_before(status)) {
+                Some(0) => {}
+                Some(_) if pod::restart_of(inputs.pod, role, container) == Restart::Never => {
+                    return "Failed";
+                }
+                _ => is_initializing = true,
+            },
+            Role::Sidecar => is_initializing |= !is_running(status) && ended(status).is_none(),
+            Role::Main if is_running(status) => count.running += 1,
+            Role::Main => match (ended(status), ended_before(status)) {
+                (Some(code), _) | (None, Some(code)) => {
+                    count.stopped += 1;
+                    count.succeeded += u32::from(code == 0 && ended(status).is_some());
+                }
+                (None, None) => count.waiting += 1,
+            },
+        }
+    }
+    let began = count.running + count.stopped > 0;
+    match count {
+        _ if is_initializing && !began && !inputs.is_terminated => "Pending",
+        Count { waiting, .. } if waiting > 0 && !inputs.is_terminated => "Pending",
+        Count { running, .. } if running > 0 => "Running",
+        Count { stopped, succeeded, .. } => {
+            let all_well = stopped == succeeded && stopped > 0;
+            match pod::restart(inputs.pod) {
+                _ if inputs.is_terminated && all_well && count.waiting == 0 => "Succeeded",
+                _ if inputs.is_terminated => "Failed",
+                Restart::Always => "Running",
+                _ if all_well => "Succeeded",
+                Restart::Never => "Failed",
+                Restart::OnFailure => "Running",
+            }
+        }
+    }
+}

@@ -1,0 +1,233 @@
+//! The kubelet on a runtime in memory: static pods from manifest to end, in virtual time.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use k8s_openapi::api::core::v1::PodStatus;
+use node_cri::{Behaviour, Exit, Fake};
+use store_env::clock::TokioClock;
+use store_env::task::Group;
+use tokio_util::sync::CancellationToken;
+
+use crate::config::Config;
+use crate::context::Context;
+use crate::kubelet::{Parts, assemble};
+use crate::source::files;
+
+/// A configuration for tests: nothing is listened on, and no cgroup is made.
+pub(crate) fn config(data_dir: impl AsRef<Path>) -> Config {
+    Config {
+        node_name: "node-1".to_owned(),
+        node_ip: "192.0.2.10".parse().unwrap(),
+        data_dir: data_dir.as_ref().to_owned(),
+        manifests: Some(data_dir.as_ref().join("manifests")),
+        cluster_dns: Some("10.96.0.10".parse().unwrap()),
+        cluster_domain: "cluster.local".to_owned(),
+        cgroup_root: String::new(),
+        listen: "127.0.0.1:0".parse().unwrap(),
+        server: None,
+        labels: Vec::new(),
+        pods_max: 110,
+    }
+}
+
+/// A kubelet in a directory of its own, on a runtime that outlives it.
+struct Node {
+    dir: tempfile::TempDir,
+    fake: Arc<Fake>,
+    clock: store_env::clock::SharedClock,
+    stop: CancellationToken,
+    context: Arc<Context>,
+    running: Option<store_env::task::Crew>,
+}
+
+impl Node {
+    fn new() -> Self {
+        let clock = TokioClock::shared(1_700_000_000_000);
+        let fake = Arc::new(Fake::new(clock.clone()));
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::create_dir(dir.path().join("manifests")).unwrap();
+        Self::start(dir, fake, clock)
+    }
+
+    fn start(
+        dir: tempfile::TempDir,
+        fake: Arc<Fake>,
+        clock: store_env::clock::SharedClock,
+    ) -> Self {
+        let stop = CancellationToken::new();
+        let mut group = Group::under(&stop);
+        let parts = Parts {
+            config: config(dir.path()),
+            clock: clock.clone(),
+            runtime: fake.clone(),
+            client: None,
+        };
+        let (context, _) = assemble(parts, &mut group).unwrap();
+        let mut crew = store_env::task::Crew::new();
+        crew.spawn(async move { group.run(Duration::from_secs(5)).await.unwrap() });
+        Self { dir, fake, clock, stop, context, running: Some(crew) }
+    }
+
+    /// Ends the kubelet and starts another one on the same runtime and directory.
+    async fn restart(mut self) -> Self {
+        self.stop.cancel();
+        self.running.take().unwrap().finish(Duration::from_secs(10)).await;
+        Self::start(self.dir, self.fake, self.clock)
+    }
+
+    fn manifest(&self) -> std::path::PathBuf {
+        self.dir.path().join("manifests/web.yaml")
+    }
+
+    /// Writes the manifest of the pod; returns its uid.
+    fn apply(&self, spec: &str) -> String {
+        let text = format!("{{apiVersion: v1, kind: Pod, metadata: {{name: web}}, spec: {spec}}}");
+        std::fs::write(self.manifest(), &text).unwrap();
+        let pod = files::parse(&text, "node-1", &self.manifest()).unwrap();
+        crate::pod::uid(&pod).to_owned()
+    }
+
+    fn status(&self, uid: &str) -> Option<PodStatus> {
+        self.context.statuses.last(uid)
+    }
+
+    /// `PHASE READY RESTARTS REASON` of the pod and its first container.
+    fn summary(&self, uid: &str) -> String {
+        let Some(status) = self.status(uid) else { return "none".to_owned() };
+        let phase = status.phase.unwrap_or_default();
+        let first = status.container_statuses.unwrap_or_default().into_iter().next().unwrap();
+        let state = first.state.unwrap_or_default();
+        let waiting = state.waiting.and_then(|waiting| waiting.reason);
+        let ended = state.terminated.and_then(|ended| ended.reason);
+        let reason = waiting.or(ended).unwrap_or_else(|| "-".to_owned());
+        format!("{phase} {} {} {reason}", first.ready, first.restart_count)
+    }
+
+    async fn reaches(&self, uid: &str, expected: &str) {
+        for _ in 0..6_000 {
+            if self.summary(uid) == expected {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+        panic!("{expected:?} not reached; it is {:?}", self.summary(uid));
+    }
+
+    fn started(&self, container: &str) -> usize {
+        let call = format!("start {container}");
+        self.fake.calls().iter().filter(|found| **found == call).count()
+    }
+}
+
+const PLAIN: &str = "{containers: [{name: a, image: app:1}]}";
+
+#[tokio::test(start_paused = true)]
+async fn manifest_becomes_a_running_pod_and_its_removal_ends_it() {
+    let node = Node::new();
+    let uid = node.apply(PLAIN);
+    node.reaches(&uid, "Running true 0 -").await;
+    let status = node.status(&uid).unwrap();
+    assert!(status.pod_ip.unwrap().starts_with("10.244."));
+    assert_eq!(status.qos_class.as_deref(), Some("BestEffort"));
+    std::fs::remove_file(node.manifest()).unwrap();
+    while node.status(&uid).is_some() {
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    let calls = node.fake.calls();
+    assert_eq!(calls[calls.len() - 2..], ["stop a", "stop_sandbox web-node-1"]);
+    assert!(!node.dir.path().join("pods").join(&uid).exists());
+}
+
+#[tokio::test(start_paused = true)]
+async fn failing_container_is_restarted_with_growing_delays() {
+    let node = Node::new();
+    let exit = Exit { after: Duration::from_secs(1), code: 1, reason: "" };
+    node.fake.behave("a", Behaviour { exit: Some(exit), ..Default::default() });
+    let began = tokio::time::Instant::now();
+    let uid = node.apply(PLAIN);
+    node.reaches(&uid, "Running false 1 CrashLoopBackOff").await;
+    node.reaches(&uid, "Running false 3 CrashLoopBackOff").await;
+    // At once, after 10 s, after 20 s, and a second of life each time.
+    let took = began.elapsed().as_secs();
+    assert!((33..45).contains(&took), "{took} s");
+}
+
+#[tokio::test(start_paused = true)]
+async fn restarted_kubelet_restarts_no_container_and_knows_the_count() {
+    let node = Node::new();
+    let uid = node.apply(PLAIN);
+    node.reaches(&uid, "Running true 0 -").await;
+    node.fake.end("a", 1, "");
+    node.reaches(&uid, "Running true 1 -").await;
+    let node = node.restart().await;
+    node.reaches(&uid, "Running true 1 -").await;
+    tokio::time::sleep(Duration::from_secs(120)).await;
+    assert_eq!(node.started("a"), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn dead_runtime_is_waited_for() {
+    let node = Node::new();
+    node.fake.set_down(true);
+    let uid = node.apply(PLAIN);
+    tokio::time::sleep(Duration::from_secs(30)).await;
+    node.fake.set_down(false);
+    node.reaches(&uid, "Running true 0 -").await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn probes_decide_over_readiness_and_life() {
+    let node = Node::new();
+    let bad = Behaviour { exec_code: 1, ..Default::default() };
+    node.fake.behave("a", bad.clone());
+    let uid = node.apply(
+        "{terminationGracePeriodSeconds: 1, containers: [{name: a, image: app:1,
+           readinessProbe: {exec: {command: [x]}, periodSeconds: 1, failureThreshold: 1}}]}",
+    );
+    node.reaches(&uid, "Running false 0 -").await;
+    node.fake.behave("a", Behaviour::default());
+    node.reaches(&uid, "Running true 0 -").await;
+    node.fake.behave("a", bad.clone());
+    node.reaches(&uid, "Running false 0 -").await;
+
+    let uid = node.apply(
+        "{terminationGracePeriodSeconds: 1, containers: [{name: b, image: app:1,
+           livenessProbe: {exec: {command: [x]}, periodSeconds: 1, failureThreshold: 3}}]}",
+    );
+    node.fake.behave("b", Behaviour::default());
+    node.reaches(&uid, "Running true 0 -").await;
+    node.fake.behave("b", bad);
+    node.reaches(&uid, "Running true 1 -").await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn images_that_cannot_be_had_are_waited_for() {
+    let node = Node::new();
+    let uid = node.apply("{containers: [{name: a, image: 'missing:1'}]}");
+    node.reaches(&uid, "Pending false 0 ErrImagePull").await;
+    node.reaches(&uid, "Pending false 0 ImagePullBackOff").await;
+    let uid = node.apply("{containers: [{name: a, image: 'new:1', imagePullPolicy: Never}]}");
+    node.reaches(&uid, "Pending false 0 ErrImageNeverPull").await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn job_ends_and_stays_ended() {
+    let node = Node::new();
+    let exit = Exit { after: Duration::from_secs(2), code: 0, reason: "" };
+    node.fake.behave("a", Behaviour { exit: Some(exit), ..Default::default() });
+    let uid = node.apply("{restartPolicy: Never, containers: [{name: a, image: app:1}]}");
+    node.reaches(&uid, "Succeeded false 0 Completed").await;
+    tokio::time::sleep(Duration::from_secs(300)).await;
+    assert_eq!((node.started("a"), node.summary(&uid)), (1, "Succeeded false 0 Completed".into()));
+}
+
+#[tokio::test(start_paused = true)]
+async fn pod_past_its_deadline_is_brought_down() {
+    let node = Node::new();
+    let uid = node.apply("{activeDeadlineSeconds: 20, containers: [{name: a, image: app:1}]}");
+    node.reaches(&uid, "Running true 0 -").await;
+    node.reaches(&uid, "Failed false 0 Completed").await;
+    assert_eq!(node.status(&uid).unwrap().reason.as_deref(), Some("DeadlineExceeded"));
+}
