@@ -1,0 +1,163 @@
+//! Response bodies: one piece, many shared pieces, or a stream.
+//!
+//! A list of ten thousand objects is sent from the very bytes that the cacher holds; they are only
+//! copied into frames of a useful size, a frame at a time, as the connection takes them.
+
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use bytes::{Bytes, BytesMut};
+use http_body::{Frame, SizeHint};
+use http_body_util::BodyExt;
+use http_body_util::combinators::UnsyncBoxBody;
+use tokio::sync::mpsc;
+
+/// Any error of a body.
+pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
+
+/// What a request brings.
+pub type RequestBody = UnsyncBoxBody<Bytes, BoxError>;
+
+/// Pieces are gathered until a frame has this many bytes.
+const FRAME_BYTES: usize = 64 * 1024;
+
+/// What a response carries.
+#[derive(Debug)]
+pub enum Body {
+    /// One piece, or nothing.
+    Full(Option<Bytes>),
+    /// Many pieces that are sent one after the other.
+    Pieces(Pieces),
+    /// Whatever comes, each piece sent at once; ends when the sender is dropped.
+    Live(Live),
+    /// Another server's body, passed on.
+    Foreign(UnsyncBoxBody<Bytes, BoxError>),
+}
+
+/// Shared pieces and how many bytes are left of them.
+#[derive(Debug)]
+pub struct Pieces {
+    pieces: std::vec::IntoIter<Bytes>,
+    left: u64,
+}
+
+/// A stream, with what must live as long as it does.
+#[derive(Debug)]
+pub struct Live {
+    frames: mpsc::Receiver<Bytes>,
+    /// Aborts the task that feeds the stream once the client has gone.
+    _feeder: store_env::task::Crew,
+}
+
+impl Body {
+    /// No bytes at all.
+    pub fn empty() -> Self {
+        Self::Full(None)
+    }
+
+    /// One piece.
+    pub fn full(bytes: impl Into<Bytes>) -> Self {
+        Self::Full(Some(bytes.into()))
+    }
+
+    /// Many pieces.
+    pub fn pieces(pieces: Vec<Bytes>) -> Self {
+        let left = pieces.iter().map(|piece| piece.len() as u64).sum();
+        Self::Pieces(Pieces { pieces: pieces.into_iter(), left })
+    }
+
+    /// A stream that `feed` writes to; `feed` is dropped when the client goes away.
+    pub fn live<F, Fut>(queue: usize, feed: F) -> Self
+    where
+        F: FnOnce(mpsc::Sender<Bytes>) -> Fut,
+        Fut: Future<Output = ()> + Send + 'static,
+    {
+        let (sender, frames) = mpsc::channel(queue);
+        let mut crew = store_env::task::Crew::new();
+        crew.spawn(feed(sender));
+        Self::Live(Live { frames, _feeder: crew })
+    }
+
+    /// Another body, passed on as it comes.
+    pub fn foreign<B>(body: B) -> Self
+    where
+        B: http_body::Body<Data = Bytes> + Send + 'static,
+        B::Error: Into<BoxError>,
+    {
+        Self::Foreign(body.map_err(Into::into).boxed_unsync())
+    }
+}
+
+impl Pieces {
+    fn next_frame(&mut self) -> Option<Bytes> {
+        let first = self.pieces.next()?;
+        if first.len() >= FRAME_BYTES || self.pieces.len() == 0 {
+            self.left -= first.len() as u64;
+            return Some(first);
+        }
+        let mut frame = BytesMut::with_capacity(FRAME_BYTES);
+        frame.extend_from_slice(&first);
+        while frame.len() < FRAME_BYTES
+            && let Some(piece) = self.pieces.next()
+        {
+            frame.extend_from_slice(&piece);
+        }
+        self.left -= frame.len() as u64;
+        Some(frame.freeze())
+    }
+}
+
+impl http_body::Body for Body {
+    type Data = Bytes;
+    type Error = BoxError;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        let data = |bytes: Option<Bytes>| Poll::Ready(bytes.map(|bytes| Ok(Frame::data(bytes))));
+        match self.get_mut() {
+            Self::Full(piece) => data(piece.take()),
+            Self::Pieces(pieces) => data(pieces.next_frame()),
+            Self::Live(live) => {
+                live.frames.poll_recv(cx).map(|bytes| bytes.map(Frame::data).map(Ok))
+            }
+            Self::Foreign(body) => Pin::new(body).poll_frame(cx),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match self {
+            Self::Full(piece) => piece.is_none(),
+            Self::Pieces(pieces) => pieces.left == 0,
+            Self::Live(_) => false,
+            Self::Foreign(body) => body.is_end_stream(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self {
+            Self::Full(piece) => SizeHint::with_exact(piece.as_ref().map_or(0, |p| p.len() as u64)),
+            Self::Pieces(pieces) => SizeHint::with_exact(pieces.left),
+            Self::Live(_) => SizeHint::default(),
+            Self::Foreign(body) => body.size_hint(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn pieces_arrive_whole_in_frames_of_a_useful_size() {
+        let piece = Bytes::from(vec![b'x'; 1_000]);
+        let mut body = Body::pieces(vec![piece; 200]);
+        let mut frames = Vec::new();
+        while let Some(frame) = body.frame().await {
+            frames.push(frame.unwrap().into_data().unwrap().len());
+        }
+        assert_eq!(frames.iter().sum::<usize>(), 200_000);
+        assert_eq!(frames.len(), 4, "{frames:?}");
+    }
+}

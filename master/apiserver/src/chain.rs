@@ -1,0 +1,81 @@
+//! What happens to every request, in order.
+//!
+//! # Path
+//! `server/accept.rs` or `server/client.rs` → here → `filter/*.rs` → `handler.rs` → `rest/<verb>.rs`
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::future::BoxFuture;
+use master_api::access::Identity;
+use master_api::status::ApiError;
+use store_handle::Term;
+
+use crate::body::RequestBody;
+use crate::call::{Call, Response};
+use crate::server::Server;
+use crate::{filter, handler, respond};
+
+/// How long a request may take that is no watch, stream or proxy.
+const REQUEST_MAX: Duration = Duration::from_secs(60);
+
+/// A request that came over the network.
+pub fn from_network(
+    server: Arc<Server>,
+    certificate: Option<Vec<u8>>,
+    request: http::Request<RequestBody>,
+) -> BoxFuture<'static, Response> {
+    let mut call = Call::new(filter::request_id::choose(request.headers()), request);
+    call.certificate = certificate;
+    Box::pin(answer(server, call, false))
+}
+
+/// A request of a part of this very process: it is who it says it is.
+pub fn in_process(
+    server: Arc<Server>,
+    identity: Identity,
+    fence: Option<Term>,
+    request: http::Request<RequestBody>,
+) -> BoxFuture<'static, Response> {
+    let mut call = Call::new(filter::request_id::choose(request.headers()), request);
+    call.identity = identity;
+    call.fence = fence;
+    Box::pin(answer(server, call, true))
+}
+
+/// The outermost layer: whatever happens inside, there is one response, counted and logged.
+async fn answer(server: Arc<Server>, mut call: Call, is_trusted: bool) -> Response {
+    let seen = filter::observe::Seen::begin(&server);
+    let outcome = filter::panic::catch(filters(&server, &mut call, is_trusted)).await;
+    let mut response = outcome.unwrap_or_else(|error| respond::error(&error));
+    filter::request_id::show(&call, &mut response);
+    filter::warning::show(&call, &mut response);
+    seen.end(&server, &call, response.status());
+    response
+}
+
+/// Every filter, in order.
+async fn filters(
+    server: &Arc<Server>,
+    call: &mut Call,
+    is_trusted: bool,
+) -> Result<Response, ApiError> {
+    filter::request_info::read(call)?;
+    filter::ready::check(server, call)?;
+    if !is_trusted {
+        filter::authentication::identify(server, call)?;
+        filter::impersonation::apply(server, call)?;
+    }
+    let demand = filter::in_flight::demand(call, is_trusted);
+    let _place = filter::in_flight::take(server, demand).await?;
+    filter::authorization::check(server, call)?;
+    if call.info.is_long_running() {
+        return handler::handle(server, call).await;
+    }
+    match tokio::time::timeout(REQUEST_MAX, handler::handle(server, call)).await {
+        Ok(response) => response,
+        Err(_) => Err(ApiError::Timeout(
+            "request did not complete within the allotted timeout".to_owned(),
+        )),
+    }
+}

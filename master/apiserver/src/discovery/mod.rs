@@ -1,0 +1,107 @@
+//! What is served: groups, versions, resources, schemas; all derived from the catalog.
+
+mod aggregated;
+mod groups;
+mod openapi;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::StatusCode;
+use http::header::{CONTENT_TYPE, ETAG, HeaderValue, IF_NONE_MATCH};
+use master_api::status::ApiError;
+use master_registry::openapi::OpenApi;
+use sha2::{Digest, Sha256};
+
+use crate::body::Body;
+use crate::call::{Call, Response};
+use crate::catalog::Catalog;
+use crate::content::{self, Form};
+use crate::respond;
+use crate::server::Server;
+
+/// The media type of aggregated discovery.
+const AGGREGATED: HeaderValue = HeaderValue::from_static(
+    "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList",
+);
+
+/// Documents that are the same for every client, made once.
+#[derive(Debug)]
+pub struct Documents {
+    /// Core group only, and all others.
+    aggregated: [Tagged; 2],
+    advertise: SocketAddr,
+    openapi: Arc<OpenApi>,
+}
+
+#[derive(Debug)]
+struct Tagged {
+    json: Bytes,
+    etag: String,
+}
+
+impl Tagged {
+    fn new(json: impl Into<Bytes>) -> Self {
+        let json = json.into();
+        let etag = hash(&json);
+        Self { json, etag }
+    }
+}
+
+impl Documents {
+    /// The documents of a catalog.
+    pub fn new(catalog: &Catalog, advertise: SocketAddr) -> Self {
+        let list = |is_core| Tagged::new(aggregated::list(catalog, is_core).to_string());
+        let openapi = Arc::new(OpenApi::new(catalog.all().to_vec()));
+        Self { aggregated: [list(true), list(false)], advertise, openapi }
+    }
+}
+
+/// Upper-case hex, as upstream's hashes look.
+pub fn hash(bytes: &[u8]) -> String {
+    Sha256::digest(bytes).iter().map(|byte| format!("{byte:02X}")).collect()
+}
+
+/// Answers a path that is no resource and no health.
+pub async fn run(server: &Server, call: &Call, path: &str) -> Result<Response, ApiError> {
+    let parts: Vec<&str> = path.split('/').collect();
+    let catalog = &server.catalog;
+    let documents = &server.documents;
+    let value = match parts.as_slice() {
+        [""] => groups::root(catalog),
+        ["api"] if wants_aggregated(call)? => return Ok(tagged(call, &documents.aggregated[0])),
+        ["apis"] if wants_aggregated(call)? => return Ok(tagged(call, &documents.aggregated[1])),
+        ["api"] => groups::core_versions(documents.advertise),
+        ["apis"] => groups::group_list(catalog),
+        ["apis", group] => groups::group(catalog, group).ok_or(ApiError::NoSuchPath)?,
+        ["api", version] => groups::resources(catalog, "", version).ok_or(ApiError::NoSuchPath)?,
+        ["apis", group, version] => {
+            groups::resources(catalog, group, version).ok_or(ApiError::NoSuchPath)?
+        }
+        ["openapi", ..] => return openapi::run(&documents.openapi, call, &parts[1..]).await,
+        [".well-known", "openid-configuration"] => server.tokens.openid_configuration(),
+        ["openid", "v1", "jwks"] => server.tokens.jwks(),
+        _ => return Err(ApiError::NoSuchPath),
+    };
+    let output = content::negotiate(&call.headers, &call.query)?;
+    Ok(respond::value(StatusCode::OK, output, &value))
+}
+
+fn wants_aggregated(call: &Call) -> Result<bool, ApiError> {
+    Ok(content::negotiate(&call.headers, &call.query)?.form == Form::AggregatedDiscovery)
+}
+
+fn tagged(call: &Call, document: &Tagged) -> Response {
+    let etag = format!("\"{}\"", document.etag);
+    let mut response = if call.header(IF_NONE_MATCH) == etag {
+        respond::with_body(StatusCode::NOT_MODIFIED, AGGREGATED, Body::empty())
+    } else {
+        respond::bytes(StatusCode::OK, document.json.clone())
+    };
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, AGGREGATED);
+    headers.insert(ETAG, HeaderValue::from_str(&etag).expect("hex is a header"));
+    headers.insert(http::header::VARY, HeaderValue::from_static("Accept"));
+    response
+}

@@ -1,0 +1,18 @@
+//! Acting as somebody else, for those who may.
+
+use master_api::status::ApiError;
+use master_auth::authn::impersonation;
+
+use crate::call::Call;
+use crate::server::Server;
+
+/// Replaces `call.identity` if the `Impersonate-*` headers ask for it and the sender may.
+pub fn apply(server: &Server, call: &mut Call) -> Result<(), ApiError> {
+    let Some(wanted) = impersonation::requested(&call.headers)? else { return Ok(()) };
+    call.identity = impersonation::evaluate(&server.authorizer, &call.identity, wanted)?;
+    let names: Vec<_> = call.headers.keys().cloned().collect();
+    for name in names.iter().filter(|name| name.as_str().starts_with("impersonate-")) {
+        call.headers.remove(name);
+    }
+    Ok(())
+}

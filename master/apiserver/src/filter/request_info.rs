@@ -1,0 +1,22 @@
+//! Reads what the request is about.
+
+use http::Method;
+use master_api::status::ApiError;
+
+use crate::call::Call;
+use crate::request::{BadPath, RequestInfo};
+
+/// Fills in `call.info`.
+pub fn read(call: &mut Call) -> Result<(), ApiError> {
+    let known =
+        [Method::GET, Method::HEAD, Method::POST, Method::PUT, Method::PATCH, Method::DELETE];
+    if !known.contains(&call.method) && call.method != Method::OPTIONS {
+        return Err(ApiError::MethodNotAllowed {
+            subject: Default::default(),
+            action: call.method.to_string(),
+        });
+    }
+    call.info = RequestInfo::parse(&call.method, &call.raw_path, &call.query)
+        .map_err(|BadPath(part)| ApiError::bad_request(format!("invalid path segment {part:?}")))?;
+    Ok(())
+}

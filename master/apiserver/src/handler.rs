@@ -1,0 +1,148 @@
+//! From a request's path to the code that answers it.
+
+use std::sync::Arc;
+
+use futures::future::BoxFuture;
+use master_api::status::{ApiError, Subject};
+use master_registry::{Resource, Subresource};
+
+use crate::call::{Call, Response};
+use crate::rest::change::Rules;
+use crate::rest::{self, Target};
+use crate::server::Server;
+use crate::{discovery, health, subresource};
+
+/// Paths that anybody may ask.
+const PUBLIC: [&str; 4] = ["livez", "readyz", "healthz", "version"];
+
+/// Whether a path tells nothing but health and version.
+pub fn is_public(path: &str) -> bool {
+    let first = path.trim_start_matches('/').split('/').next().unwrap_or("");
+    PUBLIC.contains(&first)
+}
+
+/// Answers a request that all filters let through.
+pub fn handle<'a>(
+    server: &'a Arc<Server>,
+    call: &'a mut Call,
+) -> BoxFuture<'a, Result<Response, ApiError>> {
+    Box::pin(route(server, call))
+}
+
+async fn route(server: &Arc<Server>, call: &mut Call) -> Result<Response, ApiError> {
+    if !call.info.is_resource {
+        return other(server, call).await;
+    }
+    let info = &call.info;
+    let resource = server.catalog.find(&info.group, &info.version, &info.resource);
+    let resource = resource.ok_or(ApiError::NoSuchPath)?.clone();
+    fits(&resource, call)?;
+    if !resource.is_stored() {
+        return subresource::review::run(server, call, &resource).await;
+    }
+    let target = Target::of(&resource, call);
+    if !call.info.subresource.is_empty() {
+        return below(server, call, &target).await;
+    }
+    match &*call.info.verb {
+        "get" => rest::get::run(server, call, &target).await,
+        "list" => rest::list::run(server, call, &target).await,
+        "watch" => rest::watch::run(server, call, &target).await,
+        "create" if target.name.is_empty() => rest::create::run(server, call, &target).await,
+        "update" if !target.name.is_empty() => {
+            rest::update::run(server, call, &target, Rules::Whole).await
+        }
+        "patch" if !target.name.is_empty() => {
+            rest::patch::run(server, call, &target, Rules::Whole).await
+        }
+        "delete" => rest::delete::run(server, call, &target).await,
+        "deletecollection" => rest::deletecollection::run(server, call, &target).await,
+        _ => Err(no_method(&resource, call)),
+    }
+}
+
+/// A namespaced kind is asked for within a namespace, except to list and watch all; a cluster-scoped
+/// one never is (CVE-2019-11247).
+fn fits(resource: &Resource, call: &Call) -> Result<(), ApiError> {
+    let info = &call.info;
+    let is_namespace = resource.group.is_empty() && resource.plural == "namespaces";
+    if !resource.namespaced {
+        let own = is_namespace && info.namespace == info.name;
+        return if info.namespace.is_empty() || own { Ok(()) } else { Err(ApiError::NoSuchPath) };
+    }
+    if !info.namespace.is_empty() || !resource.is_stored() {
+        return Ok(());
+    }
+    match &*info.verb {
+        "list" | "watch" => Ok(()),
+        "create" | "deletecollection" => Err(no_method(resource, call)),
+        _ => Err(ApiError::NoSuchPath),
+    }
+}
+
+fn no_method(resource: &Resource, call: &Call) -> ApiError {
+    let subject = Subject::new(&*resource.group, &*resource.plural);
+    ApiError::MethodNotAllowed { subject, action: call.info.verb.clone() }
+}
+
+/// A path below an object.
+async fn below(
+    server: &Arc<Server>,
+    call: &mut Call,
+    target: &Target,
+) -> Result<Response, ApiError> {
+    let resource = &target.resource;
+    let name = call.info.subresource.clone();
+    let found = resource.subresources.iter().copied().find(|sub| sub.name() == name);
+    let found = found.ok_or(ApiError::NoSuchPath)?;
+    let verb = call.info.verb.clone();
+    match (found, &*verb) {
+        (
+            Subresource::Status
+            | Subresource::Approval
+            | Subresource::EphemeralContainers
+            | Subresource::Resize,
+            "get",
+        ) => rest::get::run(server, call, target).await,
+        (Subresource::Status, "update") => {
+            rest::update::run(server, call, target, Rules::Status).await
+        }
+        (Subresource::Status, "patch") => {
+            rest::patch::run(server, call, target, Rules::Status).await
+        }
+        (Subresource::Scale, _) => subresource::scale::run(server, call, target).await,
+        (Subresource::Finalize | Subresource::Approval, _) => {
+            subresource::finalize::run(server, call, target, found).await
+        }
+        (Subresource::EphemeralContainers | Subresource::Resize, _) => {
+            subresource::pod_spec::run(server, call, target, found).await
+        }
+        (Subresource::Binding, "create") => subresource::binding::run(server, call, target).await,
+        (Subresource::Eviction, "create") => subresource::eviction::run(server, call, target).await,
+        (Subresource::Token, "create") => subresource::token::run(server, call, target).await,
+        (
+            Subresource::Log
+            | Subresource::Exec
+            | Subresource::Attach
+            | Subresource::PortForward
+            | Subresource::Proxy,
+            _,
+        ) => subresource::connect::run(server, call, target, found).await,
+        _ => Err(no_method(resource, call)),
+    }
+}
+
+/// A path that is no resource.
+async fn other(server: &Arc<Server>, call: &Call) -> Result<Response, ApiError> {
+    if !matches!(call.method.as_str(), "GET" | "HEAD") {
+        return Err(ApiError::NoSuchPath);
+    }
+    let path = call.raw_path.trim_matches('/');
+    let first = path.split('/').next().unwrap_or("");
+    match first {
+        "livez" | "readyz" | "healthz" => Ok(health::run(server, call).await),
+        "version" => Ok(health::version(call)),
+        "metrics" => Ok(health::metrics(server)),
+        _ => discovery::run(server, call, path).await,
+    }
+}

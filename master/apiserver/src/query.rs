@@ -1,0 +1,123 @@
+//! A request's query string.
+//!
+//! Unknown parameters are ignored and wrong values refused, as upstream does.
+
+use std::str::FromStr;
+
+/// The parameters, in order, decoded.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Query {
+    pairs: Vec<(String, String)>,
+}
+
+/// A value that does not fit its parameter.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BadValue(pub String);
+
+impl Query {
+    /// Reads `a=b&c=d`; what cannot be decoded is left out.
+    pub fn parse(raw: &str) -> Self {
+        let pair = |part: &str| {
+            let (key, value) = part.split_once('=').unwrap_or((part, ""));
+            let decode = |text: &str| percent_decode(&text.replace('+', " "));
+            Some((decode(key)?, decode(value)?))
+        };
+        Self { pairs: raw.split('&').filter(|part| !part.is_empty()).filter_map(pair).collect() }
+    }
+
+    /// The first value of a parameter; `None` if it is missing or empty.
+    pub fn get(&self, name: &str) -> Option<&str> {
+        let value = self.pairs.iter().find(|(key, _)| key == name).map(|(_, value)| &**value);
+        value.filter(|value| !value.is_empty())
+    }
+
+    /// All values of a parameter.
+    pub fn all<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a str> {
+        self.pairs.iter().filter(move |(key, _)| key == name).map(|(_, value)| &**value)
+    }
+
+    /// Whether a switch is on: everything but absence, `false` and `0` is, also an empty value.
+    pub fn flag(&self, name: &str) -> bool {
+        let value = self.pairs.iter().find(|(key, _)| key == name).map(|(_, value)| &**value);
+        value.is_some_and(|value| !matches!(value.to_ascii_lowercase().as_str(), "false" | "0"))
+    }
+
+    /// A parameter of some type.
+    pub fn parsed<T: FromStr>(&self, name: &str) -> Result<Option<T>, BadValue>
+    where
+        T::Err: std::fmt::Display,
+    {
+        let Some(text) = self.get(name) else { return Ok(None) };
+        let wrong = |error| BadValue(format!("invalid value {text:?} for {name}: {error}"));
+        text.parse().map(Some).map_err(wrong)
+    }
+
+    /// The value that a field selector demands of `field`, if it does so by equality.
+    pub fn exact_field(&self, field: &str) -> Option<String> {
+        let selector = self.get("fieldSelector")?;
+        selector.split(',').find_map(|term| {
+            let (key, value) = term.split_once("==").or_else(|| term.split_once('='))?;
+            (key.trim() == field && !key.ends_with('!')).then(|| value.trim().to_owned())
+        })
+    }
+
+    /// All parameters, in order.
+    pub fn pairs(&self) -> &[(String, String)] {
+        &self.pairs
+    }
+}
+
+/// Decodes `%41`; `None` if it is malformed or no UTF-8.
+pub fn percent_decode(text: &str) -> Option<String> {
+    let mut out = Vec::with_capacity(text.len());
+    let mut bytes = text.bytes();
+    while let Some(byte) = bytes.next() {
+        if byte != b'%' {
+            out.push(byte);
+            continue;
+        }
+        let mut digit = || char::from(bytes.next()?).to_digit(16);
+        let value = digit()? * 16 + digit()?;
+        out.push(u8::try_from(value).ok()?);
+    }
+    String::from_utf8(out).ok()
+}
+
+/// Encodes everything but unreserved characters.
+pub fn percent_encode(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for byte in text.bytes() {
+        if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
+            out.push(char::from(byte));
+        } else {
+            out.push_str(&format!("%{byte:02X}"));
+        }
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn values_are_decoded_and_typed() {
+        let query = Query::parse("watch=&limit=5&labelSelector=a%3Db%2Cc+in+%28d%29&x=%zz&n=abc");
+        assert!(query.flag("watch") && !query.flag("pretty"));
+        assert_eq!(query.parsed::<i64>("limit"), Ok(Some(5)));
+        assert!(query.parsed::<i64>("n").is_err());
+        assert_eq!(query.get("labelSelector"), Some("a=b,c in (d)"));
+        assert_eq!(query.get("x"), None);
+    }
+
+    #[test]
+    fn exact_field_is_found_among_others() {
+        let exact = |selector: &str| {
+            Query { pairs: vec![("fieldSelector".into(), selector.into())] }
+                .exact_field("metadata.name")
+        };
+        assert_eq!(exact("a=b,metadata.name=x"), Some("x".into()));
+        assert_eq!(exact("metadata.name==x"), Some("x".into()));
+        assert_eq!(exact("metadata.name!=x"), None);
+    }
+}

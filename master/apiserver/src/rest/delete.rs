@@ -1,0 +1,340 @@
+//! Delete: at once, after a grace period, or once finalizers let go.
+
+use std::sync::Arc;
+
+use http::StatusCode;
+use http::header::CONTENT_TYPE;
+use master_api::meta;
+use master_api::status::{self, ApiError, FieldError};
+use master_auth::admission::Operation;
+use master_registry::schema::{self, MediaType};
+use serde_json::Value;
+
+use super::metadata::{FOREGROUND, ORPHAN, is_held, mark_deleted};
+use super::{Target, answer, answer_value, body};
+use crate::cacher::entry::{Entry, encode};
+use crate::call::{Call, Response};
+use crate::query::Query;
+use crate::server::Server;
+use crate::storage::{Outcome, Write};
+
+const RACES_MAX: u32 = 64;
+
+/// What becomes of an object's dependents.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Propagation {
+    Background,
+    Foreground,
+    Orphan,
+}
+
+/// What a client demands of a deletion.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct DeleteOptions {
+    pub grace_s: Option<i64>,
+    pub uid: Option<String>,
+    pub resource_version: Option<String>,
+    pub propagation: Option<Propagation>,
+    pub dry_run: bool,
+}
+
+/// What became of the object.
+#[derive(Debug)]
+pub enum Deleted {
+    /// It is gone; this is what it was.
+    Gone(Arc<Entry>),
+    /// It goes on for a while.
+    Pending(Arc<Entry>),
+}
+
+/// What is to be done with an object.
+#[derive(Debug, PartialEq)]
+enum Plan {
+    Remove,
+    Mark(Value),
+    /// It is being deleted already, and nothing about that changes.
+    Nothing,
+}
+
+/// Kinds whose deletion answers with the object rather than with a Status, as upstream does.
+const ANSWERED_WITH_OBJECT: [&str; 7] = [
+    "pods",
+    "services",
+    "serviceaccounts",
+    "persistentvolumes",
+    "persistentvolumeclaims",
+    "podtemplates",
+    "resourcequotas",
+];
+
+/// Answers with a Status, or with the object that is still there.
+pub async fn run(server: &Server, call: &mut Call, target: &Target) -> Result<Response, ApiError> {
+    let options = options(call).await?;
+    let deleted = delete(server, call, target, &options).await?;
+    let resource = &target.resource;
+    match deleted {
+        Deleted::Gone(entry) => {
+            if resource.group.is_empty() && ANSWERED_WITH_OBJECT.contains(&&*resource.plural) {
+                return answer(server, call, StatusCode::OK, resource, &entry);
+            }
+            let uid = meta::uid(entry.value()).to_owned();
+            let status = status::success(&resource.group, &resource.plural, &target.name, &uid);
+            answer_value(call, StatusCode::OK, &status)
+        }
+        Deleted::Pending(entry) => {
+            let is_foreground = options.propagation == Some(Propagation::Foreground);
+            let code = if is_foreground { StatusCode::ACCEPTED } else { StatusCode::OK };
+            answer(server, call, code, resource, &entry)
+        }
+    }
+}
+
+/// The options of body and query; the body counts where both speak.
+pub async fn options(call: &mut Call) -> Result<DeleteOptions, ApiError> {
+    let bytes = body::read(call).await?;
+    let mut options = from_query(&call.query)?;
+    if !bytes.is_empty() {
+        let media = MediaType::parse(call.header(CONTENT_TYPE))?;
+        let (sent, _) = schema::parse(&bytes, media)?;
+        from_body(&mut options, &sent)?;
+    }
+    if options.grace_s.is_some_and(|grace_s| grace_s < 0) {
+        // Upstream: a negative period means one second.
+        options.grace_s = Some(1);
+    }
+    Ok(options)
+}
+
+fn from_query(query: &Query) -> Result<DeleteOptions, ApiError> {
+    let propagation = query.get("propagationPolicy").map(propagation).transpose()?;
+    let orphan = query.get("orphanDependents").is_some().then(|| query.flag("orphanDependents"));
+    Ok(DeleteOptions {
+        grace_s: query.parsed("gracePeriodSeconds")?,
+        propagation: propagation.or(orphan.map(orphaned)),
+        dry_run: query.all("dryRun").any(|value| value == "All"),
+        ..DeleteOptions::default()
+    })
+}
+
+/// Adds what a DeleteOptions object says.
+pub fn from_body(options: &mut DeleteOptions, sent: &Value) -> Result<(), ApiError> {
+    let text = |path: &[&str]| Some(meta::text(sent, path).to_owned()).filter(|t| !t.is_empty());
+    let grace_s = meta::number(sent, &["gracePeriodSeconds"]);
+    options.grace_s = grace_s.or(options.grace_s);
+    options.uid = text(&["preconditions", "uid"]);
+    options.resource_version = text(&["preconditions", "resourceVersion"]);
+    let chosen = text(&["propagationPolicy"]).as_deref().map(propagation).transpose()?;
+    let old = sent["orphanDependents"].as_bool().map(orphaned);
+    options.propagation = chosen.or(old).or(options.propagation);
+    options.dry_run |= meta::items(sent, &["dryRun"]).iter().any(|value| value == "All");
+    Ok(())
+}
+
+fn orphaned(orphans: bool) -> Propagation {
+    if orphans { Propagation::Orphan } else { Propagation::Background }
+}
+
+fn propagation(text: &str) -> Result<Propagation, ApiError> {
+    match text {
+        "Background" => Ok(Propagation::Background),
+        "Foreground" => Ok(Propagation::Foreground),
+        "Orphan" => Ok(Propagation::Orphan),
+        other => {
+            let supported = ["Foreground", "Background", "Orphan", "nil"];
+            let error = FieldError::not_supported("propagationPolicy", other, &supported);
+            Err(ApiError::invalid("meta.k8s.io", "DeleteOptions", "", vec![error]))
+        }
+    }
+}
+
+/// Deletes one object.
+pub async fn delete(
+    server: &Server,
+    call: &mut Call,
+    target: &Target,
+    options: &DeleteOptions,
+) -> Result<Deleted, ApiError> {
+    let mut current = server.cacher.entry(&target.table, &target.key());
+    let mut is_fresh = false;
+    for _ in 0..RACES_MAX {
+        let plan = match &current {
+            Some(entry) => admitted_plan(server, call, target, entry, options),
+            None => Err(target.not_found()),
+        };
+        let plan = match plan {
+            Ok(Plan::Nothing) | Err(_) if !is_fresh => {
+                current = server.fresh(target).await?;
+                is_fresh = true;
+                continue;
+            }
+            plan => plan?,
+        };
+        let old = current.as_ref().expect("planned from it");
+        let (outcome, shown) = match &plan {
+            Plan::Nothing => return Ok(Deleted::Pending(old.clone())),
+            Plan::Remove if options.dry_run => return Ok(Deleted::Gone(old.clone())),
+            Plan::Mark(new) if options.dry_run => {
+                let entry = Entry::from_stored(old.key.clone(), &encode(new), old.revision);
+                return Ok(Deleted::Pending(Arc::new(entry)));
+            }
+            Plan::Remove => (write(server, call, target, old, None).await?, old.value().clone()),
+            Plan::Mark(new) => {
+                let value = encode(new);
+                (write(server, call, target, old, Some(&value)).await?, Arc::new(new.clone()))
+            }
+        };
+        match outcome {
+            Outcome::Done(revision) => {
+                let entry = Entry::from_stored(old.key.clone(), &encode(&shown), revision);
+                let entry = Arc::new(entry);
+                let is_gone = plan == Plan::Remove;
+                return Ok(if is_gone { Deleted::Gone(entry) } else { Deleted::Pending(entry) });
+            }
+            Outcome::Changed(newest) => {
+                current = newest.map(|kv| Arc::new(Entry::new(old.key.clone(), &kv)));
+                is_fresh = true;
+            }
+            Outcome::ClaimTaken => unreachable!("a deletion claims nothing"),
+        }
+    }
+    Err(target.modified())
+}
+
+async fn write(
+    server: &Server,
+    call: &Call,
+    target: &Target,
+    old: &Entry,
+    value: Option<&bytes::Bytes>,
+) -> Result<Outcome, ApiError> {
+    let cx = server.cx(&call.identity, 0);
+    let companions = if value.is_some() {
+        Vec::new()
+    } else {
+        let strategy = &target.resource.strategy;
+        strategy.companions(None, Some(old.value()), &cx).unwrap_or_default()
+    };
+    let key = target.store_key();
+    let write = Write {
+        key: &key,
+        expected: old.revision,
+        value,
+        ttl_s: None,
+        companions: &companions,
+        fence: call.fence,
+    };
+    server.storage.write(&write).await
+}
+
+fn admitted_plan(
+    server: &Server,
+    call: &mut Call,
+    target: &Target,
+    entry: &Entry,
+    options: &DeleteOptions,
+) -> Result<Plan, ApiError> {
+    let old = entry.value();
+    let request = server.admission_request(call, target, Operation::Delete, "", Some(old));
+    let warnings = server.admission.admit(&request, &mut Value::Null)?;
+    call.warnings.extend(warnings);
+    preconditions(target, old, options)?;
+    let default_grace_s = target.resource.strategy.graceful_delete_seconds(old);
+    let orphans = orphans_by_default(target);
+    Ok(plan(old, default_grace_s, orphans, options, server.now()))
+}
+
+fn preconditions(target: &Target, old: &Value, options: &DeleteOptions) -> Result<(), ApiError> {
+    if let Some(uid) = &options.uid
+        && uid != meta::uid(old)
+    {
+        let message = format!(
+            "Precondition failed: UID in precondition: {uid}, UID in object meta: {}",
+            meta::uid(old)
+        );
+        return Err(target.conflict(message));
+    }
+    if let Some(version) = &options.resource_version
+        && version != meta::resource_version(old)
+    {
+        let message = format!(
+            "Precondition failed: ResourceVersion in precondition: {version}, ResourceVersion in object meta: {}",
+            meta::resource_version(old)
+        );
+        return Err(target.conflict(message));
+    }
+    Ok(())
+}
+
+/// Kinds from before there was a garbage collector leave their dependents alone unless told otherwise.
+fn orphans_by_default(target: &Target) -> bool {
+    let resource = &target.resource;
+    matches!(
+        (&*resource.group, &*resource.plural),
+        ("", "replicationcontrollers") | ("batch", "jobs")
+    )
+}
+
+fn plan(
+    old: &Value,
+    default_grace_s: Option<i64>,
+    orphans_by_default: bool,
+    options: &DeleteOptions,
+    now: jiff::Timestamp,
+) -> Plan {
+    // Nothing runs yet or any more (0): there is nothing to wait for, whatever the client says.
+    let grace_s = match default_grace_s {
+        None | Some(0) => 0,
+        Some(default_s) => options.grace_s.unwrap_or(default_s),
+    };
+    let pending_s = meta::deletion_grace_period_seconds(old).filter(|_| meta::is_terminating(old));
+    let shortens = pending_s.is_none_or(|pending_s| grace_s < pending_s);
+    if default_grace_s.is_some() && pending_s.is_some_and(|pending_s| pending_s > 0) && !shortens {
+        return Plan::Nothing;
+    }
+    let mut new = old.clone();
+    set_finalizers(&mut new, old, orphans_by_default, options.propagation);
+    if grace_s == 0 && !is_held(&new) {
+        return Plan::Remove;
+    }
+    if shortens || !meta::is_terminating(old) {
+        mark_deleted(&mut new, grace_s, now);
+    }
+    if meta::kind(old) == "Namespace" && meta::api_version(old) == "v1" {
+        meta::object_mut(&mut new, &["status"]).insert("phase".into(), "Terminating".into());
+    }
+    if new == *old { Plan::Nothing } else { Plan::Mark(new) }
+}
+
+/// The finalizers that say what the garbage collector has to do first.
+fn set_finalizers(
+    new: &mut Value,
+    old: &Value,
+    orphans_by_default: bool,
+    propagation: Option<Propagation>,
+) {
+    let had = |name: &str| meta::finalizers(old).contains(&name);
+    let wanted = match propagation {
+        Some(Propagation::Background) => None,
+        Some(Propagation::Foreground) => Some(FOREGROUND),
+        Some(Propagation::Orphan) => Some(ORPHAN),
+        None if had(ORPHAN) => Some(ORPHAN),
+        None if had(FOREGROUND) => Some(FOREGROUND),
+        None if orphans_by_default => Some(ORPHAN),
+        None => None,
+    };
+    let mut names: Vec<String> = meta::finalizers(old)
+        .into_iter()
+        .filter(|name| ![FOREGROUND, ORPHAN].contains(name) || wanted == Some(name))
+        .map(str::to_owned)
+        .collect();
+    if let Some(wanted) = wanted
+        && !names.iter().any(|name| name == wanted)
+    {
+        names.push(wanted.to_owned());
+    }
+    let value = if names.is_empty() { Value::Null } else { names.into() };
+    meta::set(new, "finalizers", value);
+}
+
+#[cfg(test)]
+mod tests;

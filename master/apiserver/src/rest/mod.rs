@@ -1,0 +1,156 @@
+//! The verbs, one file each, and what they share.
+
+pub mod body;
+pub mod change;
+pub mod create;
+pub mod delete;
+pub mod deletecollection;
+pub mod get;
+pub mod list;
+pub mod metadata;
+pub mod options;
+pub mod patch;
+pub mod selection;
+pub mod update;
+pub mod watch;
+
+use std::sync::Arc;
+
+use http::StatusCode;
+use jiff::Timestamp;
+use master_api::access::Identity;
+use master_api::status::ApiError;
+use master_registry::{Cx, Resource};
+use serde_json::Value;
+
+use crate::cacher::entry::Entry;
+use crate::cacher::{object_key, table_name};
+use crate::call::{Call, Response};
+use crate::content;
+use crate::respond;
+use crate::server::Server;
+use crate::storage::store_key;
+use crate::table::Include;
+
+/// What the requests of one call are about: a resource, and where in it.
+#[derive(Clone, Debug)]
+pub struct Target {
+    pub resource: Arc<Resource>,
+    /// The resource's table in the cacher.
+    pub table: String,
+    pub namespace: String,
+    pub name: String,
+}
+
+impl Target {
+    /// The target of a call's path.
+    pub fn of(resource: &Arc<Resource>, call: &Call) -> Self {
+        let (group, plural) = resource.storage();
+        Self {
+            resource: resource.clone(),
+            table: table_name(group, plural),
+            namespace: if resource.namespaced {
+                call.info.namespace.clone()
+            } else {
+                String::new()
+            },
+            name: call.info.name.clone(),
+        }
+    }
+
+    /// The same resource and namespace, another object.
+    pub fn named(&self, name: &str) -> Self {
+        Self { name: name.to_owned(), ..self.clone() }
+    }
+
+    /// The object's key in the table.
+    pub fn key(&self) -> String {
+        object_key(&self.namespace, &self.name)
+    }
+
+    /// The object's key in the store.
+    pub fn store_key(&self) -> String {
+        store_key(&self.table, &self.key())
+    }
+
+    /// There is no such object.
+    pub fn not_found(&self) -> ApiError {
+        ApiError::not_found(&self.resource.group, &self.resource.plural, &self.name)
+    }
+
+    /// There is one already.
+    pub fn already_exists(&self) -> ApiError {
+        ApiError::already_exists(&self.resource.group, &self.resource.plural, &self.name)
+    }
+
+    /// Somebody else changed it meanwhile.
+    pub fn modified(&self) -> ApiError {
+        ApiError::modified(&self.resource.group, &self.resource.plural, &self.name)
+    }
+
+    /// A conflict with a text of its own.
+    pub fn conflict(&self, message: impl Into<String>) -> ApiError {
+        ApiError::conflict(&self.resource.group, &self.resource.plural, &self.name, message)
+    }
+}
+
+impl Server {
+    /// The time, as objects record it.
+    pub(crate) fn now(&self) -> Timestamp {
+        let ms = i64::try_from(self.clock.unix_ms()).unwrap_or(i64::MAX);
+        Timestamp::from_millisecond(ms).unwrap_or(Timestamp::UNIX_EPOCH)
+    }
+
+    /// What a strategy's hooks may know.
+    pub(crate) fn cx<'a>(&'a self, identity: &'a Identity, attempt: u32) -> Cx<'a> {
+        Cx {
+            identity,
+            now: self.now(),
+            reader: &*self.cacher,
+            config: &self.cluster,
+            attempt,
+            draw: store_env::rng::draw,
+        }
+    }
+
+    /// Waits until this master has applied all that was acknowledged before the call.
+    pub(crate) async fn catch_up(&self) -> Result<(), ApiError> {
+        let revision = self.storage.read_index().await?;
+        self.reach(revision).await
+    }
+
+    async fn reach(&self, revision: i64) -> Result<(), ApiError> {
+        if self.cacher.wait_for(revision, CATCH_UP_MAX).await {
+            return Ok(());
+        }
+        Err(ApiError::Unavailable("this master has not caught up in time".into()))
+    }
+
+    /// The newest acknowledged version of an object.
+    pub(crate) async fn fresh(&self, target: &Target) -> Result<Option<Arc<Entry>>, ApiError> {
+        self.catch_up().await?;
+        Ok(self.cacher.entry(&target.table, &target.key()))
+    }
+}
+
+/// How long a read waits for this master.
+const CATCH_UP_MAX: std::time::Duration = std::time::Duration::from_secs(5);
+
+/// A response with one object, in the form that the client asked for.
+pub fn answer(
+    server: &Server,
+    call: &Call,
+    code: StatusCode,
+    resource: &Resource,
+    entry: &Entry,
+) -> Result<Response, ApiError> {
+    let output = content::negotiate(&call.headers, &call.query)?;
+    let include = Include::of(&call.query)?;
+    Ok(respond::object(code, output, resource, include, entry, server.now()))
+}
+
+/// A response with a value that is no stored object.
+pub fn answer_value(call: &Call, code: StatusCode, value: &Value) -> Result<Response, ApiError> {
+    let output = content::negotiate(&call.headers, &call.query)?;
+    Ok(respond::value(code, output, value))
+}

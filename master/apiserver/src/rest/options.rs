@@ -1,0 +1,181 @@
+//! Query parameters of reads, checked as upstream checks them.
+
+use master_api::status::{ApiError, FieldError};
+use store_handle::Revision;
+
+use crate::query::{BadValue, Query};
+
+/// Which state a read accepts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Freshness {
+    /// All that was acknowledged before the read.
+    Latest,
+    /// Whatever this master has.
+    Any,
+    /// At least this revision.
+    NotOlderThan(Revision),
+    /// This very revision.
+    Exact(Revision),
+}
+
+/// Parameters of list and watch.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ListOptions {
+    pub freshness: Freshness,
+    pub limit: usize,
+    pub token: Option<String>,
+    pub timeout_s: Option<u64>,
+    pub allows_bookmarks: bool,
+    /// `None` where the client does not say.
+    pub sends_initial: Option<bool>,
+}
+
+impl From<BadValue> for ApiError {
+    fn from(BadValue(message): BadValue) -> Self {
+        Self::BadRequest(message)
+    }
+}
+
+/// A resourceVersion of a query.
+pub fn revision(text: &str) -> Result<Revision, ApiError> {
+    let parsed = text.parse::<u64>().ok().and_then(|revision| Revision::try_from(revision).ok());
+    parsed.ok_or_else(|| {
+        let detail =
+            "strconv.ParseUint: parsing ".to_owned() + &format!("{text:?}: invalid syntax");
+        let error = FieldError::invalid("resourceVersion", text, detail);
+        ApiError::invalid("meta.k8s.io", "ListOptions", "", vec![error])
+    })
+}
+
+/// What `get` accepts.
+pub fn get_freshness(query: &Query) -> Result<Freshness, ApiError> {
+    match query.get("resourceVersion") {
+        None => Ok(Freshness::Latest),
+        Some("0") => Ok(Freshness::Any),
+        Some(text) => Ok(Freshness::NotOlderThan(revision(text)?)),
+    }
+}
+
+impl ListOptions {
+    /// Reads and checks; `is_watch` has rules of its own.
+    pub fn parse(query: &Query, is_watch: bool) -> Result<Self, ApiError> {
+        let wanted = query.get("resourceVersion");
+        let matching = query.get("resourceVersionMatch");
+        let token = query.get("continue").map(str::to_owned);
+        let sends_initial = match query.get("sendInitialEvents") {
+            None => None,
+            Some(_) => Some(query.flag("sendInitialEvents")),
+        };
+        let errors = if is_watch {
+            watch_errors(matching, sends_initial, token.is_some())
+        } else {
+            list_errors(wanted, matching, sends_initial, token.is_some())
+        };
+        if !errors.is_empty() {
+            return Err(ApiError::invalid("meta.k8s.io", "ListOptions", "", errors));
+        }
+        let limit = query.parsed::<i64>("limit")?.unwrap_or(0);
+        let freshness = match (wanted, matching) {
+            (None, _) => Freshness::Latest,
+            (Some("0"), _) => Freshness::Any,
+            (Some(text), Some("Exact")) => Freshness::Exact(revision(text)?),
+            // As before there was resourceVersionMatch: with a limit the version is meant exactly.
+            (Some(text), None) if limit > 0 && !is_watch => Freshness::Exact(revision(text)?),
+            (Some(text), _) => Freshness::NotOlderThan(revision(text)?),
+        };
+        Ok(Self {
+            freshness,
+            limit: usize::try_from(limit).unwrap_or(0),
+            token,
+            timeout_s: query.parsed::<u64>("timeoutSeconds")?,
+            allows_bookmarks: query.flag("allowWatchBookmarks"),
+            sends_initial,
+        })
+    }
+}
+
+const MATCH: &str = "resourceVersionMatch";
+
+fn list_errors(
+    wanted: Option<&str>,
+    matching: Option<&str>,
+    sends_initial: Option<bool>,
+    continues: bool,
+) -> Vec<FieldError> {
+    let mut errors = Vec::new();
+    if let Some(matching) = matching {
+        if wanted.is_none() {
+            let detail = "resourceVersionMatch is forbidden unless resourceVersion is provided";
+            errors.push(FieldError::forbidden(MATCH, detail));
+        }
+        if continues {
+            let detail = "resourceVersionMatch is forbidden when continue is provided";
+            errors.push(FieldError::forbidden(MATCH, detail));
+        }
+        if !matches!(matching, "Exact" | "NotOlderThan") {
+            let supported = ["Exact", "NotOlderThan", ""];
+            errors.push(FieldError::not_supported(MATCH, matching, &supported));
+        }
+        if matching == "Exact" && wanted == Some("0") {
+            let detail = "resourceVersionMatch \"exact\" is forbidden for resourceVersion \"0\"";
+            errors.push(FieldError::forbidden(MATCH, detail));
+        }
+    }
+    if sends_initial.is_some() {
+        let detail = "sendInitialEvents is forbidden for list";
+        errors.push(FieldError::forbidden("sendInitialEvents", detail));
+    }
+    errors
+}
+
+fn watch_errors(
+    matching: Option<&str>,
+    sends_initial: Option<bool>,
+    continues: bool,
+) -> Vec<FieldError> {
+    let mut errors = Vec::new();
+    if sends_initial.is_some() && matching != Some("NotOlderThan") {
+        let detail = "sendInitialEvents requires setting resourceVersionMatch to NotOlderThan";
+        errors.push(FieldError::forbidden(MATCH, detail));
+    }
+    if let Some(matching) = matching {
+        if sends_initial.is_none() {
+            let detail =
+                "resourceVersionMatch is forbidden for watch unless sendInitialEvents is provided";
+            errors.push(FieldError::forbidden(MATCH, detail));
+        }
+        if matching != "NotOlderThan" {
+            errors.push(FieldError::not_supported(MATCH, matching, &["NotOlderThan"]));
+        }
+        if continues {
+            let detail = "resourceVersionMatch is forbidden when continue is provided";
+            errors.push(FieldError::forbidden(MATCH, detail));
+        }
+    }
+    errors
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn versions_and_matches_combine_as_upstream_allows() {
+        let read = |query: &str, is_watch| ListOptions::parse(&Query::parse(query), is_watch);
+        let check = |query: &str, expected| {
+            assert_eq!(read(query, false).map(|o| o.freshness).ok(), expected, "{query}");
+        };
+        check("", Some(Freshness::Latest));
+        check("resourceVersion=0", Some(Freshness::Any));
+        check("resourceVersion=5", Some(Freshness::NotOlderThan(5)));
+        check("resourceVersion=5&limit=1", Some(Freshness::Exact(5)));
+        check("resourceVersion=5&resourceVersionMatch=Exact", Some(Freshness::Exact(5)));
+        check("resourceVersion=0&resourceVersionMatch=Exact", None);
+        check("resourceVersionMatch=Exact", None);
+        check("resourceVersion=x", None);
+        check("sendInitialEvents=true", None);
+        assert!(read("sendInitialEvents=true&resourceVersionMatch=NotOlderThan", true).is_ok());
+        assert!(read("sendInitialEvents=true", true).is_err());
+        assert!(read("resourceVersionMatch=NotOlderThan", true).is_err());
+    }
+}

@@ -1,0 +1,382 @@
+//! Watch: the changes of a resource as they happen, each flushed at once.
+//!
+//! # Invariants
+//! - A watch that cannot go on without a gap is ended; a client that asks for history that is gone gets an
+//!   ERROR event with 410.
+//! - A bookmark with revision R comes after every event up to R.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::StatusCode;
+use http::header::HeaderValue;
+use master_api::status::ApiError;
+use serde_json::{Value, json};
+use store_handle::{KeyRange, Revision, WatchItem, WatchRequest, Watcher};
+use tokio::sync::mpsc;
+use tokio::time::Instant;
+
+use super::options::{Freshness, ListOptions};
+use super::selection::{self, Selection};
+use super::{Target, get};
+use crate::body::Body;
+use crate::cacher::entry::Entry;
+use crate::cacher::table::{Change, Kind, Notice, Start, Subscription, frame};
+use crate::call::{Call, Response};
+use crate::content::{self, Form, Output};
+use crate::metrics::Gauge;
+use crate::respond;
+use crate::server::Server;
+use crate::storage::{error::expired, store_key};
+use crate::table::{self, Include};
+
+/// Without a wish of the client's, a watch lasts between this and twice this.
+const LASTS_S: u64 = 1_800;
+/// How often a client that allows it is told how far it has seen.
+const BOOKMARK_EVERY: Duration = Duration::from_secs(60);
+/// Frames that wait for the connection; the watcher's own queue comes before it.
+const FRAMES: usize = 64;
+/// Several frames that are ready are sent as one up to this size.
+const BATCH_BYTES: usize = 64 * 1024;
+
+/// Where changes come from.
+enum Source {
+    /// This master's memory.
+    Live(mpsc::Receiver<Notice>),
+    /// The store's history, for a client that lies too far behind.
+    History(Box<History>),
+}
+
+struct History {
+    watcher: Watcher,
+    prefix: usize,
+    selection: Selection,
+    ready: Vec<Notice>,
+}
+
+/// How changes are written down for one client.
+struct Writer {
+    output: Output,
+    include: Include,
+    target: Target,
+    server: Arc<Server>,
+    has_columns: bool,
+}
+
+/// One watch under way.
+struct Stream {
+    writer: Writer,
+    source: Source,
+    out: mpsc::Sender<Bytes>,
+    allows_bookmarks: bool,
+    ends_at: Instant,
+}
+
+/// Answers with the stream.
+pub async fn run(server: &Arc<Server>, call: &Call, target: &Target) -> Result<Response, ApiError> {
+    let options = ListOptions::parse(&call.query, true)?;
+    let selection = selection::of(call, target)?;
+    let output = content::negotiate(&call.headers, &call.query)?;
+    let include = Include::of(&call.query)?;
+    get::wait(server, wait_for(&options)).await?;
+    let (first, source) = match begin(server, target, &selection, &options) {
+        Ok(begun) => begun,
+        Err(ApiError::Expired(_)) => return Ok(refused()),
+        Err(error) => return Err(error),
+    };
+    let lasts = options.timeout_s.unwrap_or(LASTS_S + store_env::rng::draw() % LASTS_S);
+    let ends_at = Instant::now() + Duration::from_secs(lasts.min(LASTS_S * 24));
+    let writer = Writer {
+        output,
+        include,
+        target: target.clone(),
+        server: server.clone(),
+        has_columns: false,
+    };
+    let allows_bookmarks = options.allows_bookmarks;
+    let body = Body::live(FRAMES, move |out| async move {
+        let server = writer.server.clone();
+        let _counted = Gauge::up(&server.metrics.watches);
+        let stream = Stream { writer, source, out, allows_bookmarks, ends_at };
+        let stop = server.draining.clone();
+        tokio::select! {
+            biased;
+            () = stop.cancelled() => {}
+            () = tokio::time::sleep_until(ends_at) => {}
+            _ = stream.run(first) => {}
+        }
+    });
+    Ok(stream_response(body))
+}
+
+fn stream_response(body: Body) -> Response {
+    respond::with_body(StatusCode::OK, HeaderValue::from_static("application/json"), body)
+}
+
+/// History is gone: a stream of one ERROR event.
+fn refused() -> Response {
+    let status = expired().to_status().to_string();
+    stream_response(Body::full(frame("ERROR", status.as_bytes())))
+}
+
+/// A watch from a revision in the past needs no fresh state; from "now" it does.
+fn wait_for(options: &ListOptions) -> Freshness {
+    match options.freshness {
+        Freshness::Exact(revision) => Freshness::NotOlderThan(revision),
+        other => other,
+    }
+}
+
+/// What is sent before changes.
+#[derive(Default)]
+struct First {
+    initial: Vec<Arc<Entry>>,
+    replay: Vec<Notice>,
+    /// The revision that `initial` is of, if its end is to be marked.
+    marks_end: Option<Revision>,
+}
+
+fn begin(
+    server: &Arc<Server>,
+    target: &Target,
+    selection: &Selection,
+    options: &ListOptions,
+) -> Result<(First, Source), ApiError> {
+    let start = match (options.sends_initial, options.freshness) {
+        (Some(true), _) => Start::Now,
+        (Some(false), Freshness::Latest | Freshness::Any) => Start::After(server.cacher.revision()),
+        (None, Freshness::Latest | Freshness::Any) => Start::Now,
+        (_, Freshness::NotOlderThan(revision) | Freshness::Exact(revision)) => {
+            Start::After(revision)
+        }
+    };
+    let (scope, matcher) = (selection.scope.clone(), selection.matcher.clone());
+    match server.cacher.subscribe(&target.table, scope, matcher, start) {
+        Ok(Subscription { initial, replay, revision, live }) => {
+            let marks = options.sends_initial == Some(true) && options.allows_bookmarks;
+            let first = First { initial, replay, marks_end: marks.then_some(revision) };
+            Ok((first, Source::Live(live)))
+        }
+        Err(_) => {
+            let Start::After(revision) = start else { return Err(expired()) };
+            let prefix = store_key(&target.table, "");
+            let range = store_key(&target.table, selection.scope.prefix());
+            let request =
+                WatchRequest { range: KeyRange::prefix(range.into_bytes()), start: revision + 1 };
+            let watcher = server.storage.watch(request)?;
+            let (prefix, selection, ready) = (prefix.len(), selection.clone(), Vec::new());
+            let history = History { watcher, prefix, selection, ready };
+            Ok((First::default(), Source::History(Box::new(history))))
+        }
+    }
+}
+
+/// The client has gone, or there is nothing more to say.
+struct Ended;
+
+impl Stream {
+    async fn run(mut self, first: First) -> Result<(), Ended> {
+        for entry in first.initial {
+            let frame = self.writer.entry(Kind::Added, &entry, &entry.json);
+            self.send(frame).await?;
+        }
+        if let Some(revision) = first.marks_end {
+            let frame = self.writer.bookmark(revision, true);
+            self.send(frame).await?;
+        }
+        for notice in first.replay {
+            let frame = self.writer.notice(&notice);
+            self.send(frame).await?;
+        }
+        let mut next_bookmark = Instant::now() + BOOKMARK_EVERY.min(self.until_end() / 2);
+        loop {
+            let noticed = tokio::select! {
+                biased;
+                notice = self.source.next() => Some(notice),
+                () = tokio::time::sleep_until(next_bookmark), if self.allows_bookmarks => None,
+            };
+            match noticed {
+                Some(Next::Notice(notice)) => {
+                    let frames = self.batch(notice);
+                    self.send(frames).await?;
+                }
+                Some(Next::Expired) => {
+                    let status = expired().to_status().to_string();
+                    self.send(frame("ERROR", status.as_bytes())).await?;
+                    return Err(Ended);
+                }
+                Some(Next::End) => return Err(Ended),
+                None => {
+                    self.bookmark().await?;
+                    next_bookmark = Instant::now() + BOOKMARK_EVERY;
+                }
+            }
+        }
+    }
+
+    fn until_end(&self) -> Duration {
+        self.ends_at.saturating_duration_since(Instant::now())
+    }
+
+    /// This change and those that are ready too, in one piece.
+    fn batch(&mut self, first: Notice) -> Bytes {
+        let first = self.writer.notice(&first);
+        let Some(second) = self.source.try_next() else { return first };
+        let mut frames = first.to_vec();
+        let mut next = Some(second);
+        while let Some(notice) = next {
+            frames.extend_from_slice(&self.writer.notice(&notice));
+            next = if frames.len() < BATCH_BYTES { self.source.try_next() } else { None };
+        }
+        frames.into()
+    }
+
+    async fn bookmark(&mut self) -> Result<(), Ended> {
+        let revision = match &mut self.source {
+            // In this order: everything up to the revision is in the queue once it is shown.
+            Source::Live(live) => {
+                let revision = self.writer.server.cacher.revision();
+                if live.is_empty() { revision } else { return Ok(()) }
+            }
+            Source::History(history) if history.ready.is_empty() => history.watcher.seen(),
+            Source::History(_) => return Ok(()),
+        };
+        if revision == 0 {
+            return Ok(());
+        }
+        let frame = self.writer.bookmark(revision, false);
+        self.send(frame).await
+    }
+
+    async fn send(&mut self, frame: Bytes) -> Result<(), Ended> {
+        self.out.send(frame).await.map_err(|_| Ended)
+    }
+}
+
+enum Next {
+    Notice(Notice),
+    Expired,
+    End,
+}
+
+impl Source {
+    async fn next(&mut self) -> Next {
+        match self {
+            Self::Live(live) => live.recv().await.map_or(Next::End, Next::Notice),
+            Self::History(history) => history.next().await,
+        }
+    }
+
+    fn try_next(&mut self) -> Option<Notice> {
+        match self {
+            Self::Live(live) => live.try_recv().ok(),
+            Self::History(history) => history.ready.pop(),
+        }
+    }
+}
+
+impl History {
+    async fn next(&mut self) -> Next {
+        loop {
+            if let Some(notice) = self.ready.pop() {
+                return Next::Notice(notice);
+            }
+            match self.watcher.next().await {
+                None => return Next::End,
+                Some(WatchItem::Compacted { .. }) => return Next::Expired,
+                Some(WatchItem::Progress { .. }) => {}
+                Some(WatchItem::Events { revision, events }) => {
+                    let scope = &self.selection.scope;
+                    let matcher = self.selection.matcher.as_deref();
+                    let notice = |event: &store_handle::Event| {
+                        let key = std::str::from_utf8(&event.kv.key[self.prefix..]).ok()?;
+                        let entry = |kv| Arc::new(Entry::new(key.into(), kv));
+                        let new =
+                            (event.kind == store_handle::EventKind::Put).then(|| entry(&event.kv));
+                        let prev = event.prev.as_ref().map(entry);
+                        if new.is_none() && prev.is_none() {
+                            return None;
+                        }
+                        Notice::of(&Arc::new(Change::new(revision, prev, new)), scope, matcher)
+                    };
+                    self.ready = events.iter().rev().filter_map(notice).collect();
+                }
+            }
+        }
+    }
+}
+
+impl Writer {
+    fn is_plain(&self) -> bool {
+        self.output.form == Form::Object && !self.output.yaml
+    }
+
+    fn notice(&mut self, notice: &Notice) -> Bytes {
+        if self.is_plain() {
+            return notice.frame();
+        }
+        match notice.kind {
+            Kind::Added | Kind::Modified => {
+                let entry = notice.entry();
+                self.entry(notice.kind, entry, &entry.json)
+            }
+            Kind::Deleted => {
+                let json = notice.entry().json_at(notice.change.revision);
+                self.entry(notice.kind, notice.entry(), &json)
+            }
+        }
+    }
+
+    /// `json` is the object with the resourceVersion to send.
+    fn entry(&mut self, kind: Kind, entry: &Entry, json: &Bytes) -> Bytes {
+        if self.is_plain() {
+            return frame(kind.name(), json);
+        }
+        let decoded: Value;
+        let object: &Value = if kind == Kind::Deleted {
+            decoded = serde_json::from_slice(json).unwrap_or_default();
+            &decoded
+        } else {
+            entry.value()
+        };
+        let shown = self.shaped(object);
+        frame(kind.name(), shown.to_string().as_bytes())
+    }
+
+    fn shaped(&mut self, object: &Value) -> Value {
+        match self.output.form {
+            Form::Table => {
+                let metadata = json!({ "resourceVersion": object["metadata"]["resourceVersion"] });
+                let with_columns = !std::mem::replace(&mut self.has_columns, true);
+                let (resource, now) = (&self.target.resource, self.server.now());
+                table::table(resource, [object], metadata, self.include, now, with_columns)
+            }
+            Form::PartialMetadata | Form::PartialMetadataList => table::partial(object),
+            Form::Object | Form::AggregatedDiscovery => object.clone(),
+        }
+    }
+
+    fn bookmark(&mut self, revision: Revision, is_initial_end: bool) -> Bytes {
+        let mut metadata = json!({ "resourceVersion": revision.to_string() });
+        if is_initial_end {
+            metadata["annotations"] = json!({ "k8s.io/initial-events-end": "true" });
+        }
+        let resource = &self.target.resource;
+        let mut object = json!({
+            "kind": resource.kind, "apiVersion": resource.api_version(), "metadata": metadata,
+        });
+        match self.output.form {
+            Form::Table => {
+                let metadata = object["metadata"].clone();
+                let with_columns = !std::mem::replace(&mut self.has_columns, true);
+                let no_rows = std::iter::empty();
+                let (include, now) = (self.include, self.server.now());
+                object = table::table(resource, no_rows, metadata, include, now, with_columns);
+            }
+            Form::PartialMetadata | Form::PartialMetadataList => object = table::partial(&object),
+            Form::Object | Form::AggregatedDiscovery => {}
+        }
+        frame("BOOKMARK", object.to_string().as_bytes())
+    }
+}

@@ -1,0 +1,461 @@
+//! Requests that another server answers: a kubelet for logs, exec, attach, port-forward and the node proxy;
+//! a pod for the proxies of pods and services.
+
+use std::net::{IpAddr, SocketAddr};
+
+use http::header::{CONTENT_LENGTH, CONTENT_TYPE, HOST, HeaderValue};
+use http::{HeaderMap, Method, Request};
+use http_body_util::BodyExt;
+use master_api::access::Reader;
+use master_api::meta;
+use master_api::status::ApiError;
+use master_auth::admission::Operation;
+use master_registry::Subresource;
+use serde_json::Value;
+use tokio::net::TcpStream;
+
+use super::kubelet::{self, Answer, Place};
+use super::tunnel;
+use crate::body::{Body, RequestBody};
+use crate::call::{Call, Response};
+use crate::query::percent_encode;
+use crate::rest::Target;
+use crate::server::Server;
+
+const CONNECT_MAX: std::time::Duration = std::time::Duration::from_secs(5);
+
+/// Answers with what the other server says.
+pub async fn run(
+    server: &Server,
+    call: &mut Call,
+    target: &Target,
+    subresource: Subresource,
+) -> Result<Response, ApiError> {
+    let is_stream =
+        matches!(subresource, Subresource::Exec | Subresource::Attach | Subresource::PortForward);
+    if is_stream || call.headers.contains_key(http::header::UPGRADE) {
+        may_create(server, call)?;
+    }
+    let mut nothing = Value::Null;
+    let name = subresource.name();
+    let request = server.admission_request(call, target, Operation::Connect, name, None);
+    let warnings = server.admission.admit(&request, &mut nothing)?;
+    call.warnings.extend(warnings);
+    match (subresource, &*target.resource.plural) {
+        (Subresource::Proxy, "nodes") => node_proxy(server, call, target).await,
+        (Subresource::Proxy, "services") => service_proxy(server, call, target).await,
+        (Subresource::Proxy, _) => pod_proxy(server, call, target).await,
+        (Subresource::Log, _) => log(server, call, target).await,
+        _ => stream(server, call, target, subresource).await,
+    }
+}
+
+/// A GET that opens a WebSocket does as much as a POST: who may only read may not run commands.
+fn may_create(server: &Server, call: &Call) -> Result<(), ApiError> {
+    let mut attributes = call.info.attributes(&call.identity);
+    attributes.verb = "create".into();
+    let decision = server.authorizer.authorize(&attributes);
+    if decision.allowed {
+        return Ok(());
+    }
+    let message = master_auth::authz::forbidden_message(&attributes, &decision.reason);
+    Err(ApiError::forbidden(&attributes.group, &attributes.resource, &attributes.name, message))
+}
+
+/// The pod, and the kubelet it is on, once it is on one.
+async fn pod(
+    server: &Server,
+    target: &Target,
+) -> Result<(std::sync::Arc<Value>, Option<Place>), ApiError> {
+    let entry = server.fresh(target).await?.ok_or_else(|| target.not_found())?;
+    let pod = entry.value().clone();
+    let node = meta::text(&pod, &["spec", "nodeName"]);
+    if node.is_empty() {
+        return Ok((pod, None));
+    }
+    let found = server.cacher.get("", "nodes", "", node);
+    let found = found.ok_or_else(|| ApiError::not_found("", "nodes", node))?;
+    let place = kubelet::place(&found)?;
+    Ok((pod, Some(place)))
+}
+
+async fn log(server: &Server, call: &Call, target: &Target) -> Result<Response, ApiError> {
+    let (pod, place) = pod(server, target).await?;
+    let container = container(&pod, call.query.get("container"))?;
+    let Some(place) = place else {
+        return Ok(crate::respond::text(http::StatusCode::OK, ""));
+    };
+    let mut query = Vec::new();
+    for (key, value) in call.query.pairs() {
+        if !matches!(&**key, "container" | "insecureSkipTLSVerifyBackend") {
+            query.push(format!("{}={}", percent_encode(key), percent_encode(value)));
+        }
+    }
+    let path = format!(
+        "/containerLogs/{}/{}/{container}?{}",
+        target.namespace,
+        target.name,
+        query.join("&")
+    );
+    let request = request(&Method::GET, &path, &place, HeaderMap::new(), nothing())?;
+    let answer = server.kubelets.send(&place, request).await?;
+    let code = answer.response.status();
+    if kubelet::is_redirect(code) {
+        return Err(ApiError::Internal("the backend redirects, which is refused".into()));
+    }
+    if code.is_client_error() {
+        // The kubelet says why in plain text; clients expect a Status.
+        return Err(ApiError::bad_request(text(answer).await));
+    }
+    Ok(pass_on(answer))
+}
+
+/// The first bytes of a refusal.
+async fn text(answer: Answer) -> String {
+    let mut body = http_body_util::Limited::new(answer.response.into_body(), 4096);
+    let mut text = Vec::new();
+    while let Some(Ok(frame)) = body.frame().await {
+        if let Ok(data) = frame.into_data() {
+            text.extend_from_slice(&data);
+        }
+    }
+    String::from_utf8_lossy(&text).trim().to_owned()
+}
+
+async fn stream(
+    server: &Server,
+    call: &mut Call,
+    target: &Target,
+    subresource: Subresource,
+) -> Result<Response, ApiError> {
+    if !tunnel::is_wanted(&call.headers) {
+        return Err(ApiError::bad_request("Upgrade request required"));
+    }
+    let (pod, place) = pod(server, target).await?;
+    let place = place.ok_or_else(|| {
+        ApiError::bad_request(format!("pod {} does not have a host assigned", target.name))
+    })?;
+    let (namespace, name) = (&target.namespace, &target.name);
+    let path = if subresource == Subresource::PortForward {
+        let ports: Vec<String> =
+            call.query.all("ports").map(|port| format!("port={}", percent_encode(port))).collect();
+        format!("/portForward/{namespace}/{name}?{}", ports.join("&"))
+    } else {
+        let container = container(&pod, call.query.get("container"))?;
+        let verb = subresource.name();
+        format!("/{verb}/{namespace}/{name}/{container}?{}", stream_query(call))
+    };
+    let headers = tunnel::request_headers(&call.headers);
+    let request = request(&call.method, &path, &place, headers, nothing())?;
+    let answer = server.kubelets.send(&place, request).await?;
+    tunnel::join(server, call, answer)
+}
+
+/// The kubelet's names for the options of exec and attach.
+fn stream_query(call: &Call) -> String {
+    // Upstream's defaulting of the options turns both outputs on, whatever the client says.
+    let mut query = vec!["output=1".to_owned(), "error=1".to_owned()];
+    for (ours, theirs) in [("stdin", "input"), ("tty", "tty")] {
+        if call.query.flag(ours) {
+            query.push(format!("{theirs}=1"));
+        }
+    }
+    query.extend(call.query.all("command").map(|part| format!("command={}", percent_encode(part))));
+    query.join("&")
+}
+
+/// The container that is meant.
+fn container(pod: &Value, asked: Option<&str>) -> Result<String, ApiError> {
+    let name = meta::name(pod);
+    let names = |kind: &str| -> Vec<&str> {
+        let containers = meta::items(pod, &["spec", kind]).iter();
+        containers.map(|container| meta::text(container, &["name"])).collect()
+    };
+    let (main, init, ephemeral) =
+        (names("containers"), names("initContainers"), names("ephemeralContainers"));
+    if let Some(asked) = asked {
+        if [&main, &init, &ephemeral].iter().any(|names| names.contains(&asked)) {
+            return Ok(asked.to_owned());
+        }
+        return Err(ApiError::bad_request(format!(
+            "container {asked} is not valid for pod {name}"
+        )));
+    }
+    if let ([only], []) = (main.as_slice(), init.as_slice()) {
+        return Ok((*only).to_owned());
+    }
+    let mut message = format!(
+        "a container name must be specified for pod {name}, choose one of: [{}]",
+        main.join(" ")
+    );
+    if !init.is_empty() {
+        message.push_str(&format!(" or one of the init containers: [{}]", init.join(" ")));
+    }
+    if main.len() == 1 {
+        return Ok(main[0].to_owned());
+    }
+    Err(ApiError::bad_request(message))
+}
+
+async fn node_proxy(
+    server: &Server,
+    call: &mut Call,
+    target: &Target,
+) -> Result<Response, ApiError> {
+    let (_, name, port) = split_name(&target.name);
+    let node = server.fresh(&target.named(name)).await?.ok_or_else(|| target.not_found())?;
+    let place = kubelet::place(node.value())?;
+    if !port.is_empty() && port != place.address.port().to_string() {
+        return Err(ApiError::bad_request("nodes are proxied on the kubelet's port only"));
+    }
+    let wants_tunnel = tunnel::is_wanted(&call.headers);
+    let request = forwarded(call, &place, wants_tunnel)?;
+    let answer = server.kubelets.send(&place, request).await?;
+    if wants_tunnel { tunnel::join(server, call, answer) } else { proxied(answer) }
+}
+
+async fn pod_proxy(
+    server: &Server,
+    call: &mut Call,
+    target: &Target,
+) -> Result<Response, ApiError> {
+    let (scheme, name, port) = split_name(&target.name);
+    let entry = server.fresh(&target.named(name)).await?.ok_or_else(|| target.not_found())?;
+    let ip = meta::text(entry.value(), &["status", "podIP"]);
+    let port = if port.is_empty() { first_port(entry.value()) } else { port.parse().ok() };
+    dial(server, call, scheme, name, ip, port.unwrap_or(80)).await
+}
+
+async fn service_proxy(
+    server: &Server,
+    call: &mut Call,
+    target: &Target,
+) -> Result<Response, ApiError> {
+    let (scheme, name, port) = split_name(&target.name);
+    let entry = server.fresh(&target.named(name)).await?.ok_or_else(|| target.not_found())?;
+    let ports = meta::items(entry.value(), &["spec", "ports"]);
+    let wanted = ports.iter().find(|candidate| {
+        let number = candidate["port"].to_string();
+        (port.is_empty() && ports.len() == 1)
+            || number == port
+            || (!port.is_empty() && candidate["name"] == port)
+    });
+    let wanted = wanted.ok_or_else(|| {
+        ApiError::Unavailable(format!("no service port {port:?} found for service {name:?}"))
+    })?;
+    let backend = backend(server, &target.namespace, name, wanted);
+    let (ip, port) = backend.ok_or_else(|| {
+        ApiError::Unavailable(format!("no endpoints available for service {name:?}"))
+    })?;
+    dial(server, call, scheme, name, &ip, port).await
+}
+
+/// A ready endpoint of a service's port.
+fn backend(server: &Server, namespace: &str, service: &str, port: &Value) -> Option<(String, u16)> {
+    let slices = server.cacher.list("discovery.k8s.io", "endpointslices", Some(namespace));
+    let port_name = port["name"].as_str().unwrap_or("");
+    slices.iter().find_map(|slice| {
+        if meta::label(slice, "kubernetes.io/service-name") != service {
+            return None;
+        }
+        let ports = meta::items(slice, &["ports"]);
+        let found = ports.iter().find(|p| p["name"].as_str().unwrap_or("") == port_name)?;
+        let number = u16::try_from(found["port"].as_u64()?).ok()?;
+        let ready = |endpoint: &&Value| endpoint["conditions"]["ready"] != false;
+        let endpoint = meta::items(slice, &["endpoints"]).iter().find(ready)?;
+        Some((endpoint["addresses"][0].as_str()?.to_owned(), number))
+    })
+}
+
+/// `https:web:8080` → (`https`, `web`, `8080`).
+fn split_name(name: &str) -> (&str, &str, &str) {
+    let parts: Vec<&str> = name.split(':').collect();
+    match parts.as_slice() {
+        [scheme @ ("http" | "https"), name, port] => (scheme, name, port),
+        [scheme @ ("http" | "https"), name] => (scheme, name, ""),
+        [name, port] => ("", name, port),
+        _ => ("", name, ""),
+    }
+}
+
+fn first_port(pod: &Value) -> Option<u16> {
+    let containers = meta::items(pod, &["spec", "containers"]);
+    let port = containers.iter().find_map(|c| c["ports"][0]["containerPort"].as_u64())?;
+    u16::try_from(port).ok()
+}
+
+/// Addresses that belong to this machine or this link are nobody's pods (CVE-2020-8562).
+fn is_foreign(ip: IpAddr) -> bool {
+    let link_local = match ip {
+        IpAddr::V4(ip) => ip.is_link_local() || ip.is_broadcast(),
+        IpAddr::V6(ip) => ip.is_unicast_link_local(),
+    };
+    !(ip.is_loopback() || ip.is_unspecified() || ip.is_multicast() || link_local)
+}
+
+async fn dial(
+    server: &Server,
+    call: &mut Call,
+    scheme: &str,
+    name: &str,
+    ip: &str,
+    port: u16,
+) -> Result<Response, ApiError> {
+    if scheme == "https" {
+        return Err(ApiError::bad_request("proxying to https backends is not supported"));
+    }
+    let ip: IpAddr =
+        ip.parse().map_err(|_| ApiError::Unavailable(format!("no address for {name:?} yet")))?;
+    if !is_foreign(ip) {
+        return Err(ApiError::bad_request(format!("address {ip} is not allowed as a backend")));
+    }
+    let place = Place { node: name.to_owned(), address: SocketAddr::new(ip, port) };
+    let wants_tunnel = tunnel::is_wanted(&call.headers);
+    let request = forwarded(call, &place, wants_tunnel)?;
+    let connected = tokio::time::timeout(CONNECT_MAX, TcpStream::connect(place.address)).await;
+    let stream = match connected {
+        Ok(Ok(stream)) => stream,
+        Ok(Err(error)) => {
+            return Err(ApiError::Unavailable(format!("error trying to reach {name:?}: {error}")));
+        }
+        Err(_) => return Err(ApiError::Unavailable(format!("{name:?} did not answer in time"))),
+    };
+    let answer = kubelet::send(&place, stream, request).await?;
+    if wants_tunnel { tunnel::join(server, call, answer) } else { Ok(pass_on(answer)) }
+}
+
+/// The client's request, as the backend is to see it: without its credentials.
+fn forwarded(
+    call: &mut Call,
+    place: &Place,
+    wants_tunnel: bool,
+) -> Result<Request<RequestBody>, ApiError> {
+    let rest = call.raw_path.split_once("/proxy").map_or("", |(_, rest)| rest);
+    let mut path = if rest.is_empty() { "/".to_owned() } else { rest.to_owned() };
+    if !call.raw_query.is_empty() {
+        path.push('?');
+        path.push_str(&call.raw_query);
+    }
+    let mut headers =
+        if wants_tunnel { tunnel::request_headers(&call.headers) } else { HeaderMap::new() };
+    let hop = [
+        "connection",
+        "upgrade",
+        "host",
+        "authorization",
+        "cookie",
+        "te",
+        "trailer",
+        "transfer-encoding",
+        "proxy-authorization",
+        "keep-alive",
+    ];
+    for (name, value) in &call.headers {
+        let text = name.as_str();
+        let is_ours = hop.contains(&text)
+            || text.starts_with("impersonate-")
+            || text.starts_with("x-remote-")
+            || text.starts_with("sec-websocket-");
+        if !is_ours {
+            headers.append(name.clone(), value.clone());
+        }
+    }
+    let body = call.body.lock().take().unwrap_or_else(nothing);
+    request(&call.method, &path, place, headers, body)
+}
+
+fn request(
+    method: &Method,
+    path: &str,
+    place: &Place,
+    headers: HeaderMap,
+    body: RequestBody,
+) -> Result<Request<RequestBody>, ApiError> {
+    let mut request = Request::builder()
+        .method(method)
+        .uri(path)
+        .body(body)
+        .map_err(|error| ApiError::bad_request(error.to_string()))?;
+    *request.headers_mut() = headers;
+    let host = HeaderValue::from_str(&place.address.to_string()).map_err(ApiError::internal)?;
+    request.headers_mut().insert(HOST, host);
+    Ok(request)
+}
+
+fn nothing() -> RequestBody {
+    http_body_util::Empty::new().map_err(|never| match never {}).boxed_unsync()
+}
+
+/// A kubelet's answer, unless it sends the client elsewhere.
+fn proxied(answer: Answer) -> Result<Response, ApiError> {
+    if kubelet::is_redirect(answer.response.status()) {
+        return Err(ApiError::Internal("the backend redirects, which is refused".into()));
+    }
+    Ok(pass_on(answer))
+}
+
+/// The backend's answer as it comes; its connection ends with it.
+pub fn pass_on(answer: Answer) -> Response {
+    let Answer { response, connection } = answer;
+    let (parts, body) = response.into_parts();
+    let body = body.map_frame(move |frame| {
+        let _alive = &connection;
+        frame
+    });
+    let mut passed = http::Response::new(Body::foreign(body));
+    *passed.status_mut() = parts.status;
+    for (name, value) in &parts.headers {
+        let is_hop =
+            matches!(name.as_str(), "connection" | "upgrade" | "transfer-encoding" | "keep-alive");
+        if !is_hop {
+            passed.headers_mut().append(name.clone(), value.clone());
+        }
+    }
+    passed.headers_mut().entry(CONTENT_TYPE).or_insert(HeaderValue::from_static("text/plain"));
+    if passed.headers().get(CONTENT_LENGTH).is_some_and(HeaderValue::is_empty) {
+        passed.headers_mut().remove(CONTENT_LENGTH);
+    }
+    passed
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn container_is_the_only_one_or_the_one_asked_for() {
+        let pod = |names: &[&str]| {
+            let list: Vec<Value> = names.iter().map(|name| json!({"name": name})).collect();
+            json!({"metadata": {"name": "p"}, "spec": {"containers": list}})
+        };
+        assert_eq!(container(&pod(&["a"]), None).unwrap(), "a");
+        assert_eq!(container(&pod(&["a", "b"]), Some("b")).unwrap(), "b");
+        let check = |names: &[&str], asked, expected: &str| {
+            assert_eq!(container(&pod(names), asked).unwrap_err().to_string(), expected);
+        };
+        check(
+            &["a", "b"],
+            None,
+            "a container name must be specified for pod p, choose one of: [a b]",
+        );
+        check(&["a"], Some("x"), "container x is not valid for pod p");
+    }
+
+    #[test]
+    fn backends_on_this_machine_are_refused() {
+        for ip in ["127.0.0.1", "169.254.169.254", "0.0.0.0", "::1", "fe80::1", "224.0.0.1"] {
+            assert!(!is_foreign(ip.parse().unwrap()), "{ip}");
+        }
+        assert!(is_foreign("10.244.1.5".parse().unwrap()));
+    }
+
+    #[test]
+    fn proxied_name_may_carry_scheme_and_port() {
+        assert_eq!(split_name("web"), ("", "web", ""));
+        assert_eq!(split_name("web:80"), ("", "web", "80"));
+        assert_eq!(split_name("http:web:80"), ("http", "web", "80"));
+        assert_eq!(split_name("https:web:"), ("https", "web", ""));
+    }
+}

@@ -1,0 +1,63 @@
+//! The last word of controllers: a namespace's own finalizers, a certificate request's approval.
+
+use http::StatusCode;
+use master_api::meta;
+use master_api::status::{ApiError, Subject};
+use master_registry::Subresource;
+use serde_json::Value;
+
+use crate::call::{Call, Response};
+use crate::rest::change::{Change, Rules, change};
+use crate::rest::patch::Patch;
+use crate::rest::update::replacement;
+use crate::rest::{Target, answer, body, metadata};
+use crate::server::Server;
+
+/// Answers with the new version.
+pub async fn run(
+    server: &Server,
+    call: &mut Call,
+    target: &Target,
+    subresource: Subresource,
+) -> Result<Response, ApiError> {
+    let path: [&str; 2] = match subresource {
+        Subresource::Approval => ["status", "conditions"],
+        _ => ["spec", "finalizers"],
+    };
+    let resource = &target.resource;
+    let name = subresource.name();
+    let entry = match &*call.info.verb {
+        "update" => {
+            let mut sent = body::object(call, resource).await?;
+            metadata::place(&mut sent, target)?;
+            let produce = |old: &Value| Ok(taken(replacement(target, &sent, old)?, old, path));
+            let wanted = Change { subresource: name, rules: Rules::Metadata, produce: &produce };
+            change(server, call, target, &wanted).await?
+        }
+        "patch" => {
+            let patch = Patch::read(call).await?;
+            let produce = |old: &Value| {
+                let patched = patch.apply(old, &resource.schema)?;
+                Ok(taken(replacement(target, &patched, old)?, old, path))
+            };
+            let wanted = Change { subresource: name, rules: Rules::Metadata, produce: &produce };
+            change(server, call, target, &wanted).await?
+        }
+        verb => {
+            let subject = Subject::new(&*resource.group, &*resource.plural);
+            return Err(ApiError::MethodNotAllowed { subject, action: verb.to_owned() });
+        }
+    };
+    answer(server, call, StatusCode::OK, resource, &entry)
+}
+
+/// The old object with one field of the new one.
+fn taken(new: Value, old: &Value, [part, field]: [&str; 2]) -> Value {
+    let mut kept = old.clone();
+    let fields = meta::object_mut(&mut kept, &[part]);
+    match new[part].get(field) {
+        Some(value) => drop(fields.insert(field.to_owned(), value.clone())),
+        None => drop(fields.remove(field)),
+    }
+    kept
+}

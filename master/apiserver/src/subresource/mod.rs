@@ -1,0 +1,12 @@
+//! Paths below an object with a meaning of their own, and kinds that are answered but not kept.
+
+pub mod binding;
+pub mod connect;
+pub mod eviction;
+pub mod finalize;
+pub mod kubelet;
+pub mod pod_spec;
+pub mod review;
+pub mod scale;
+pub mod token;
+pub mod tunnel;

@@ -1,0 +1,58 @@
+//! Kinds that are answered and not kept: who is this, may they do that; and bindings by their old path.
+
+use std::sync::Arc;
+
+use http::StatusCode;
+use master_api::meta;
+use master_api::status::{self, ApiError, Subject};
+use master_auth::authz::review;
+use master_auth::tokens::review::token_review;
+use master_registry::Resource;
+
+use super::binding;
+use crate::call::{Call, Response};
+use crate::rest::{Target, answer_value, body};
+use crate::server::Server;
+
+/// Answers a create of such a kind.
+pub async fn run(
+    server: &Server,
+    call: &mut Call,
+    resource: &Arc<Resource>,
+) -> Result<Response, ApiError> {
+    if call.info.verb != "create" || !call.info.name.is_empty() {
+        let subject = Subject::new(&*resource.group, &*resource.plural);
+        return Err(ApiError::MethodNotAllowed { subject, action: call.info.verb.clone() });
+    }
+    let sent = body::object(call, resource).await?;
+    // What is asked about was perhaps changed a moment ago, through another master.
+    server.catch_up().await?;
+    let (authorizer, identity) = (&*server.authorizer, &call.identity);
+    let answered = match &*resource.plural {
+        "tokenreviews" => token_review(&server.authenticator, &sent),
+        "subjectaccessreviews" => review::subject_access(authorizer, &sent),
+        "localsubjectaccessreviews" => {
+            let namespace = meta::text(&sent, &["spec", "resourceAttributes", "namespace"]);
+            if namespace != call.info.namespace {
+                return Err(ApiError::bad_request(
+                    "spec.resourceAttributes.namespace must match the namespace of the request",
+                ));
+            }
+            review::subject_access(authorizer, &sent)
+        }
+        "selfsubjectaccessreviews" => review::self_subject_access(authorizer, &sent, identity),
+        "selfsubjectrulesreviews" => Ok(review::self_subject_rules(authorizer, &sent, identity)),
+        "selfsubjectreviews" => Ok(review::self_subject(&sent, identity)),
+        "bindings" => {
+            let mut target = Target::of(resource, call).named(meta::name(&sent));
+            let pods = server.catalog.find("", "v1", "pods").ok_or(ApiError::NoSuchPath)?.clone();
+            target.table = crate::cacher::table_name("", "pods");
+            target.resource = pods;
+            target.namespace = call.info.namespace.clone();
+            binding::bind(server, call, &target, &sent).await?;
+            Ok(status::success("", "", "", ""))
+        }
+        _ => return Err(ApiError::NoSuchPath),
+    };
+    answer_value(call, StatusCode::CREATED, &answered.map_err(ApiError::BadRequest)?)
+}

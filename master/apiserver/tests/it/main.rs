@@ -1,0 +1,5 @@
+//! The API server as clients see it: over TLS, with the `kube` crate and with plain HTTP, on a store in memory.
+
+mod objects;
+mod wire;
+mod world;

@@ -1,0 +1,191 @@
+//! The life of objects, with the `kube` crate.
+
+use std::time::Duration;
+
+use futures::{StreamExt, TryStreamExt};
+use k8s_openapi::api::core::v1::{ConfigMap, Namespace, Pod};
+use kube::api::{Api, DeleteParams, ListParams, PostParams, WatchEvent, WatchParams};
+use serde_json::json;
+
+use crate::world::World;
+
+fn config_map(name: &str, label: &str) -> ConfigMap {
+    serde_json::from_value(json!({
+        "metadata": {"name": name, "labels": {"color": label}}, "data": {"a": "b"}
+    }))
+    .unwrap()
+}
+
+fn pod(name: &str, node: &str) -> Pod {
+    let mut pod = json!({
+        "metadata": {"name": name},
+        "spec": {"containers": [{"name": "c", "image": "i"}], "automountServiceAccountToken": false},
+    });
+    if !node.is_empty() {
+        pod["spec"]["nodeName"] = node.into();
+    }
+    serde_json::from_value(pod).unwrap()
+}
+
+async fn namespace(client: &kube::Client, name: &str) {
+    let namespace: Namespace = serde_json::from_value(json!({"metadata": {"name": name}})).unwrap();
+    Api::all(client.clone()).create(&PostParams::default(), &namespace).await.unwrap();
+}
+
+/// The next `count` events as `ADDED name`.
+async fn events<S>(stream: &mut S, count: usize) -> Vec<String>
+where
+    S: futures::Stream<Item = kube::Result<WatchEvent<ConfigMap>>> + Unpin,
+{
+    let name = |map: ConfigMap| map.metadata.name.unwrap_or_default();
+    let mut seen = Vec::new();
+    while seen.len() < count {
+        let next = tokio::time::timeout(Duration::from_secs(10), stream.try_next()).await;
+        seen.push(match next.expect("an event in time").unwrap().expect("the watch goes on") {
+            WatchEvent::Added(map) => format!("ADDED {}", name(map)),
+            WatchEvent::Modified(map) => format!("MODIFIED {}", name(map)),
+            WatchEvent::Deleted(map) => format!("DELETED {}", name(map)),
+            WatchEvent::Bookmark(_) => "BOOKMARK".to_owned(),
+            WatchEvent::Error(status) => format!("ERROR {}", status.code),
+        });
+    }
+    seen
+}
+
+#[tokio::test]
+async fn config_map_is_created_read_listed_replaced_and_deleted() {
+    let world = World::start().await;
+    let client = world.admin();
+    namespace(&client, "a").await;
+    let maps: Api<ConfigMap> = Api::namespaced(client, "a");
+    let made = maps.create(&PostParams::default(), &config_map("x", "red")).await.unwrap();
+    assert!(made.metadata.uid.is_some() && made.metadata.creation_timestamp.is_some());
+    let version = made.metadata.resource_version.clone().unwrap();
+    assert_eq!(maps.get("x").await.unwrap().metadata.resource_version, Some(version));
+    let list = maps.list(&ListParams::default().labels("color=red")).await.unwrap();
+    assert_eq!(list.items.len(), 1);
+    assert!(maps.list(&ListParams::default().labels("color=blue")).await.unwrap().items.is_empty());
+
+    let mut changed = made.clone();
+    changed.data.as_mut().unwrap().insert("c".into(), "d".into());
+    let changed = maps.replace("x", &PostParams::default(), &changed).await.unwrap();
+    assert_ne!(changed.metadata.resource_version, made.metadata.resource_version);
+    let stale = maps.replace("x", &PostParams::default(), &made).await.unwrap_err();
+    assert!(stale.to_string().contains("the object has been modified"), "{stale}");
+
+    maps.delete("x", &DeleteParams::default()).await.unwrap();
+    let gone = maps.get("x").await.unwrap_err();
+    assert!(gone.to_string().contains("configmaps \"x\" not found"), "{gone}");
+    world.end().await;
+}
+
+#[tokio::test]
+async fn watch_tells_of_changes_from_a_version_on() {
+    let world = World::start().await;
+    let client = world.admin();
+    namespace(&client, "a").await;
+    let maps: Api<ConfigMap> = Api::namespaced(client, "a");
+    let first = maps.create(&PostParams::default(), &config_map("x", "red")).await.unwrap();
+    let version = first.metadata.resource_version.clone().unwrap();
+    let mut all = maps.watch(&WatchParams::default(), &version).await.unwrap().boxed();
+    let mut red =
+        maps.watch(&WatchParams::default().labels("color=red"), &version).await.unwrap().boxed();
+    let mut now = maps.watch(&WatchParams::default(), "0").await.unwrap().boxed();
+
+    maps.create(&PostParams::default(), &config_map("y", "red")).await.unwrap();
+    let mut blue = first.clone();
+    blue.metadata.labels.as_mut().unwrap().insert("color".into(), "blue".into());
+    maps.replace("x", &PostParams::default(), &blue).await.unwrap();
+    maps.delete("y", &DeleteParams::default()).await.unwrap();
+
+    assert_eq!(events(&mut all, 3).await, ["ADDED y", "MODIFIED x", "DELETED y"]);
+    assert_eq!(events(&mut red, 3).await, ["ADDED y", "DELETED x", "DELETED y"]);
+    assert_eq!(events(&mut now, 4).await, ["ADDED x", "ADDED y", "MODIFIED x", "DELETED y"]);
+    world.end().await;
+}
+
+#[tokio::test]
+async fn generated_names_differ() {
+    let world = World::start().await;
+    let client = world.admin();
+    namespace(&client, "a").await;
+    let maps: Api<ConfigMap> = Api::namespaced(client, "a");
+    let mut map = config_map("", "red");
+    map.metadata.name = None;
+    map.metadata.generate_name = Some("web-".into());
+    let one = maps.create(&PostParams::default(), &map).await.unwrap().metadata.name.unwrap();
+    let two = maps.create(&PostParams::default(), &map).await.unwrap().metadata.name.unwrap();
+    assert!(one != two && one.starts_with("web-") && two.starts_with("web-"));
+    world.end().await;
+}
+
+#[tokio::test]
+async fn scheduled_pod_goes_after_its_grace_period_and_others_at_once() {
+    let world = World::start().await;
+    let client = world.admin();
+    namespace(&client, "a").await;
+    let account = json!({"metadata": {"name": "default"}});
+    let account: k8s_openapi::api::core::v1::ServiceAccount =
+        serde_json::from_value(account).unwrap();
+    let accounts: Api<_> = Api::namespaced(client.clone(), "a");
+    accounts.create(&PostParams::default(), &account).await.unwrap();
+    let pods: Api<Pod> = Api::namespaced(client, "a");
+    pods.create(&PostParams::default(), &pod("waiting", "")).await.unwrap();
+    pods.create(&PostParams::default(), &pod("running", "node-1")).await.unwrap();
+    for name in ["waiting", "running"] {
+        pods.delete(name, &DeleteParams::default()).await.unwrap();
+    }
+    assert!(pods.get_opt("waiting").await.unwrap().is_none());
+    let dying = pods.get("running").await.unwrap().metadata;
+    assert_eq!(dying.deletion_grace_period_seconds, Some(30));
+    assert!(dying.deletion_timestamp.is_some());
+    pods.delete("running", &DeleteParams::default().grace_period(0)).await.unwrap();
+    assert!(pods.get_opt("running").await.unwrap().is_none());
+    world.end().await;
+}
+
+#[tokio::test]
+async fn finalizer_holds_an_object_until_it_is_taken_off() {
+    let world = World::start().await;
+    let client = world.admin();
+    namespace(&client, "a").await;
+    let maps: Api<ConfigMap> = Api::namespaced(client, "a");
+    let mut map = config_map("x", "red");
+    map.metadata.finalizers = Some(vec!["example.com/hold".into()]);
+    maps.create(&PostParams::default(), &map).await.unwrap();
+    maps.delete("x", &DeleteParams::default()).await.unwrap();
+    let mut held = maps.get("x").await.unwrap();
+    assert!(held.metadata.deletion_timestamp.is_some());
+    held.metadata.finalizers = None;
+    maps.replace("x", &PostParams::default(), &held).await.unwrap();
+    assert!(maps.get_opt("x").await.unwrap().is_none());
+    world.end().await;
+}
+
+#[tokio::test]
+async fn client_in_process_obeys_the_same_rules() {
+    let world = World::start().await;
+    let admin = world.admin();
+    namespace(&admin, "a").await;
+    let nobody = master_api::access::Identity { user: "nobody".into(), ..Default::default() };
+    let maps: Api<ConfigMap> = Api::namespaced(world.server.client(nobody, None), "a");
+    let refused = maps.list(&ListParams::default()).await.unwrap_err();
+    assert!(
+        refused.to_string().contains("User \"nobody\" cannot list resource \"configmaps\""),
+        "{refused}"
+    );
+
+    let trusted = master_api::access::Identity {
+        user: "system:apiserver".into(),
+        groups: vec!["system:masters".into()],
+        ..Default::default()
+    };
+    let fenced = world.server.client(trusted.clone(), Some(store_handle::Term(9)));
+    let maps: Api<ConfigMap> = Api::namespaced(fenced, "a");
+    let late = maps.create(&PostParams::default(), &config_map("x", "red")).await.unwrap_err();
+    assert!(late.to_string().contains("no longer leads"), "{late}");
+    let maps: Api<ConfigMap> =
+        Api::namespaced(world.server.client(trusted, Some(store_handle::Term(1))), "a");
+    maps.create(&PostParams::default(), &config_map("x", "red")).await.unwrap();
+    world.end().await;
+}

@@ -1,0 +1,119 @@
+//! Details of the wire: codes, texts, tables, pages.
+
+use serde_json::json;
+
+use crate::world::{World, send};
+
+const JSON: (&str, &str) = ("content-type", "application/json");
+
+async fn with_maps(count: usize) -> (World, kube::Client) {
+    let world = World::start().await;
+    let client = world.admin();
+    let namespace = json!({"metadata": {"name": "a"}}).to_string();
+    assert_eq!(send(&client, "POST /api/v1/namespaces", &[JSON], namespace).await.code, 201);
+    for index in 0..count {
+        let map = json!({"metadata": {"name": format!("m{index:02}")}}).to_string();
+        let made = send(&client, "POST /api/v1/namespaces/a/configmaps", &[JSON], map).await;
+        assert_eq!(made.code, 201, "{}", made.text);
+    }
+    (world, client)
+}
+
+#[tokio::test]
+async fn pages_are_of_one_revision_even_when_objects_change_between() {
+    let (world, client) = with_maps(5).await;
+    let first = send(&client, "GET /api/v1/namespaces/a/configmaps?limit=2", &[], "").await.json;
+    assert_eq!(first["metadata"]["remainingItemCount"], 3);
+    let version = first["metadata"]["resourceVersion"].clone();
+    send(&client, "DELETE /api/v1/namespaces/a/configmaps/m03", &[], "").await;
+    let mut names = Vec::new();
+    let mut page = first;
+    loop {
+        assert_eq!(page["metadata"]["resourceVersion"], version);
+        let items = page["items"].as_array().unwrap();
+        names
+            .extend(items.iter().map(|item| item["metadata"]["name"].as_str().unwrap().to_owned()));
+        let Some(token) = page["metadata"]["continue"].as_str() else { break };
+        let line = format!("GET /api/v1/namespaces/a/configmaps?limit=2&continue={token}");
+        page = send(&client, &line, &[], "").await.json;
+    }
+    assert_eq!(names, ["m00", "m01", "m02", "m03", "m04"]);
+    world.end().await;
+}
+
+#[tokio::test]
+async fn refusals_have_the_codes_and_texts_of_upstream() {
+    let (world, client) = with_maps(1).await;
+    let maps = "/api/v1/namespaces/a/configmaps";
+    let named = |name: &str| json!({"metadata": {"name": name}}).to_string();
+    #[rustfmt::skip]
+    let cases = [
+        (format!("GET {maps}/none"), String::new(), 404, "configmaps \"none\" not found"),
+        (format!("POST {maps}"), named("m00"), 409, "configmaps \"m00\" already exists"),
+        (format!("POST {maps}"), "{".into(), 400, ""),
+        (format!("POST {maps}"), named("Not_A_Name"), 422, "ConfigMap \"Not_A_Name\" is invalid: metadata.name: Invalid value"),
+        (format!("POST {maps}"), json!({"kind": "Pod", "metadata": {"name": "x"}}).to_string(), 400, "does not match the expected kind (ConfigMap)"),
+        (format!("POST {maps}"), json!({"metadata": {"name": "x", "namespace": "b"}}).to_string(), 400, "the namespace of the provided object does not match the namespace sent on the request"),
+        ("POST /api/v1/namespaces/none/configmaps".into(), named("x"), 404, "namespaces \"none\" not found"),
+        (format!("PUT {maps}/m00"), named("other"), 400, "does not match the name on the URL"),
+        (format!("GET {maps}?labelSelector=a%20b"), String::new(), 400, ""),
+        (format!("GET {maps}?fieldSelector=spec.x=y"), String::new(), 400, "field label not supported: spec.x"),
+        (format!("GET {maps}?limit=x"), String::new(), 400, ""),
+        ("GET /api/v1/nosuch".into(), String::new(), 404, "the server could not find the requested resource"),
+        ("GET /apis/no.such/v1/things".into(), String::new(), 404, "the server could not find the requested resource"),
+        ("GET /api/v1/namespaces/a/nodes/n".into(), String::new(), 404, "the server could not find the requested resource"),
+        ("POST /api/v1/configmaps".into(), named("x"), 405, ""),
+        ("GET /api/v1/namespaces/a%2Fb/configmaps".into(), String::new(), 400, "invalid path segment"),
+        (format!("DELETE {maps}/m00"), json!({"preconditions": {"uid": "u"}}).to_string(), 409, "Precondition failed: UID in precondition: u"),
+    ];
+    for (line, body, code, text) in cases {
+        let answer = send(&client, &line, &[JSON], body).await;
+        assert_eq!(answer.code, code, "{line}: {}", answer.text);
+        assert!(answer.text.replace("\\\"", "\"").contains(text), "{line}: {}", answer.text);
+        assert_eq!((&answer.json["kind"], &answer.json["code"]), (&json!("Status"), &json!(code)));
+    }
+    world.end().await;
+}
+
+#[tokio::test]
+async fn anonymous_learns_of_health_and_nothing_else() {
+    let (world, _) = with_maps(0).await;
+    let nobody = world.bearer(None);
+    for path in ["/livez", "/readyz", "/healthz", "/version", "/livez/ping", "/readyz?verbose"] {
+        assert_eq!(send(&nobody, &format!("GET {path}"), &[], "").await.code, 200, "{path}");
+    }
+    for path in ["/api", "/apis", "/api/v1/pods", "/metrics", "/", "/openapi/v3"] {
+        let answer = send(&nobody, &format!("GET {path}"), &[], "").await;
+        assert_eq!((answer.code, &answer.json["reason"]), (401, &json!("Unauthorized")), "{path}");
+    }
+    let forged = send(&nobody, "GET /api/v1/pods", &[("x-remote-user", "admin")], "").await;
+    assert_eq!(forged.code, 401);
+    let liar = world.bearer(Some("not.a.token"));
+    assert_eq!(send(&liar, "GET /api/v1/pods", &[], "").await.code, 401);
+    assert_eq!(send(&liar, "GET /livez", &[], "").await.code, 200);
+    world.end().await;
+}
+
+#[tokio::test]
+async fn table_and_metadata_only_come_when_asked_for() {
+    let (world, client) = with_maps(1).await;
+    let path = "GET /api/v1/namespaces/a/configmaps";
+    let table = ("accept", "application/json;as=Table;v=v1;g=meta.k8s.io,application/json");
+    let answer = send(&client, path, &[table], "").await.json;
+    assert_eq!(answer["kind"], "Table");
+    assert_eq!(answer["rows"][0]["cells"][0], "m00");
+    assert_eq!(answer["rows"][0]["object"]["kind"], "PartialObjectMetadata");
+    let meta = ("accept", "application/json;as=PartialObjectMetadataList;v=v1;g=meta.k8s.io");
+    let answer = send(&client, path, &[meta], "").await.json;
+    assert_eq!(answer["kind"], "PartialObjectMetadataList");
+    assert_eq!(answer["items"][0]["metadata"]["name"], "m00");
+    let proto = ("accept", "application/vnd.kubernetes.protobuf");
+    assert_eq!(send(&client, path, &[proto], "").await.code, 406);
+    let sent = ("content-type", "application/vnd.kubernetes.protobuf");
+    let post = "POST /api/v1/namespaces/a/configmaps";
+    assert_eq!(send(&client, post, &[sent], "k8s").await.code, 415);
+    let yaml = ("content-type", "application/yaml");
+    let answer = send(&client, post, &[yaml], "metadata:\n  name: y\ndata:\n  a: b\n").await;
+    assert_eq!((answer.code, &answer.json["data"]["a"]), (201, &json!("b")), "{}", answer.text);
+    world.end().await;
+}

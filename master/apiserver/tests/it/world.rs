@@ -1,0 +1,182 @@
+//! A server on a store in memory, listening on loopback, and clients with certificates.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use http_body_util::BodyExt;
+use kube::client::Body;
+use master_apiserver::{KubeletClient, Server, ServerConfig, TlsMaterial};
+use rcgen::{
+    BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
+};
+use serde_json::Value;
+use store_env::clock::SystemClock;
+use store_env::task::{Crew, Group};
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+
+/// One master, alone.
+pub(crate) struct World {
+    pub(crate) server: Arc<Server>,
+    address: SocketAddr,
+    ca_pem: String,
+    issuer: Issuer<'static, KeyPair>,
+    pub(crate) stop: CancellationToken,
+    crew: Crew,
+}
+
+/// A response, read whole.
+#[derive(Debug)]
+pub(crate) struct Answer {
+    pub(crate) code: u16,
+    pub(crate) headers: http::HeaderMap,
+    pub(crate) json: Value,
+    pub(crate) text: String,
+}
+
+impl World {
+    /// A server that is ready.
+    pub(crate) async fn start() -> Self {
+        let ca_key = KeyPair::generate().unwrap();
+        let mut params = CertificateParams::default();
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        params.distinguished_name.push(DnType::CommonName, "test-ca");
+        let ca_pem = params.self_signed(&ca_key).unwrap().pem();
+        let issuer = Issuer::new(params, ca_key);
+        let (cert, key) = issue(&issuer, "kube-apiserver", "", ExtendedKeyUsagePurpose::ServerAuth);
+        let (client_cert, client_key) = issue(
+            &issuer,
+            "kube-apiserver-kubelet-client",
+            "system:masters",
+            ExtendedKeyUsagePurpose::ClientAuth,
+        );
+
+        let stop = CancellationToken::new();
+        let mut group = Group::under(&stop);
+        let clock = SystemClock::shared();
+        let handle = store_handle::local::Local::start(clock.clone(), &mut group);
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let server = Server::new(ServerConfig {
+            handle,
+            clock,
+            cluster: Default::default(),
+            tls: TlsMaterial {
+                cert_chain_pem: cert.into(),
+                key_pem: key.into(),
+                client_ca_pem: ca_pem.clone().into(),
+            },
+            kubelet_client: KubeletClient {
+                cert_chain_pem: client_cert.into(),
+                key_pem: client_key.into(),
+                ca_pem: ca_pem.clone().into(),
+            },
+            sa_keys_pem: master_auth::tokens::generate_pem().unwrap().into(),
+            sa_issuer: "https://kubernetes.default.svc.cluster.local".into(),
+            master_name: "master-1".into(),
+            advertise: address,
+        })
+        .unwrap();
+        server.run_background(&mut group);
+        let serving = server.clone();
+        group.spawn("server", |stop| serving.serve(listener, stop));
+        let mut crew = Crew::new();
+        crew.spawn(async move { group.run(Duration::from_secs(10)).await.unwrap() });
+        assert!(server.cacher().wait_for(1, Duration::from_secs(10)).await);
+        Self { server, address, ca_pem, issuer, stop, crew }
+    }
+
+    /// A server with the objects of every cluster.
+    pub(crate) async fn bootstrapped() -> Self {
+        let world = Self::start().await;
+        world.server.bootstrap(None).await.unwrap();
+        world
+    }
+
+    /// A superuser, over TLS.
+    pub(crate) fn admin(&self) -> kube::Client {
+        self.user("kubernetes-admin", "system:masters")
+    }
+
+    /// A user with a certificate, over TLS.
+    pub(crate) fn user(&self, name: &str, group: &str) -> kube::Client {
+        let (cert, key) = issue(&self.issuer, name, group, ExtendedKeyUsagePurpose::ClientAuth);
+        self.client(Some((cert, key)), None)
+    }
+
+    /// Somebody with a token, or with nothing at all.
+    pub(crate) fn bearer(&self, token: Option<&str>) -> kube::Client {
+        self.client(None, token)
+    }
+
+    fn client(&self, identity: Option<(String, String)>, token: Option<&str>) -> kube::Client {
+        use base64::Engine as _;
+        let base64 = |text: &str| base64::engine::general_purpose::STANDARD.encode(text);
+        let mut user = serde_json::json!({});
+        if let Some((cert, key)) = identity {
+            user["client-certificate-data"] = base64(&cert).into();
+            user["client-key-data"] = base64(&key).into();
+        }
+        if let Some(token) = token {
+            user["token"] = token.into();
+        }
+        let kubeconfig: kube::config::Kubeconfig = serde_json::from_value(serde_json::json!({
+            "clusters": [{"name": "c", "cluster": {
+                "server": format!("https://{}", self.address),
+                "certificate-authority-data": base64(&self.ca_pem)}}],
+            "users": [{"name": "u", "user": user}],
+            "contexts": [{"name": "x", "context": {"cluster": "c", "user": "u"}}],
+            "current-context": "x",
+        }))
+        .unwrap();
+        let options = kube::config::KubeConfigOptions::default();
+        let config =
+            futures::executor::block_on(kube::Config::from_custom_kubeconfig(kubeconfig, &options));
+        kube::Client::try_from(config.unwrap()).unwrap()
+    }
+
+    /// Stops everything and waits for it.
+    pub(crate) async fn end(self) {
+        self.stop.cancel();
+        self.crew.finish(Duration::from_secs(20)).await;
+    }
+}
+
+/// A certificate and its key, PEM.
+fn issue(
+    issuer: &Issuer<'static, KeyPair>,
+    name: &str,
+    group: &str,
+    usage: ExtendedKeyUsagePurpose,
+) -> (String, String) {
+    let key = KeyPair::generate().unwrap();
+    let mut params = CertificateParams::new(["127.0.0.1".to_owned()]).unwrap();
+    params.distinguished_name.push(DnType::CommonName, name);
+    if !group.is_empty() {
+        params.distinguished_name.push(DnType::OrganizationName, group);
+    }
+    params.extended_key_usages = vec![usage];
+    (params.signed_by(&key, issuer).unwrap().pem(), key.serialize_pem())
+}
+
+/// Sends one request: `GET /path`, headers, a body.
+pub(crate) async fn send(
+    client: &kube::Client,
+    line: &str,
+    headers: &[(&str, &str)],
+    body: impl Into<String>,
+) -> Answer {
+    let (method, path) = line.split_once(' ').unwrap();
+    let mut request = http::Request::builder().method(method).uri(path);
+    for (name, value) in headers {
+        request = request.header(*name, *value);
+    }
+    let body: String = body.into();
+    let response = client.send(request.body(Body::from(body.into_bytes())).unwrap()).await.unwrap();
+    let (parts, body) = response.into_parts();
+    let bytes = body.collect().await.unwrap().to_bytes();
+    let text = String::from_utf8_lossy(&bytes).into_owned();
+    let json = serde_json::from_str(&text).unwrap_or(Value::Null);
+    Answer { code: parts.status.as_u16(), headers: parts.headers, json, text }
+}
