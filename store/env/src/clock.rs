@@ -13,6 +13,11 @@ pub trait Clock: Send + Sync + Debug + 'static {
 
     /// Milliseconds since some fixed moment; never goes back, never compared between machines.
     fn monotonic_ms(&self) -> u64;
+
+    /// The same, in microseconds, where the clock is that fine.
+    fn monotonic_us(&self) -> u64 {
+        self.monotonic_ms() * 1_000
+    }
 }
 
 /// A clock that is shared.
@@ -39,6 +44,10 @@ impl Clock for SystemClock {
 
     fn monotonic_ms(&self) -> u64 {
         millis(self.started.elapsed())
+    }
+
+    fn monotonic_us(&self) -> u64 {
+        u64::try_from(self.started.elapsed().as_micros()).unwrap_or(u64::MAX)
     }
 }
 

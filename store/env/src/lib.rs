@@ -4,5 +4,8 @@
 //! `SystemTime`, `tokio::spawn` or the operating system's generator (`.clippy.toml` bans them).
 
 pub mod clock;
+pub mod disk;
+pub mod net;
 pub mod rng;
 pub mod task;
+pub mod tls;

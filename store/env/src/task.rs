@@ -144,7 +144,11 @@ impl Crew {
 
     /// Waits at most `grace` for all of them, then aborts the rest.
     pub async fn finish(mut self, grace: Duration) {
-        let all = async { while let Some(ended) = self.tasks.join_next().await { report(ended) } };
+        let all = async {
+            while let Some(ended) = self.tasks.join_next().await {
+                report(ended)
+            }
+        };
         if tokio::time::timeout(grace, all).await.is_err() {
             self.tasks.shutdown().await;
         }
@@ -152,7 +156,9 @@ impl Crew {
 }
 
 fn report(ended: Result<(), JoinError>) {
-    if let Err(error) = ended && error.is_panic() {
+    if let Err(error) = ended
+        && error.is_panic()
+    {
         tracing::error!(%error, "a task panicked");
     }
 }

@@ -1,1 +1,40 @@
-//! (not yet built)
+//! The store on Raft: a member of a group whose majority agrees on every write.
+//!
+//! openraft is hidden here: it breaks with nearly every release, and no other crate names it. Disks, network,
+//! clock and randomness are handed in, so that the same code runs under simulation.
+//!
+//! # Path
+//! `Handle::propose` → [`propose`] → openraft → [`log`] and [`network`] → [`machine`] → [`replica`] → reply
+
+pub mod config;
+mod core;
+pub mod disk;
+mod door;
+mod fail_over;
+mod leading;
+pub mod log;
+pub mod machine;
+mod members;
+pub mod memory;
+mod network;
+mod peers;
+mod propose;
+mod read;
+pub mod replica;
+pub mod runtime;
+pub mod snapshot;
+mod store;
+mod sync_stats;
+pub mod types;
+mod wire;
+mod writer;
+
+/// The protocol between members, as generated.
+#[expect(unreachable_pub, reason = "generated")]
+mod proto {
+    tonic::include_proto!("trireme.store.peer.v1");
+}
+
+pub use config::{Config, Deps, Start, StartError};
+pub use replica::Progress;
+pub use store::RaftStore;

@@ -1,1 +1,10 @@
-//! (not yet built)
+//! The store's disks on RocksDB: one database for the log, one for the applied state.
+//!
+//! Only binaries and this crate's tests depend on it: everything else sees the traits of `store_raft::disk`.
+
+mod log;
+mod options;
+mod state;
+
+pub use log::RocksLog;
+pub use state::RocksState;

@@ -1,0 +1,76 @@
+//! What the parts of one member share: the Raft handle, the local copy, the others' addresses.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+use std::{fmt, io};
+
+use std::sync::Arc;
+
+use openraft::async_runtime::WatchReceiver;
+use store_env::clock::SharedClock;
+use store_handle::{Leadership, MemberId};
+use tokio::sync::{mpsc, watch};
+use tokio::time::Instant;
+
+use crate::config::Config;
+use crate::peers::Peers;
+use crate::propose::Pending;
+use crate::read::Waiting;
+use crate::replica::{Progress, Replica};
+use crate::sync_stats::SyncStats;
+use crate::types::{Metrics, Raft};
+
+/// How often whoever waits for a leader looks again.
+pub(crate) const LOOK_AGAIN: Duration = Duration::from_millis(20);
+
+/// One member's parts.
+pub(crate) struct Core {
+    pub(crate) config: Config,
+    pub(crate) raft: Raft,
+    pub(crate) replica: Arc<Replica>,
+    pub(crate) peers: Arc<Peers>,
+    pub(crate) clock: SharedClock,
+    pub(crate) syncs: Arc<SyncStats>,
+    pub(crate) leadership: watch::Sender<Leadership>,
+    pub(crate) proposals: mpsc::Sender<Pending>,
+    pub(crate) reads: mpsc::Sender<Waiting>,
+    /// Names this process among all that this member has been and will be.
+    pub(crate) incarnation: u64,
+}
+
+impl fmt::Debug for Core {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Core").field("member", &self.config.member.id).finish_non_exhaustive()
+    }
+}
+
+impl Core {
+    pub(crate) fn id(&self) -> MemberId {
+        self.config.member.id
+    }
+
+    pub(crate) fn metrics(&self) -> Metrics {
+        self.raft.metrics().borrow_watched().clone()
+    }
+
+    /// The member that this one takes to lead.
+    pub(crate) fn leader(&self) -> Option<MemberId> {
+        self.raft.metrics().borrow_watched().current_leader
+    }
+
+    /// The voters as this member knows them, applied or not.
+    pub(crate) fn voters(&self) -> BTreeSet<MemberId> {
+        self.raft.voter_ids().collect()
+    }
+
+    /// Waits until the entry of this index is applied here.
+    pub(crate) async fn applied(&self, index: u64, until: Instant) -> io::Result<Progress> {
+        let mut progress = self.replica.progress();
+        let reached = progress.wait_for(|progress| progress.index >= index);
+        match tokio::time::timeout_at(until, reached).await {
+            Ok(Ok(progress)) => Ok(*progress),
+            Ok(Err(_)) => Err(io::Error::other("the store has stopped")),
+            Err(_) => Err(io::Error::from(io::ErrorKind::TimedOut)),
+        }
+    }
+}

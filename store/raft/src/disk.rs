@@ -1,0 +1,85 @@
+//! What this crate asks of disks: one that holds the log, one that holds the applied state.
+//!
+//! `store-rocks` implements both on RocksDB; [`crate::memory`] does in memory, losing on a crash what the
+//! real ones may lose.
+
+use std::fmt::Debug;
+use std::io;
+
+use store_mvcc::Record;
+
+/// One change of the log's disk.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum LogOp {
+    /// Entries by index, following those that are there.
+    Append(Vec<(u64, Vec<u8>)>),
+    /// Removes the entries from this index on.
+    Truncate { from: u64 },
+    /// Removes the entries up to this index, and notes the last id that is gone.
+    Purge { upto: u64, mark: Vec<u8> },
+    /// Whom this member voted for, and in which term.
+    Vote(Vec<u8>),
+    /// A lower bound of what is committed. Need not be durable.
+    Committed(Vec<u8>),
+}
+
+/// What a log disk holds besides the entries.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct LogHead {
+    pub vote: Option<Vec<u8>>,
+    pub committed: Option<Vec<u8>>,
+    /// The mark of the last purge.
+    pub purged: Option<Vec<u8>>,
+}
+
+/// Where the log is kept. Called by one writer and any number of readers.
+pub trait LogDisk: Debug + Send + Sync + 'static {
+    /// What is there when the member starts.
+    fn head(&self) -> io::Result<LogHead>;
+
+    /// The entries from `from` on, at most up to `to` (excluded), in order; stops early after
+    /// `bytes_max`, but returns at least one if there is one.
+    fn read(&self, from: u64, to: u64, bytes_max: usize) -> io::Result<Vec<(u64, Vec<u8>)>>;
+
+    /// Makes all of `ops` durable, in order, with one sync. An error is final: nothing may be assumed
+    /// about what is on disk (the caller stops).
+    fn commit(&self, ops: &[LogOp]) -> io::Result<()>;
+}
+
+/// A key and its value, as the state's disk sees it.
+pub type Pair = (Vec<u8>, Vec<u8>);
+
+/// Where the applied state is kept, so that a restart need not replay the whole log.
+///
+/// Nothing here is durable until [`StateDisk::flush`] says so: the log is.
+pub trait StateDisk: Debug + Send + Sync + 'static {
+    /// Every record, in key order.
+    fn load(&self, each: &mut dyn FnMut(Pair)) -> io::Result<()>;
+
+    /// Writes all or nothing, without waiting for the disk.
+    fn write(&self, writes: Vec<Record>) -> io::Result<()>;
+
+    /// Makes everything written so far durable.
+    fn flush(&self) -> io::Result<()>;
+
+    /// All records as of now, to be read while writes go on.
+    fn view(&self) -> io::Result<Box<dyn StateView>>;
+
+    /// Begins to build what shall take this disk's place.
+    fn begin_replace(&self) -> io::Result<Box<dyn StateReplacement>>;
+}
+
+/// An unchanging view of all records.
+pub trait StateView: Debug + Send + 'static {
+    /// The next records in key order, about `bytes_max` of them; none at the end.
+    fn next_chunk(&mut self, bytes_max: usize) -> io::Result<Vec<Pair>>;
+}
+
+/// A new state in the making; dropping it leaves the old one as it is.
+pub trait StateReplacement: Debug + Send + 'static {
+    /// Adds records.
+    fn put(&mut self, records: Vec<Pair>) -> io::Result<()>;
+
+    /// Puts the new state in the old one's place. Durable when it returns.
+    fn install(self: Box<Self>) -> io::Result<()>;
+}

@@ -1,0 +1,307 @@
+//! The Raft log: its tail in memory, all of it on a [`LogDisk`], written by one writer that drains its queue.
+//!
+//! openraft appends here and is called back once the entries are durable; whatever has queued up meanwhile
+//! goes to the disk together, with one sync.
+//!
+//! # Invariants
+//! - Operations reach the disk in the order in which they were given.
+//! - Only entries that are durable leave memory.
+//! - After one error nothing is written any more: every later operation fails too.
+
+use std::collections::BTreeMap;
+use std::fmt::Debug;
+use std::io;
+use std::ops::{Bound, RangeBounds};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use openraft::storage::{IOFlushed, LogState, RaftLogStorage};
+use openraft::{OptionalSend, RaftLogReader};
+use parking_lot::Mutex;
+use serde::de::DeserializeOwned;
+use store_env::clock::SharedClock;
+use store_mvcc::codec;
+
+use crate::disk::{LogDisk, LogOp};
+use crate::sync_stats::SyncStats;
+use crate::types::{Entry, LogId, TypeConfig, Vote};
+use crate::writer::{Done, Job, Writer};
+
+/// Entries that stay in memory so that replication and apply need not read the disk.
+const TAIL_BYTES_MAX: usize = 64 << 20;
+
+/// What one read of the disk brings at most, and one replication message carries at most.
+const READ_BYTES_MAX: usize = 4 << 20;
+
+/// The log. Clones share it.
+#[derive(Clone, Debug)]
+pub struct Log(Arc<Shared>);
+
+#[derive(Debug)]
+struct Shared {
+    tail: Mutex<Tail>,
+    /// The highest index known to be durable; never above it while a truncation is under way.
+    durable: Arc<AtomicU64>,
+    disk: Arc<dyn LogDisk>,
+    writer: Writer,
+    stats: Arc<SyncStats>,
+}
+
+#[derive(Debug, Default)]
+struct Tail {
+    entries: BTreeMap<u64, Kept>,
+    bytes: usize,
+    last: Option<LogId>,
+    purged: Option<LogId>,
+    vote: Option<Vote>,
+    committed: Option<LogId>,
+    committed_written: Option<LogId>,
+}
+
+#[derive(Debug)]
+struct Kept {
+    entry: Entry,
+    bytes: usize,
+}
+
+impl Log {
+    /// The log that `disk` holds. With `threaded` a thread writes; else writes happen where they are asked for.
+    pub fn open(disk: Arc<dyn LogDisk>, clock: SharedClock, threaded: bool) -> io::Result<Self> {
+        let stats = Arc::new(SyncStats::default());
+        let durable = Arc::new(AtomicU64::new(0));
+        let tail = Tail::load(&*disk)?;
+        durable.store(tail.last.map_or(0, |id| id.index), Ordering::Release);
+        let writer = Writer::start(disk.clone(), clock, stats.clone(), durable.clone(), threaded)?;
+        Ok(Self(Arc::new(Shared { tail: Mutex::new(tail), durable, disk, writer, stats })))
+    }
+
+    /// How long syncs took lately.
+    pub fn stats(&self) -> Arc<SyncStats> {
+        self.0.stats.clone()
+    }
+
+    fn read(&self, from: u64, to: u64, bytes_max: usize) -> io::Result<Vec<Entry>> {
+        let (mut found, in_memory_from) = {
+            let tail = self.0.tail.lock();
+            let from = from.max(tail.purged.map_or(0, |id| id.index + 1));
+            let to = to.min(tail.last.map_or(0, |id| id.index + 1));
+            if from >= to {
+                return Ok(Vec::new());
+            }
+            let first = tail.entries.keys().next().copied().unwrap_or(to);
+            if from >= first {
+                return Ok(tail.copy(from, to, bytes_max));
+            }
+            (self.read_disk(from, first.min(to), bytes_max)?, first.min(to))
+        };
+        let reached = found.last().map_or(from, |entry| entry.log_id.index + 1);
+        if reached == in_memory_from && reached < to && bytes_max == usize::MAX {
+            found.extend(self.read(reached, to, bytes_max)?);
+        }
+        Ok(found)
+    }
+
+    fn read_disk(&self, from: u64, to: u64, bytes_max: usize) -> io::Result<Vec<Entry>> {
+        let records = self.0.disk.read(from, to, bytes_max)?;
+        let entries: io::Result<Vec<Entry>> =
+            records.iter().map(|(_, record)| decode(record)).collect();
+        let entries = entries?;
+        let dense = (from..).zip(&entries).all(|(index, entry)| entry.log_id.index == index);
+        if !dense || entries.is_empty() {
+            let hole = format!("the log's disk has a hole in {from}..{to}");
+            return Err(io::Error::new(io::ErrorKind::InvalidData, hole));
+        }
+        Ok(entries)
+    }
+}
+
+impl Tail {
+    fn load(disk: &dyn LogDisk) -> io::Result<Self> {
+        let head = disk.head()?;
+        let read = |bytes: &Option<Vec<u8>>| bytes.as_deref().map(decode).transpose();
+        let purged: Option<LogId> = read(&head.purged)?;
+        let committed: Option<LogId> = read(&head.committed)?;
+        let vote = head.vote.as_deref().map(decode).transpose()?;
+        let mut tail = Self { last: purged, purged, vote, committed, ..Self::default() };
+        let mut next = purged.map_or(0, |id| id.index + 1);
+        loop {
+            let records = disk.read(next, u64::MAX, READ_BYTES_MAX)?;
+            if records.is_empty() {
+                break;
+            }
+            for (index, record) in records {
+                let entry: Entry = decode(&record)?;
+                assert!(index == next && entry.log_id.index == index, "entries follow each other");
+                next = index + 1;
+                tail.keep(entry, record.len());
+            }
+            tail.evict(u64::MAX);
+        }
+        // A crash may have kept the note of what is committed and not the entries it speaks of.
+        tail.committed = tail.committed.min(tail.last);
+        tail.committed_written = tail.committed;
+        Ok(tail)
+    }
+
+    fn keep(&mut self, entry: Entry, bytes: usize) {
+        self.last = Some(entry.log_id);
+        self.bytes += bytes;
+        self.entries.insert(entry.log_id.index, Kept { entry, bytes });
+    }
+
+    fn evict(&mut self, durable: u64) {
+        while self.bytes > TAIL_BYTES_MAX
+            && let Some(first) = self.entries.first_entry()
+            && *first.key() <= durable
+        {
+            self.bytes -= first.remove().bytes;
+        }
+    }
+
+    fn copy(&self, from: u64, to: u64, bytes_max: usize) -> Vec<Entry> {
+        let mut bytes = 0;
+        let range = self.entries.range(from..to).map(|(_, kept)| kept);
+        let until_full = range.take_while(|kept| {
+            let fits = bytes == 0 || bytes + kept.bytes <= bytes_max;
+            bytes += kept.bytes;
+            fits
+        });
+        until_full.map(|kept| kept.entry.clone()).collect()
+    }
+
+    fn cut_before(&mut self, first: u64) {
+        let gone = std::mem::take(&mut self.entries);
+        let (gone, stays) = gone.into_iter().partition(|(index, _)| *index < first);
+        self.entries = stays;
+        self.bytes -= bytes_of(&gone);
+    }
+
+    fn cut_from(&mut self, first: u64) {
+        let gone = self.entries.split_off(&first);
+        self.bytes -= bytes_of(&gone);
+    }
+
+    fn committed_to_write(&mut self) -> Option<LogOp> {
+        if self.committed == self.committed_written {
+            return None;
+        }
+        self.committed_written = self.committed;
+        self.committed.map(|id| LogOp::Committed(codec::encode(&id)))
+    }
+}
+
+fn decode<T: DeserializeOwned>(record: &[u8]) -> io::Result<T> {
+    codec::decode(record).map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))
+}
+
+fn bytes_of(entries: &BTreeMap<u64, Kept>) -> usize {
+    entries.values().map(|kept| kept.bytes).sum()
+}
+
+impl RaftLogReader<TypeConfig> for Log {
+    async fn try_get_log_entries<R: RangeBounds<u64> + Clone + Debug + OptionalSend>(
+        &mut self,
+        range: R,
+    ) -> Result<Vec<Entry>, io::Error> {
+        let from = match range.start_bound() {
+            Bound::Included(index) => *index,
+            Bound::Excluded(index) => index + 1,
+            Bound::Unbounded => 0,
+        };
+        let to = match range.end_bound() {
+            Bound::Included(index) => index + 1,
+            Bound::Excluded(index) => *index,
+            Bound::Unbounded => u64::MAX,
+        };
+        self.read(from, to, usize::MAX)
+    }
+
+    async fn limited_get_log_entries(&mut self, from: u64, to: u64) -> io::Result<Vec<Entry>> {
+        self.read(from, to, READ_BYTES_MAX)
+    }
+
+    async fn read_vote(&mut self) -> Result<Option<Vote>, io::Error> {
+        Ok(self.0.tail.lock().vote)
+    }
+}
+
+impl RaftLogStorage<TypeConfig> for Log {
+    type LogReader = Self;
+
+    async fn get_log_state(&mut self) -> Result<LogState<TypeConfig>, io::Error> {
+        let tail = self.0.tail.lock();
+        Ok(LogState { last_purged_log_id: tail.purged, last_log_id: tail.last })
+    }
+
+    async fn get_log_reader(&mut self) -> Self {
+        self.clone()
+    }
+
+    async fn save_vote(&mut self, vote: &Vote) -> Result<(), io::Error> {
+        self.0.tail.lock().vote = Some(*vote);
+        self.0.writer.write(vec![LogOp::Vote(codec::encode(vote))]).await
+    }
+
+    async fn save_committed(&mut self, committed: Option<LogId>) -> Result<(), io::Error> {
+        // Goes along with the next entries: it need not be durable, and must not cost a sync.
+        self.0.tail.lock().committed = committed;
+        Ok(())
+    }
+
+    async fn read_committed(&mut self) -> Result<Option<LogId>, io::Error> {
+        Ok(self.0.tail.lock().committed)
+    }
+
+    async fn append<I>(
+        &mut self,
+        entries: I,
+        callback: IOFlushed<TypeConfig>,
+    ) -> Result<(), io::Error>
+    where
+        I: IntoIterator<Item = Entry> + OptionalSend,
+        I::IntoIter: OptionalSend,
+    {
+        let job = {
+            let mut tail = self.0.tail.lock();
+            let mut records = Vec::new();
+            for entry in entries {
+                let record = codec::encode(&entry);
+                let next = tail.last.map_or(0, |id| id.index + 1);
+                assert_eq!(entry.log_id.index, next, "entries follow each other");
+                tail.keep(entry, record.len());
+                records.push((next, record));
+            }
+            tail.evict(self.0.durable.load(Ordering::Acquire));
+            let last = records.last().map(|(index, _)| *index);
+            let mut ops = vec![LogOp::Append(records)];
+            ops.extend(tail.committed_to_write());
+            Job { ops, done: Done::Appended { callback, last } }
+        };
+        self.0.writer.submit(job).await
+    }
+
+    async fn truncate_after(&mut self, last: Option<LogId>) -> Result<(), io::Error> {
+        let from = last.map_or(0, |id| id.index + 1);
+        {
+            let mut tail = self.0.tail.lock();
+            tail.cut_from(from);
+            tail.last = last;
+            tail.committed = tail.committed.min(last);
+        }
+        self.0.writer.write(vec![LogOp::Truncate { from }]).await?;
+        self.0.durable.fetch_min(from.saturating_sub(1), Ordering::AcqRel);
+        Ok(())
+    }
+
+    async fn purge(&mut self, upto: LogId) -> Result<(), io::Error> {
+        {
+            let mut tail = self.0.tail.lock();
+            tail.cut_before(upto.index + 1);
+            tail.purged = Some(upto);
+            tail.last = tail.last.max(Some(upto));
+        }
+        let mark = codec::encode(&upto);
+        let ops = vec![LogOp::Purge { upto: upto.index, mark }];
+        self.0.writer.submit(Job { ops, done: Done::Nobody }).await
+    }
+}

@@ -1,0 +1,104 @@
+//! The state machine as openraft drives it: entries in, replies out, snapshots both ways.
+//!
+//! # Path
+//! a majority has the entry → here, on every member → [`Replica`] → the replies go back to whoever proposed
+//!
+//! # Invariants
+//! - Apply and install never overlap: openraft calls them one after the other, and both run on one lane.
+
+use std::io;
+use std::sync::Arc;
+
+use futures::{Stream, TryStreamExt};
+use openraft::storage::{EntryResponder, RaftStateMachine};
+use openraft::{EntryPayload, OptionalSend};
+use store_env::disk::Lane;
+
+use crate::replica::Replica;
+use crate::snapshot::{Builder, SnapshotData};
+use crate::types::{LogId, Membership, Replies, Snapshot, SnapshotMeta, TypeConfig};
+
+/// Entries applied as one write of the state's disk, and one hold of the state, at most.
+const ENTRIES_MAX: usize = 64;
+
+/// Payload bytes of those entries, about.
+const BYTES_MAX: usize = 4 << 20;
+
+/// The state machine.
+#[derive(Clone, Debug)]
+pub struct Machine {
+    replica: Arc<Replica>,
+    /// Applies and installs.
+    apply: Lane,
+    /// Flushes, so that no entry waits for one.
+    flush: Lane,
+}
+
+impl Machine {
+    pub(crate) fn new(replica: Arc<Replica>, threaded: bool) -> io::Result<Self> {
+        let lane = |name| if threaded { Lane::thread(name) } else { Ok(Lane::Inline) };
+        Ok(Self { replica, apply: lane("raft-apply")?, flush: lane("raft-flush")? })
+    }
+}
+
+impl RaftStateMachine<TypeConfig> for Machine {
+    type SnapshotData = SnapshotData;
+    type SnapshotBuilder = Builder;
+
+    async fn applied_state(&mut self) -> Result<(Option<LogId>, Membership), io::Error> {
+        let meta = self.replica.snapshot_meta();
+        Ok((meta.last_log_id, meta.last_membership))
+    }
+
+    async fn apply<S>(&mut self, mut entries: S) -> Result<(), io::Error>
+    where
+        S: Stream<Item = Result<EntryResponder<TypeConfig>, io::Error>> + Unpin + OptionalSend,
+    {
+        loop {
+            let mut chunk = Vec::new();
+            let mut responders = Vec::new();
+            let mut bytes = 0;
+            while chunk.len() < ENTRIES_MAX
+                && bytes < BYTES_MAX
+                && let Some((entry, responder)) = entries.try_next().await?
+            {
+                if let EntryPayload::Normal(proposal) = &entry.payload {
+                    bytes += proposal.0.len();
+                }
+                chunk.push(entry);
+                responders.push(responder);
+            }
+            if chunk.is_empty() {
+                return Ok(());
+            }
+            let replica = self.replica.clone();
+            let replies = self.apply.run(move || replica.apply(chunk)).await??;
+            for (responder, replies) in responders.into_iter().zip(replies) {
+                if let Some(responder) = responder {
+                    responder.send(Replies(replies));
+                }
+            }
+        }
+    }
+
+    async fn get_snapshot_builder(&mut self) -> Builder {
+        Builder::new(self.replica.clone(), self.flush.clone())
+    }
+
+    async fn install_snapshot(
+        &mut self,
+        meta: &SnapshotMeta,
+        snapshot: SnapshotData,
+    ) -> Result<(), io::Error> {
+        let SnapshotData::Received(replacement) = snapshot else {
+            return Err(io::Error::other("only a received snapshot can be installed"));
+        };
+        let (replica, meta) = (self.replica.clone(), meta.clone());
+        self.apply.run(move || replica.install(&meta, replacement)).await?
+    }
+
+    async fn get_current_snapshot(&mut self) -> Result<Option<Snapshot>, io::Error> {
+        let replica = self.replica.clone();
+        self.apply.run(move || replica.snapshot()).await?
+    }
+}

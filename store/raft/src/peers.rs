@@ -1,0 +1,261 @@
+//! The dialling side: channels to the other members, and the questions asked over them.
+//!
+//! Each purpose has a connection of its own, so that no bulk transfer delays a heartbeat.
+//!
+//! # Invariants
+//! - Every RPC has a deadline or keep-alive, every dial a deadline.
+//! - [`AskError::NotSent`] is only said when nothing can have reached the other member.
+
+use std::collections::BTreeMap;
+use std::error::Error as StdError;
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use hyper_util::rt::TokioIo;
+use parking_lot::Mutex;
+use serde::Serialize;
+use store_env::net::SharedNetwork;
+use store_handle::MemberId;
+use tonic::metadata::{Ascii, MetadataValue};
+use tonic::transport::{Channel, Endpoint};
+use tonic::{Code, Request, Status};
+
+use crate::proto::peer_client::PeerClient;
+use crate::proto::{self, Frame};
+use crate::types::MemberNode;
+use crate::wire::{self, Answer, Ask};
+
+/// Messages are bounded by what one entry and one read of the log may hold.
+pub(crate) const MESSAGE_BYTES_MAX: usize = 64 << 20;
+
+/// The whole of one snapshot's transfer and installation.
+pub(crate) const SNAPSHOT_DEADLINE_MS: u64 = 30 * 60 * 1_000;
+
+/// The header that says which group this is, and from whom to whom.
+pub(crate) const IDENTITY: &str = "trireme-member";
+
+/// What a connection is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Purpose {
+    Log,
+    Heartbeat,
+    Snapshot,
+    Ask,
+}
+
+/// How long things may take, all following from the heartbeat and the election time-out.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Times {
+    pub(crate) dial: Duration,
+    pub(crate) keep_alive_every: Duration,
+    pub(crate) keep_alive_timeout: Duration,
+}
+
+impl Times {
+    pub(crate) fn new(heartbeat_ms: u64, election_min_ms: u64) -> Self {
+        Self {
+            dial: Duration::from_millis(election_min_ms / 2),
+            keep_alive_every: Duration::from_millis(heartbeat_ms * 5),
+            keep_alive_timeout: Duration::from_millis(election_min_ms),
+        }
+    }
+}
+
+/// Which group, and which member of it, speaks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Identity {
+    pub(crate) cluster_id: u64,
+    pub(crate) epoch: u64,
+    pub(crate) from: MemberId,
+    pub(crate) to: MemberId,
+}
+
+impl Identity {
+    fn header(self) -> MetadataValue<Ascii> {
+        let Self { cluster_id, epoch, from, to } = self;
+        let text = format!("{cluster_id:016x}.{epoch}.{from}.{to}");
+        text.parse().expect("digits and dots are a valid header")
+    }
+
+    pub(crate) fn parse(text: &str) -> Option<Self> {
+        let mut parts = text.split('.');
+        let cluster_id = u64::from_str_radix(parts.next()?, 16).ok()?;
+        let mut number = || parts.next()?.parse().ok();
+        Some(Self { cluster_id, epoch: number()?, from: number()?, to: number()? })
+    }
+}
+
+/// Why a question has no answer.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum AskError {
+    /// It did not reach the other member, or was refused unread.
+    #[error("not sent: {0}")]
+    NotSent(String),
+    /// It may have arrived.
+    #[error("no answer: {0}")]
+    NoAnswer(String),
+}
+
+/// Where the others are and how to reach them.
+#[derive(Debug)]
+pub(crate) struct Peers {
+    network: SharedNetwork,
+    times: Times,
+    /// `to` is filled in for each message.
+    me: Identity,
+    channels: Mutex<BTreeMap<(MemberId, Purpose), (String, Channel)>>,
+    nodes: Mutex<BTreeMap<MemberId, MemberNode>>,
+}
+
+impl Peers {
+    pub(crate) fn new(network: SharedNetwork, times: Times, me: Identity) -> Arc<Self> {
+        let (channels, nodes) = (Mutex::default(), Mutex::default());
+        Arc::new(Self { network, times, me, channels, nodes })
+    }
+
+    pub(crate) fn times(&self) -> Times {
+        self.times
+    }
+
+    /// Notes where members are. What is said last holds.
+    pub(crate) fn learn(&self, id: MemberId, node: &MemberNode) {
+        let mut nodes = self.nodes.lock();
+        if nodes.get(&id) != Some(node) {
+            nodes.insert(id, node.clone());
+        }
+    }
+
+    pub(crate) fn address(&self, id: MemberId) -> Option<String> {
+        self.nodes.lock().get(&id).map(|node| node.peer_address.clone())
+    }
+
+    /// Whether the machine of `id` answers and nobody listens there any more.
+    pub(crate) async fn is_refused(&self, id: MemberId) -> bool {
+        let Some(address) = self.address(id) else { return false };
+        let dial = self.network.dial(&address);
+        match tokio::time::timeout(self.times.dial, dial).await {
+            Ok(Err(error)) => error.kind() == io::ErrorKind::ConnectionRefused,
+            Ok(Ok(_)) | Err(_) => false,
+        }
+    }
+
+    /// A client of `to`, over the connection for `purpose`. Must be called on this member's runtime.
+    pub(crate) fn client(
+        &self,
+        to: MemberId,
+        purpose: Purpose,
+    ) -> Result<PeerClient<Channel>, AskError> {
+        let unknown = || AskError::NotSent(format!("the address of member {to} is not known"));
+        let address = self.address(to).ok_or_else(unknown)?;
+        let mut channels = self.channels.lock();
+        let channel = match channels.get(&(to, purpose)) {
+            Some((known, channel)) if *known == address => channel.clone(),
+            _ => {
+                let channel = self.channel(&address)?;
+                channels.insert((to, purpose), (address, channel.clone()));
+                channel
+            }
+        };
+        Ok(PeerClient::new(channel)
+            .max_decoding_message_size(MESSAGE_BYTES_MAX)
+            .max_encoding_message_size(MESSAGE_BYTES_MAX))
+    }
+
+    fn channel(&self, address: &str) -> Result<Channel, AskError> {
+        let invalid = |error: tonic::transport::Error| AskError::NotSent(error.to_string());
+        let endpoint = Endpoint::from_shared(format!("http://{address}")).map_err(invalid)?;
+        let (network, within, address) =
+            (self.network.clone(), self.times.dial, address.to_owned());
+        let connector = tower::service_fn(move |_: http::Uri| {
+            let dial = network.dial(&address);
+            async move {
+                let late = |_| io::Error::from(io::ErrorKind::TimedOut);
+                let stream = tokio::time::timeout(within, dial).await.map_err(late)??;
+                Ok::<_, io::Error>(TokioIo::new(stream))
+            }
+        });
+        Ok(endpoint
+            .http2_keep_alive_interval(self.times.keep_alive_every)
+            .keep_alive_timeout(self.times.keep_alive_timeout)
+            .keep_alive_while_idle(true)
+            .initial_connection_window_size(8 << 20)
+            .initial_stream_window_size(4 << 20)
+            .connect_with_connector_lazy(connector))
+    }
+
+    /// Signs a message to `to`.
+    pub(crate) fn sign<T>(&self, to: MemberId, message: T) -> Request<T> {
+        let mut request = Request::new(message);
+        request.metadata_mut().insert(IDENTITY, Identity { to, ..self.me }.header());
+        request
+    }
+
+    /// Asks `to`, and waits for the answer at most so long.
+    pub(crate) async fn ask(
+        &self,
+        to: MemberId,
+        ask: &Ask,
+        within: Duration,
+    ) -> Result<Answer, AskError> {
+        let mut client = self.client(to, Purpose::Ask)?;
+        let request = self.sign(to, wire::frame(ask));
+        let reply = tokio::time::timeout(within, client.ask(request)).await;
+        let late = |_| AskError::NoAnswer(format!("member {to} did not answer in {within:?}"));
+        let frame = reply.map_err(late)?.map_err(|status| classify(&status))?;
+        wire::unframe(frame.get_ref()).map_err(|error| AskError::NoAnswer(error.to_string()))
+    }
+
+    /// Waits until `to` is connected; the stream then ends when its process does.
+    pub(crate) async fn attend(
+        &self,
+        to: MemberId,
+    ) -> Result<(wire::Hello, tonic::Streaming<Frame>), AskError> {
+        let mut client = self.client(to, Purpose::Ask)?;
+        let request = self.sign(to, proto::Frame::default());
+        let greeting = async {
+            let mut stream = client.attend(request).await?.into_inner();
+            let first = stream.message().await?;
+            let first = first.ok_or_else(|| Status::unavailable("ended before it began"))?;
+            Ok::<_, Status>((wire::unframe(&first)?, stream))
+        };
+        let late = |_| AskError::NoAnswer(format!("member {to} did not say hello"));
+        let greeted = tokio::time::timeout(self.times.dial, greeting).await.map_err(late)?;
+        greeted.map_err(|status| classify(&status))
+    }
+}
+
+/// Whether the other member can have seen the question.
+fn classify(status: &Status) -> AskError {
+    let text = format!("{:?}: {}", status.code(), status.message());
+    // What the other's door refuses was not looked at.
+    let is_refused = matches!(status.code(), Code::PermissionDenied | Code::Unimplemented);
+    let mut source = status.source();
+    let mut is_unsent = false;
+    while let Some(error) = source {
+        is_unsent |= error.is::<tonic::ConnectError>();
+        // On HTTP/2 hyper says so only of requests that were still waiting when the connection closed.
+        is_unsent |= error.downcast_ref::<hyper::Error>().is_some_and(hyper::Error::is_canceled);
+        source = error.source();
+    }
+    if is_refused || is_unsent { AskError::NotSent(text) } else { AskError::NoAnswer(text) }
+}
+
+/// One message for a stream.
+pub(crate) fn message<T: Serialize>(value: &T) -> Frame {
+    wire::frame(value)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn identity_survives_its_header() {
+        let identity = Identity { cluster_id: 0xfeed, epoch: 3, from: 1, to: 2 };
+        assert_eq!(Identity::parse(identity.header().to_str().unwrap()), Some(identity));
+        for strange in ["", "xyz.1.1.1", "1.1.1", "1.1.1.-1"] {
+            assert_eq!(Identity::parse(strange), None, "{strange:?}");
+        }
+    }
+}

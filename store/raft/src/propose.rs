@@ -1,0 +1,308 @@
+//! Proposals: gathered into one entry a batch, forwarded to the leader, answered after the local apply.
+//!
+//! # Path
+//! `Handle::propose` → queue → batch → `client_write` on the leader, or a question to it → replies
+//!
+//! # Invariants
+//! - A fenced command is never forwarded.
+//! - A command is proposed again only when it is certain that nothing was done.
+//! - `NotProposed` is answered only then, too; everything doubtful is `Unknown`.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use bytes::Bytes;
+use openraft::errors::{ClientWriteError, RaftError};
+use store_env::task::{Crew, TaskResult};
+use store_handle::{Batch, Command, Fenced, MemberId, Op, ProposeError, Reply, Term, WAIT_MAX};
+use store_mvcc::codec;
+use tokio::sync::{Semaphore, mpsc, oneshot};
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use crate::core::{Core, LOOK_AGAIN};
+use crate::types::Proposal;
+use crate::wire::{Answer, Ask, Outcome, Undone};
+
+/// Commands that may wait to be proposed before those who bring more have to.
+pub(crate) const QUEUE_MAX: usize = 8_192;
+
+/// Commands in one entry, at most.
+const COMMANDS_MAX: usize = 1_024;
+
+/// Bytes of one entry, about; one command may be larger.
+const ENTRY_BYTES: usize = 1 << 20;
+
+/// Batches under way at once: while one waits for the disks, the next is on the network.
+const IN_FLIGHT_MAX: usize = 2;
+
+/// What a client of a member hears that stops.
+const STOPPING: &str = "the store is stopping";
+
+/// Where the command was applied, and what it answered.
+pub(crate) type Proposed = Result<(u64, Result<Reply, store_handle::Error>), Undone>;
+
+/// A command on its way.
+#[derive(Debug)]
+pub(crate) struct Pending {
+    command: Command,
+    fence: Option<Term>,
+    /// It came from another member: it is answered `NotLeader` rather than sent on.
+    is_forwarded: bool,
+    until: Instant,
+    /// Whoever sets it first decides: the batcher proposes, or the caller gives up.
+    taken: Arc<AtomicBool>,
+    reply: oneshot::Sender<Proposed>,
+}
+
+impl Pending {
+    fn answer(self, answer: Proposed) {
+        // The caller may have given up; nothing is lost by that.
+        drop(self.reply.send(answer));
+    }
+}
+
+/// Proposes for a client of this member.
+pub(crate) async fn propose(
+    core: &Core,
+    command: Command,
+    fence: Option<Term>,
+) -> Result<Reply, ProposeError> {
+    let until = Instant::now() + WAIT_MAX;
+    match submit(core, command, fence, false, until).await {
+        Ok((_, reply)) => Ok(reply?),
+        Err(Undone::NotLeader) => Err(not_proposed("no leader in time")),
+        Err(Undone::Never(reason)) => Err(ProposeError::NotProposed { reason }),
+        Err(Undone::Unknown(reason)) => Err(ProposeError::Unknown { reason }),
+    }
+}
+
+/// Proposes for another member, which takes this one to lead.
+pub(crate) async fn propose_forwarded(core: &Core, commands: Vec<Command>) -> Vec<Outcome> {
+    let until = Instant::now() + WAIT_MAX;
+    let each = commands.into_iter().map(|command| submit(core, command, None, true, until));
+    let outcome = |proposed: Proposed| match proposed {
+        Ok((index, reply)) => Outcome::Done { index, reply },
+        Err(undone) => Outcome::Undone(undone),
+    };
+    futures::future::join_all(each).await.into_iter().map(outcome).collect()
+}
+
+async fn submit(
+    core: &Core,
+    command: Command,
+    fence: Option<Term>,
+    is_forwarded: bool,
+    until: Instant,
+) -> Proposed {
+    // Another member can ask whoever leads next.
+    let stopped = || match is_forwarded {
+        true => Undone::NotLeader,
+        false => Undone::Never(STOPPING.into()),
+    };
+    let taken = Arc::new(AtomicBool::new(false));
+    let (reply, answer) = oneshot::channel();
+    let pending = Pending { command, fence, is_forwarded, until, taken: taken.clone(), reply };
+    match tokio::time::timeout_at(until, core.proposals.send(pending)).await {
+        Ok(Ok(())) => {}
+        Ok(Err(_)) => return Err(stopped()),
+        Err(_) => return Err(Undone::NotLeader),
+    }
+    // The batcher has the same deadline, and answers on it; half a second more for its answer to come.
+    let patience = until + LOOK_AGAIN * 25;
+    match tokio::time::timeout_at(patience, answer).await {
+        Ok(Ok(answer)) => answer,
+        _ if !taken.swap(true, Ordering::AcqRel) => Err(Undone::NotLeader),
+        _ => Err(Undone::Unknown("the store stopped while it was under way".into())),
+    }
+}
+
+/// Drains the queue into batches, until told to stop; then says when the last of them is done.
+pub(crate) async fn run(
+    core: Arc<Core>,
+    mut queue: mpsc::Receiver<Pending>,
+    stop: CancellationToken,
+    drained: CancellationToken,
+) -> TaskResult {
+    let _drained = drained.drop_guard();
+    let in_flight = Arc::new(Semaphore::new(IN_FLIGHT_MAX));
+    let mut crew = Crew::new();
+    let mut batch = Vec::new();
+    loop {
+        let permit = in_flight.clone().acquire_owned().await?;
+        tokio::select! {
+            // Whoever is in the queue when the store stops learns that nothing was done.
+            biased;
+            () = stop.cancelled() => break,
+            received = queue.recv_many(&mut batch, COMMANDS_MAX) => {
+                if received == 0 { break }
+            }
+        }
+        let taken = std::mem::take(&mut batch).into_iter();
+        let mine: Vec<Pending> =
+            taken.filter(|pending| !pending.taken.swap(true, Ordering::AcqRel)).collect();
+        let core = core.clone();
+        crew.spawn(async move {
+            for part in split(mine) {
+                settle(&core, part).await;
+            }
+            drop(permit);
+        });
+    }
+    queue.close();
+    while let Ok(pending) = queue.try_recv() {
+        let undone = match pending.is_forwarded {
+            true => Undone::NotLeader,
+            false => Undone::Never(STOPPING.into()),
+        };
+        pending.answer(Err(undone));
+    }
+    crew.finish(WAIT_MAX).await;
+    Ok(())
+}
+
+/// Cuts a batch so that no entry grows much beyond `ENTRY_BYTES`.
+fn split(batch: Vec<Pending>) -> Vec<Vec<Pending>> {
+    let mut parts: Vec<Vec<Pending>> = Vec::new();
+    let mut bytes = ENTRY_BYTES;
+    for pending in batch {
+        let own = command_bytes(&pending.command);
+        if bytes + own > ENTRY_BYTES {
+            parts.push(Vec::new());
+            bytes = 0;
+        }
+        bytes += own;
+        if let Some(part) = parts.last_mut() {
+            part.push(pending);
+        }
+    }
+    parts
+}
+
+fn command_bytes(command: &Command) -> usize {
+    fn ops(list: &[Op]) -> usize {
+        let one = |op: &Op| match op {
+            Op::Put(put) => put.key.len() + put.value.len() + 16,
+            Op::Range(_) | Op::Delete(_) => 64,
+            Op::Txn(txn) => ops(&txn.success) + ops(&txn.failure),
+        };
+        list.iter().map(one).sum()
+    }
+    match command {
+        Command::Txn(txn) => 64 * (1 + txn.compare.len()) + ops(&txn.success) + ops(&txn.failure),
+        Command::LeaseExpire { ids } => 16 + 10 * ids.len(),
+        _ => 32,
+    }
+}
+
+/// Proposes one batch until each of its commands has an outcome.
+async fn settle(core: &Core, batch: Vec<Pending>) {
+    let mut open = batch;
+    loop {
+        let now = Instant::now();
+        let (late, in_time): (Vec<_>, _) = open.into_iter().partition(|p| p.until <= now);
+        late.into_iter().for_each(|pending| pending.answer(Err(Undone::NotLeader)));
+        open = in_time;
+        if open.is_empty() {
+            return;
+        }
+        let leader = core.leader();
+        if leader == Some(core.id()) {
+            open = write(core, open).await;
+        }
+        // Whoever is fenced, or was sent here, has to know at once that another member leads.
+        let (bound, free): (Vec<_>, _) =
+            open.into_iter().partition(|p| p.fence.is_some() || p.is_forwarded);
+        bound.into_iter().for_each(|pending| pending.answer(Err(Undone::NotLeader)));
+        open = free;
+        if let Some(leader) = leader.filter(|leader| *leader != core.id() && !open.is_empty()) {
+            open = forward(core, leader, open).await;
+        }
+        if !open.is_empty() {
+            tokio::time::sleep(LOOK_AGAIN).await;
+        }
+    }
+}
+
+/// Proposes as the leader. Returns those that were certainly not proposed.
+async fn write(core: &Core, batch: Vec<Pending>) -> Vec<Pending> {
+    let commands = batch
+        .iter()
+        .map(|pending| Fenced { fence: pending.fence, command: pending.command.clone() })
+        .collect();
+    let entry = Batch { now_ms: core.clock.unix_ms(), commands };
+    let proposal = Proposal(Bytes::from(codec::encode(&entry)));
+    let until = latest(&batch);
+    let unknown = |reason: String| Err(Undone::Unknown(reason));
+    match tokio::time::timeout_at(until, core.raft.client_write(proposal)).await {
+        Ok(Ok(response)) => {
+            let index = response.log_id.index;
+            let replies = response.data.0;
+            assert_eq!(replies.len(), batch.len(), "every command has a reply");
+            let both = batch.into_iter().zip(replies);
+            both.for_each(|(pending, reply)| pending.answer(Ok((index, reply))));
+            Vec::new()
+        }
+        Ok(Err(RaftError::APIError(ClientWriteError::ForwardToLeader(_)))) => batch,
+        Ok(Err(error)) => {
+            let reason = error.to_string();
+            batch.into_iter().for_each(|pending| pending.answer(unknown(reason.clone())));
+            Vec::new()
+        }
+        Err(_) => {
+            let reason = "no quorum confirmed it in time";
+            batch.into_iter().for_each(|pending| pending.answer(unknown(reason.into())));
+            Vec::new()
+        }
+    }
+}
+
+/// Sends a batch to the leader. Returns those that were certainly not proposed.
+async fn forward(core: &Core, leader: MemberId, batch: Vec<Pending>) -> Vec<Pending> {
+    let until = latest(&batch);
+    let commands = batch.iter().map(|pending| pending.command.clone()).collect();
+    let within = until.saturating_duration_since(Instant::now());
+    let outcomes = match core.peers.ask(leader, &Ask::Propose(commands), within).await {
+        Ok(Answer::Propose(outcomes)) if outcomes.len() == batch.len() => outcomes,
+        Err(crate::peers::AskError::NotSent(_)) => return batch,
+        other => {
+            let reason = match other {
+                Err(error) => error.to_string(),
+                Ok(answer) => format!("unexpected {answer:?}"),
+            };
+            for pending in batch {
+                pending.answer(Err(Undone::Unknown(reason.clone())));
+            }
+            return Vec::new();
+        }
+    };
+    let last = outcomes.iter().filter_map(|outcome| match outcome {
+        Outcome::Done { index, .. } => Some(*index),
+        Outcome::Undone(_) => None,
+    });
+    let is_applied = match last.max() {
+        Some(index) => core.applied(index, until).await.is_ok(),
+        None => true,
+    };
+    let mut open = Vec::new();
+    for (pending, outcome) in batch.into_iter().zip(outcomes) {
+        match outcome {
+            Outcome::Done { index, reply } if is_applied => pending.answer(Ok((index, reply))),
+            Outcome::Done { .. } => {
+                let reason = "done, but not yet applied by this member".to_owned();
+                pending.answer(Err(Undone::Unknown(reason)));
+            }
+            Outcome::Undone(Undone::NotLeader) => open.push(pending),
+            Outcome::Undone(undone) => pending.answer(Err(undone)),
+        }
+    }
+    open
+}
+
+fn latest(batch: &[Pending]) -> Instant {
+    batch.iter().map(|pending| pending.until).max().unwrap_or_else(Instant::now)
+}
+
+pub(crate) fn not_proposed(reason: &str) -> ProposeError {
+    ProposeError::NotProposed { reason: reason.into() }
+}

@@ -1,0 +1,272 @@
+//! A member of the group: everything started, and the store's handle on top.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::future::BoxFuture;
+use openraft::ServerState;
+use store_env::net::Listener;
+use store_env::rng;
+use store_env::task::{Group, TaskResult};
+use store_handle::hub::Hub;
+use store_handle::lessor::{self, Leases};
+use store_handle::{
+    Command, Handle, Leadership, LeaseId, LeaseInfo, Member, MemberId, MembershipChange,
+    ProposeError, RangeReply, RangeRequest, ReadError, Reply, Revision, Role, Status, Term,
+    WatchRequest, Watcher,
+};
+use tokio::sync::{mpsc, watch};
+use tokio_util::sync::CancellationToken;
+
+use crate::config::{Config, Deps, Start, StartError};
+use crate::core::{Core, LOOK_AGAIN};
+use crate::door::Closing;
+use crate::log::Log;
+use crate::machine::Machine;
+use crate::network::Lines;
+use crate::peers::{Identity, Peers, Times};
+use crate::replica::Replica;
+use crate::types::{MemberNode, Raft};
+use crate::{door, fail_over, leading, members, propose, read};
+
+/// How long a member that stops waits for what it has proposed.
+const DRAIN_MAX: Duration = Duration::from_secs(1);
+
+/// How long Raft may take to stop.
+const SHUTDOWN_MAX: Duration = Duration::from_secs(2);
+
+/// A member of a group that runs Raft.
+#[derive(Debug)]
+pub struct RaftStore {
+    core: Arc<Core>,
+}
+
+impl RaftStore {
+    /// Opens the disks, listens, and takes part in the group for as long as `group` runs.
+    ///
+    /// Must be called on the runtime that Raft shall run on: one of its own, where load from clients must
+    /// not delay heartbeats. The handle may be used from any runtime. When the group is told to stop, a
+    /// leader first hands over.
+    pub async fn start(
+        config: Config,
+        deps: Deps,
+        group: &mut Group,
+    ) -> Result<Arc<Self>, StartError> {
+        let raft_config = Arc::new(config.to_openraft()?);
+        let member = config.member.clone();
+        let address = config.listen.clone();
+        let listener = deps.network.listen(&address).await;
+        let listener = listener.map_err(|source| StartError::Listen { address, source })?;
+        let log =
+            Log::open(deps.log, deps.clock.clone(), config.threads).map_err(StartError::Log)?;
+        let replica = Arc::new(Replica::open(deps.state).map_err(StartError::State)?);
+        let machine = Machine::new(replica.clone(), config.threads).map_err(StartError::State)?;
+        let times = Times::new(config.heartbeat_ms, config.election_min_ms);
+        let (cluster_id, epoch) = (config.cluster_id, config.epoch);
+        let me = Identity { cluster_id, epoch, from: member.id, to: 0 };
+        let peers = Peers::new(deps.network, times, me);
+        let syncs = log.stats();
+        let lines = Lines { me: member.id, peers: peers.clone() };
+        let raft = Raft::new(member.id, raft_config, lines, log, machine).await;
+        let raft = raft.map_err(|error| StartError::Raft { reason: error.to_string() })?;
+        found(&raft, &config).await?;
+        let (proposals, proposed) = mpsc::channel(propose::QUEUE_MAX);
+        let (reads, readers) = mpsc::channel(read::QUEUE_MAX);
+        let core = Arc::new(Core {
+            raft,
+            replica,
+            peers,
+            clock: deps.clock,
+            syncs,
+            leadership: watch::Sender::new(Leadership::default()),
+            proposals,
+            reads,
+            incarnation: rng::draw(),
+            config,
+        });
+        let store = Arc::new(Self { core });
+        store.spawn(group, listener, proposed, readers);
+        Ok(store)
+    }
+
+    fn spawn(
+        self: &Arc<Self>,
+        group: &mut Group,
+        listener: Box<dyn Listener>,
+        proposed: mpsc::Receiver<propose::Pending>,
+        readers: mpsc::Receiver<read::Waiting>,
+    ) {
+        let (drained, closing) = (CancellationToken::new(), Closing::default());
+        let core = &self.core;
+        let (hub, history) = (core.replica.hub.clone(), core.replica.state.clone());
+        let leases = self.clone();
+        group.spawn("raft door", |_| door::run(core.clone(), listener, closing.clone()));
+        group.spawn("raft", |stop| stay(core.clone(), stop, drained.clone(), closing));
+        group.spawn("raft proposals", |stop| propose::run(core.clone(), proposed, stop, drained));
+        group.spawn("raft reads", |stop| read::run(core.clone(), readers, stop));
+        group.spawn("raft leadership", |stop| leading::run(core.clone(), stop));
+        group.spawn("raft promotion", |stop| members::promote(core.clone(), stop));
+        group.spawn("raft introduction", |stop| members::introduce(core.clone(), stop));
+        group.spawn("raft fail-over", |stop| fail_over::run(core.clone(), stop));
+        group.spawn("watch hub", |stop| Hub::run(hub, history, stop));
+        group.spawn("lessor", |stop| async move { lessor::run(&*leases, stop).await });
+    }
+
+    /// Syncs of the log so far, and the operations they covered.
+    pub fn syncs(&self) -> (u64, u64) {
+        self.core.syncs.totals()
+    }
+
+    /// How many entries are applied here, and up to which revision.
+    pub fn progress(&self) -> crate::replica::Progress {
+        *self.core.replica.progress().borrow()
+    }
+
+    /// Runs `look` on the state, for checks that compare members.
+    pub fn inspect<T>(&self, look: impl FnOnce(&store_mvcc::State) -> T) -> T {
+        look(&self.core.replica.state.read())
+    }
+
+    /// Flushes the state now, so that the log before it can be purged.
+    pub async fn snapshot(&self) -> Result<(), ProposeError> {
+        let triggered = self.core.raft.trigger().snapshot().await;
+        triggered.map_err(|error| ProposeError::NotProposed { reason: error.to_string() })
+    }
+}
+
+/// Founds the group, if this member shall and nothing is there yet.
+async fn found(raft: &Raft, config: &Config) -> Result<(), StartError> {
+    let failed = |reason: String| StartError::Raft { reason };
+    let Start::Found(founders) = &config.start else { return Ok(()) };
+    if raft.is_initialized().await.map_err(|error| failed(error.to_string()))? {
+        return Ok(());
+    }
+    let nodes: std::collections::BTreeMap<MemberId, MemberNode> =
+        founders.iter().map(|member| (member.id, member.into())).collect();
+    raft.initialize(nodes).await.map_err(|error| failed(error.to_string()))
+}
+
+/// Stays until told to stop; then lets what is under way end, hands over, and last of all closes the door.
+async fn stay(
+    core: Arc<Core>,
+    stop: CancellationToken,
+    drained: CancellationToken,
+    closing: Closing,
+) -> TaskResult {
+    stop.cancelled().await;
+    // Without a quorum nothing ends, and nobody can take over either.
+    let _ = tokio::time::timeout(DRAIN_MAX, drained.cancelled()).await;
+    if core.leader() == Some(core.id()) && core.voters().len() > 1 {
+        match members::hand_over_here(&core, None).await {
+            Ok(()) => tracing::info!(leader = ?core.leader(), "handed over"),
+            Err(reason) => tracing::warn!(?reason, "not handed over"),
+        }
+    }
+    let shut = tokio::time::timeout(SHUTDOWN_MAX, core.raft.shutdown()).await;
+    closing.begin.cancel();
+    // Answers that are on their way get out.
+    tokio::time::sleep(LOOK_AGAIN * 5).await;
+    closing.end.cancel();
+    match shut {
+        Ok(Ok(())) => Ok(()),
+        Ok(Err(error)) => Err(error.into()),
+        Err(late) => Err(late.into()),
+    }
+}
+
+impl Handle for RaftStore {
+    fn propose(
+        &self,
+        command: Command,
+        fence: Option<Term>,
+    ) -> BoxFuture<'_, Result<Reply, ProposeError>> {
+        Box::pin(propose::propose(&self.core, command, fence))
+    }
+
+    fn read_index(&self) -> BoxFuture<'_, Result<Revision, ReadError>> {
+        Box::pin(read::read_index(&self.core))
+    }
+
+    fn range(&self, request: &RangeRequest) -> Result<RangeReply, ReadError> {
+        Ok(self.core.replica.state.read().range(request)?)
+    }
+
+    fn revision(&self) -> Revision {
+        self.core.replica.state.read().revision()
+    }
+
+    fn compacted(&self) -> Revision {
+        self.core.replica.state.read().compacted()
+    }
+
+    fn watch(&self, request: WatchRequest) -> Result<Watcher, ReadError> {
+        self.core.replica.hub.watch(&*self.core.replica.state, request)
+    }
+
+    fn lease(&self, id: LeaseId) -> LeaseInfo {
+        self.core.replica.state.read().lease(id)
+    }
+
+    fn leases(&self) -> Vec<LeaseId> {
+        self.core.replica.state.read().leases()
+    }
+
+    fn leadership(&self) -> watch::Receiver<Leadership> {
+        self.core.leadership.subscribe()
+    }
+
+    fn members(&self) -> Vec<Member> {
+        members::list(&self.core)
+    }
+
+    fn change_membership(
+        &self,
+        change: MembershipChange,
+    ) -> BoxFuture<'_, Result<(), ProposeError>> {
+        Box::pin(members::change(&self.core, change))
+    }
+
+    fn transfer_leadership(&self, to: Option<MemberId>) -> BoxFuture<'_, Result<(), ProposeError>> {
+        Box::pin(members::hand_over(&self.core, to))
+    }
+
+    fn status(&self) -> Status {
+        let core = &self.core;
+        let metrics = core.metrics();
+        let progress = self.progress();
+        let replication = metrics.replication.unwrap_or_default();
+        let matched = replication.into_iter().map(|(id, log)| (id, log.map_or(0, |id| id.index)));
+        Status {
+            id: core.id(),
+            cluster_id: core.config.cluster_id,
+            role: match metrics.state {
+                ServerState::Leader => Role::Leader,
+                ServerState::Follower => Role::Follower,
+                ServerState::Candidate => Role::Candidate,
+                ServerState::Learner | ServerState::Shutdown => Role::Learner,
+            },
+            term: metrics.current_term,
+            leader: metrics.current_leader,
+            last_log_index: metrics.last_log_index.unwrap_or(0),
+            applied_index: progress.index,
+            revision: progress.revision,
+            sync_p99_ms: core.syncs.p99_ms(),
+            matched: matched.collect(),
+        }
+    }
+}
+
+impl Leases for RaftStore {
+    fn due(&self) -> Vec<LeaseId> {
+        if !self.core.leadership.borrow().leads {
+            return Vec::new();
+        }
+        let now_ms = self.core.clock.unix_ms();
+        self.core.replica.state.read().leases_due(now_ms, lessor::LEASES_MAX)
+    }
+
+    fn propose(&self, command: Command) -> BoxFuture<'_, Result<Reply, ProposeError>> {
+        let term = self.core.leadership.borrow().term;
+        Handle::propose(self, command, Some(term))
+    }
+}

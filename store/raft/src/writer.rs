@@ -1,0 +1,131 @@
+//! The one writer of the log's disk: drains its queue into one commit, then tells everybody.
+
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use openraft::storage::IOFlushed;
+use parking_lot::Mutex;
+use store_env::clock::SharedClock;
+use store_env::disk::start_thread;
+use tokio::sync::{mpsc, oneshot};
+
+use crate::disk::{LogDisk, LogOp};
+use crate::sync_stats::SyncStats;
+use crate::types::TypeConfig;
+
+/// How many jobs may wait before Raft waits for the disk; also what one commit takes at most.
+const JOBS_MAX: usize = 1_024;
+
+/// Operations, and whom to tell when they are durable.
+pub(crate) struct Job {
+    pub(crate) ops: Vec<LogOp>,
+    pub(crate) done: Done,
+}
+
+/// Who waits for a job.
+pub(crate) enum Done {
+    Appended { callback: IOFlushed<TypeConfig>, last: Option<u64> },
+    Waiting(oneshot::Sender<io::Result<()>>),
+    Nobody,
+}
+
+/// Writes jobs in the order in which they come.
+#[derive(Debug)]
+pub(crate) enum Writer {
+    Inline(Mutex<Desk>),
+    Thread(mpsc::Sender<Job>),
+}
+
+impl Writer {
+    pub(crate) fn start(
+        disk: Arc<dyn LogDisk>,
+        clock: SharedClock,
+        stats: Arc<SyncStats>,
+        durable: Arc<AtomicU64>,
+        threaded: bool,
+    ) -> io::Result<Self> {
+        let mut desk = Desk { disk, clock, stats, durable, failed: None };
+        if !threaded {
+            return Ok(Self::Inline(Mutex::new(desk)));
+        }
+        let (sender, mut receiver) = mpsc::channel::<Job>(JOBS_MAX);
+        start_thread("raft-log", move || {
+            let mut jobs = Vec::new();
+            while receiver.blocking_recv_many(&mut jobs, JOBS_MAX) > 0 {
+                desk.commit(std::mem::take(&mut jobs));
+            }
+        })?;
+        Ok(Self::Thread(sender))
+    }
+
+    /// Hands a job over; its end is told to whom it names.
+    pub(crate) async fn submit(&self, job: Job) -> io::Result<()> {
+        match self {
+            Self::Inline(desk) => {
+                desk.lock().commit(vec![job]);
+                Ok(())
+            }
+            Self::Thread(sender) => sender.send(job).await.map_err(|_| stopped()),
+        }
+    }
+
+    /// Writes `ops` and waits until they are durable.
+    pub(crate) async fn write(&self, ops: Vec<LogOp>) -> io::Result<()> {
+        let (sender, receiver) = oneshot::channel();
+        self.submit(Job { ops, done: Done::Waiting(sender) }).await?;
+        receiver.await.map_err(|_| stopped())?
+    }
+}
+
+fn stopped() -> io::Error {
+    io::Error::other("the log's writer has stopped")
+}
+
+/// Where the writing is done.
+#[derive(Debug)]
+pub(crate) struct Desk {
+    disk: Arc<dyn LogDisk>,
+    clock: SharedClock,
+    stats: Arc<SyncStats>,
+    durable: Arc<AtomicU64>,
+    failed: Option<String>,
+}
+
+impl Desk {
+    fn commit(&mut self, jobs: Vec<Job>) {
+        let mut ops = Vec::with_capacity(jobs.len());
+        let mut waiting = Vec::with_capacity(jobs.len());
+        for job in jobs {
+            ops.extend(job.ops);
+            waiting.push(job.done);
+        }
+        // What a failed sync left on the disk is unknowable: after one, everything fails.
+        if self.failed.is_none() {
+            let started_us = self.clock.monotonic_us();
+            self.failed = self.disk.commit(&ops).err().map(|error| error.to_string());
+            self.stats.note(self.clock.monotonic_us().saturating_sub(started_us), ops.len());
+        }
+        for done in waiting {
+            let result = match &self.failed {
+                Some(reason) => Err(io::Error::other(reason.clone())),
+                None => Ok(()),
+            };
+            self.tell(done, result);
+        }
+    }
+
+    fn tell(&self, done: Done, result: io::Result<()>) {
+        match done {
+            Done::Appended { callback, last } => {
+                if let (Ok(()), Some(last)) = (&result, last) {
+                    self.durable.fetch_max(last, Ordering::AcqRel);
+                }
+                callback.io_completed(result);
+            }
+            // Whoever waited may be gone: the write counts all the same.
+            Done::Waiting(sender) => drop(sender.send(result)),
+            Done::Nobody => {}
+        }
+    }
+}

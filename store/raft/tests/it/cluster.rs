@@ -1,0 +1,225 @@
+//! A group of members for tests: each on a runtime of its own, which can be killed, or all on the test's.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use store_env::clock::{SharedClock, SystemClock, TokioClock};
+use store_env::net::{MemoryNetwork, SharedNetwork};
+use store_env::task::{Crew, Group};
+use store_handle::{
+    Command, Handle, Member, MemberId, Op, ProposeError, PutRequest, RangeRequest, Reply, Revision,
+    Txn,
+};
+use store_raft::memory::{MemoryLog, MemoryState};
+use store_raft::{Config, Deps, RaftStore, Start};
+use tokio_util::sync::CancellationToken;
+
+const EPOCH_MS: u64 = 1_795_000_000_000;
+
+/// What a member leaves behind.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Disks {
+    pub(crate) log: MemoryLog,
+    pub(crate) state: MemoryState,
+}
+
+/// A running member.
+#[derive(Debug)]
+pub(crate) struct Node {
+    pub(crate) store: Arc<RaftStore>,
+    stop: CancellationToken,
+    ended: tokio::sync::oneshot::Receiver<()>,
+    runtime: Option<tokio::runtime::Runtime>,
+}
+
+#[derive(Debug, Default)]
+pub(crate) struct Cluster {
+    network: Option<SharedNetwork>,
+    pub(crate) disks: BTreeMap<MemberId, Disks>,
+    pub(crate) nodes: BTreeMap<MemberId, Node>,
+    addresses: BTreeMap<MemberId, String>,
+    pub(crate) snapshot_entries: u64,
+}
+
+pub(crate) fn member(id: MemberId) -> Member {
+    Member {
+        id,
+        name: format!("m{id}"),
+        peer_address: format!("m{id}:1"),
+        labels: BTreeMap::from([("api".into(), format!("https://m{id}:6443"))]),
+        is_voter: true,
+    }
+}
+
+pub(crate) fn config(id: MemberId, start: Start) -> Config {
+    let mut config = Config::new(0xfeed, member(id), start);
+    (config.election_min_ms, config.election_max_ms) = (500, 1_000);
+    config
+}
+
+/// Three (or so many) members on the caller's runtime, in its time.
+pub(crate) async fn in_line(count: u64) -> (Vec<Arc<dyn Handle>>, Crew) {
+    let network: SharedNetwork = Arc::new(MemoryNetwork::default());
+    let mut crew = Crew::new();
+    let mut members: Vec<Arc<dyn Handle>> = Vec::new();
+    for id in 1..=count {
+        let mut config = config(id, Start::Found((1..=count).map(member).collect()));
+        config.threads = false;
+        let deps = Deps {
+            network: network.clone(),
+            clock: TokioClock::shared(EPOCH_MS),
+            log: Arc::new(MemoryLog::default()),
+            state: Arc::new(MemoryState::default()),
+        };
+        let mut group = Group::under(&CancellationToken::new());
+        members.push(RaftStore::start(config, deps, &mut group).await.unwrap());
+        crew.spawn(async move { group.run(Duration::from_secs(5)).await.unwrap() });
+    }
+    (members, crew)
+}
+
+impl Cluster {
+    pub(crate) fn new() -> Self {
+        let network: SharedNetwork = Arc::new(MemoryNetwork::default());
+        Self { network: Some(network), snapshot_entries: 10_000, ..Self::default() }
+    }
+
+    /// Members 1 to `count`, founded together, led by one of them.
+    pub(crate) async fn founded(count: u64) -> Self {
+        let mut cluster = Self::new();
+        for id in 1..=count {
+            cluster.start(id, Start::Found((1..=count).map(member).collect())).await;
+        }
+        cluster.leader().await;
+        cluster
+    }
+
+    pub(crate) async fn start(&mut self, id: MemberId, start: Start) {
+        let mut config = config(id, start);
+        config.snapshot_entries = self.snapshot_entries;
+        config.keep_entries = self.snapshot_entries / 2;
+        if let Some(address) = self.addresses.get(&id) {
+            (config.listen, config.member.peer_address) = (address.clone(), address.clone());
+        }
+        let disks = self.disks.entry(id).or_default().clone();
+        let clock: SharedClock = SystemClock::shared();
+        let network = self.network.clone().expect("a cluster has a network");
+        let deps = Deps { network, clock, log: Arc::new(disks.log), state: Arc::new(disks.state) };
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(1)
+            .enable_all()
+            .build()
+            .unwrap();
+        let stop = CancellationToken::new();
+        let mut group = Group::under(&stop);
+        let (sender, started) = tokio::sync::oneshot::channel();
+        let (ending, ended) = tokio::sync::oneshot::channel();
+        let run = async move {
+            let store = RaftStore::start(config, deps, &mut group).await;
+            sender.send(store).unwrap();
+            group.run(Duration::from_secs(10)).await.unwrap();
+            let _ = ending.send(());
+        };
+        runtime.spawn(run);
+        let store = started.await.unwrap().unwrap();
+        self.nodes.insert(id, Node { store, stop, ended, runtime: Some(runtime) });
+    }
+
+    /// Ends a member as `kill -9` would: its connections close, what it had not flushed is lost.
+    pub(crate) async fn kill(&mut self, id: MemberId) {
+        let runtime = self.nodes.remove(&id).unwrap().runtime.take().unwrap();
+        let (sender, gone) = tokio::sync::oneshot::channel();
+        let end = move || {
+            runtime.shutdown_timeout(Duration::from_secs(5));
+            sender.send(()).unwrap();
+        };
+        store_env::disk::start_thread("kill", end).unwrap();
+        gone.await.unwrap();
+        self.disks[&id].state.crash(0);
+    }
+
+    /// Stops a member as its operator would.
+    pub(crate) async fn stop(&mut self, id: MemberId) {
+        let mut node = self.nodes.remove(&id).unwrap();
+        node.stop.cancel();
+        (&mut node.ended).await.unwrap();
+    }
+
+    pub(crate) fn store(&self, id: MemberId) -> &Arc<RaftStore> {
+        &self.nodes[&id].store
+    }
+
+    /// Waits until a member leads.
+    pub(crate) async fn leader(&self) -> MemberId {
+        let leads = || self.nodes.iter().find(|(_, n)| n.store.leadership().borrow().leads);
+        eventually("a member leads", async || leads().is_some()).await;
+        *leads().unwrap().0
+    }
+
+    pub(crate) async fn follower(&self) -> MemberId {
+        let leader = self.leader().await;
+        *self.nodes.keys().find(|id| **id != leader).unwrap()
+    }
+}
+
+impl Drop for Node {
+    fn drop(&mut self) {
+        if let Some(runtime) = self.runtime.take() {
+            runtime.shutdown_background();
+        }
+    }
+}
+
+/// Waits for a condition, in real time.
+pub(crate) async fn eventually(what: &str, condition: impl AsyncFn() -> bool) {
+    let waiting = async {
+        while !condition().await {
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(30), waiting)
+        .await
+        .unwrap_or_else(|_| panic!("{what}"));
+}
+
+pub(crate) fn put(key: &str, value: impl Into<Bytes>) -> Command {
+    let put = PutRequest {
+        key: Bytes::copy_from_slice(key.as_bytes()),
+        value: value.into(),
+        ..PutRequest::default()
+    };
+    Command::Txn(Txn { success: vec![Op::Put(put)], ..Txn::default() })
+}
+
+/// Puts, and returns the revision.
+pub(crate) async fn write(
+    store: &RaftStore,
+    key: &str,
+    value: &str,
+) -> Result<Revision, ProposeError> {
+    match store.propose(put(key, value.to_owned()), None).await? {
+        Reply::Txn(reply) => Ok(reply.revision),
+        other => panic!("unexpected {other:?}"),
+    }
+}
+
+/// Puts until it is acknowledged: what was under way when a leader died has no known outcome.
+pub(crate) async fn insist(store: &RaftStore, key: &str, value: &str) -> Revision {
+    loop {
+        match write(store, key, value).await {
+            Ok(revision) => return revision,
+            Err(ProposeError::Refused(refused)) => panic!("{refused}"),
+            Err(_) => {}
+        }
+    }
+}
+
+/// A linearizable read.
+pub(crate) async fn read(store: &RaftStore, key: &str) -> Option<String> {
+    store.read_index().await.unwrap();
+    let range = store_handle::KeyRange::key(key.to_owned());
+    let reply = store.range(&RangeRequest { range, ..RangeRequest::default() }).unwrap();
+    reply.kvs.first().map(|kv| String::from_utf8(kv.value.to_vec()).unwrap())
+}

@@ -1,0 +1,74 @@
+//! Leaders that die, stop, or hand over.
+
+use std::time::{Duration, Instant};
+
+use store_handle::{Handle, ProposeError, Term};
+
+use crate::cluster::{Cluster, insist, put, read, write};
+
+#[tokio::test]
+async fn write_goes_on_at_once_when_the_leader_is_killed() {
+    let mut cluster = Cluster::founded(3).await;
+    let leader = cluster.leader().await;
+    write(cluster.store(leader), "before", "1").await.unwrap();
+    let survivor = cluster.follower().await;
+    // Both survivors attend to the leader by now, or the time-outs do it.
+    tokio::time::sleep(Duration::from_millis(300)).await;
+
+    cluster.kill(leader).await;
+    let killed = Instant::now();
+    insist(cluster.store(survivor), "after", "2").await;
+    let gap = killed.elapsed();
+    assert!(gap < Duration::from_millis(400), "{gap:?}: by connection, not by time-out");
+    assert_eq!(read(cluster.store(survivor), "before").await.as_deref(), Some("1"));
+    assert_ne!(cluster.leader().await, leader);
+}
+
+#[tokio::test]
+async fn leader_that_stops_hands_over_first() {
+    let mut cluster = Cluster::founded(3).await;
+    let leader = cluster.leader().await;
+    let term = cluster.store(leader).leadership().borrow().term;
+    let survivor = cluster.follower().await;
+    let store = cluster.store(survivor).clone();
+    let writes = async {
+        for n in 0..100 {
+            write(&store, "during", &n.to_string()).await.unwrap();
+        }
+    };
+    tokio::join!(cluster.stop(leader), writes);
+    let now = *cluster.store(survivor).leadership().borrow();
+    assert_eq!(now.term, Term(term.0 + 1), "one election, and no failed one");
+}
+
+#[tokio::test]
+async fn leadership_goes_where_it_is_asked_to_go_and_fences_the_old_term() {
+    let cluster = Cluster::founded(3).await;
+    let old = cluster.leader().await;
+    let term = cluster.store(old).leadership().borrow().term;
+    let new = cluster.follower().await;
+    // Asked of a follower, which passes it on.
+    cluster.store(new).transfer_leadership(Some(new)).await.unwrap();
+    assert_eq!(cluster.leader().await, new);
+
+    let late = cluster.store(old).propose(put("k", "late"), Some(term)).await;
+    assert!(matches!(late, Err(ProposeError::NotProposed { .. })), "{late:?}");
+    let stale = cluster.store(new).propose(put("k", "stale"), Some(term)).await;
+    assert!(matches!(stale, Err(ProposeError::Refused(_))), "{stale:?}");
+    assert_eq!(read(cluster.store(old), "k").await, None);
+}
+
+#[tokio::test]
+async fn minority_answers_neither_reads_nor_writes() {
+    let mut cluster = Cluster::founded(3).await;
+    let last = cluster.leader().await;
+    let others: Vec<_> = cluster.nodes.keys().copied().filter(|id| *id != last).collect();
+    for id in others {
+        cluster.kill(id).await;
+    }
+    let store = cluster.store(last);
+    let (written, read) = tokio::join!(write(store, "k", "v"), store.read_index());
+    assert!(!matches!(written, Ok(_) | Err(ProposeError::Refused(_))), "{written:?}");
+    assert!(read.is_err(), "{read:?}");
+    assert!(!store.leadership().borrow().leads, "cut off from a quorum, it does not lead");
+}

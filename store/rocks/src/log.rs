@@ -1,0 +1,108 @@
+//! The Raft log in RocksDB: entries by index, and what goes with them, in one database with a synced WAL.
+//!
+//! ```text
+//! 'c' committed   'e' index: 8, big endian   'p' purged   'v' vote
+//! ```
+
+use std::fmt;
+use std::io;
+use std::path::Path;
+
+use rocksdb::{DB, Direction, IteratorMode, ReadOptions, WriteBatch, WriteOptions};
+use store_raft::disk::{LogDisk, LogHead, LogOp};
+
+use crate::options::{self, failed};
+
+const COMMITTED: &[u8] = b"c";
+const ENTRY: u8 = b'e';
+const AFTER_ENTRIES: &[u8] = b"f";
+const PURGED: &[u8] = b"p";
+const VOTE: &[u8] = b"v";
+
+/// The log's database.
+pub struct RocksLog {
+    db: DB,
+    sync: WriteOptions,
+}
+
+impl fmt::Debug for RocksLog {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("RocksLog").field(&self.db.path()).finish()
+    }
+}
+
+impl RocksLog {
+    /// Opens or creates the database in this folder.
+    pub fn open(folder: &Path) -> io::Result<Self> {
+        let db = DB::open(&options::log(), folder).map_err(failed)?;
+        let mut sync = WriteOptions::default();
+        sync.set_sync(true);
+        Ok(Self { db, sync })
+    }
+
+    fn get(&self, key: &[u8]) -> io::Result<Option<Vec<u8>>> {
+        self.db.get(key).map_err(failed)
+    }
+}
+
+impl LogDisk for RocksLog {
+    fn head(&self) -> io::Result<LogHead> {
+        let (vote, committed) = (self.get(VOTE)?, self.get(COMMITTED)?);
+        Ok(LogHead { vote, committed, purged: self.get(PURGED)? })
+    }
+
+    fn read(&self, from: u64, to: u64, bytes_max: usize) -> io::Result<Vec<(u64, Vec<u8>)>> {
+        let mut options = ReadOptions::default();
+        options.set_iterate_upper_bound(if to == u64::MAX {
+            AFTER_ENTRIES.to_vec()
+        } else {
+            key(to).to_vec()
+        });
+        let first = key(from);
+        let start = IteratorMode::From(&first, Direction::Forward);
+        let mut records = Vec::new();
+        let mut bytes = 0;
+        for item in self.db.iterator_opt(start, options) {
+            let (key, record) = item.map_err(failed)?;
+            bytes += record.len();
+            if !records.is_empty() && bytes > bytes_max {
+                break;
+            }
+            records.push((index(&key)?, record.into_vec()));
+        }
+        Ok(records)
+    }
+
+    fn commit(&self, ops: &[LogOp]) -> io::Result<()> {
+        let mut batch = WriteBatch::default();
+        for op in ops {
+            match op {
+                LogOp::Append(records) => {
+                    records.iter().for_each(|(index, record)| batch.put(key(*index), record));
+                }
+                LogOp::Truncate { from } => {
+                    batch.delete_range(&key(*from)[..], AFTER_ENTRIES);
+                }
+                LogOp::Purge { upto, mark } => {
+                    batch.delete_range(key(0), key(upto + 1));
+                    batch.put(PURGED, mark);
+                }
+                LogOp::Vote(vote) => batch.put(VOTE, vote),
+                LogOp::Committed(committed) => batch.put(COMMITTED, committed),
+            }
+        }
+        self.db.write_opt(batch, &self.sync).map_err(failed)
+    }
+}
+
+fn key(index: u64) -> [u8; 9] {
+    let mut key = [ENTRY; 9];
+    key[1..].copy_from_slice(&index.to_be_bytes());
+    key
+}
+
+fn index(key: &[u8]) -> io::Result<u64> {
+    let digits = key.get(1..).and_then(|digits| <[u8; 8]>::try_from(digits).ok());
+    let digits = digits.ok_or_else(|| io::Error::other(format!("strange key {key:02x?}")))?;
+    Ok(u64::from_be_bytes(digits))
+}

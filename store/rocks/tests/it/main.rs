@@ -1,0 +1,4 @@
+//! The store on real disks and loopback TCP.
+
+mod disks;
+mod members;
