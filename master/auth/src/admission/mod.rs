@@ -11,10 +11,13 @@
 mod certificates;
 mod default_storage_class;
 mod default_toleration_seconds;
+mod limit_ranger;
 mod namespace_lifecycle;
 mod node_restriction;
+mod pod_security;
 mod priority;
 mod rbac_escalation;
+mod resource_quota;
 mod runtime_class;
 mod service_account;
 mod taint_nodes;
@@ -27,6 +30,8 @@ use master_api::status::ApiError;
 use serde_json::Value;
 
 use crate::authz::Authorizer;
+
+pub(crate) use node_restriction::check_token;
 
 /// What happens to an object.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -108,8 +113,12 @@ pub fn chain(authorizer: &Arc<Authorizer>) -> Chain {
             Box::new(default_toleration_seconds::DefaultTolerationSeconds),
             Box::new(default_storage_class::DefaultStorageClass),
             Box::new(runtime_class::RuntimeClass),
+            Box::new(limit_ranger::LimitRanger),
+            Box::new(pod_security::PodSecurity),
             Box::new(certificates::Certificates::new(Arc::clone(authorizer))),
             Box::new(rbac_escalation::RbacEscalation::new(Arc::clone(authorizer))),
+            // Last: what is refused by others must not count.
+            Box::new(resource_quota::ResourceQuota),
         ],
     }
 }

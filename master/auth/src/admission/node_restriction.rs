@@ -7,6 +7,7 @@ use std::collections::BTreeSet;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use master_api::access::Reader;
 use master_api::status::ApiError;
 use serde_json::Value;
 
@@ -249,40 +250,7 @@ impl Check<'_> {
     }
 
     fn token(&self) -> Verdict {
-        let to = |field: &str| text(self.object, &format!("/spec/boundObjectRef/{field}"));
-        if to("kind") != "Pod" || to("apiVersion") != "v1" {
-            return Err("node requested token not bound to a pod".to_owned());
-        }
-        if to("uid").is_empty() {
-            return Err("node requested token with a pod binding without a uid".to_owned());
-        }
-        let Some(pod) = self.request.reader.get("", "pods", self.request.namespace, to("name"))
-        else {
-            return Err(format!("pod {:?} not found", to("name")));
-        };
-        if text(&pod, "/metadata/uid") != to("uid") {
-            let (asked, found) = (to("uid"), text(&pod, "/metadata/uid"));
-            return Err(format!(
-                "the UID in the bound object reference ({asked}) does not match the UID in record ({found}). The object might have been deleted and then recreated"
-            ));
-        }
-        if !self.is_on_node(Some(&pod)) {
-            return Err(
-                "node requested token bound to a pod scheduled on a different node".to_owned()
-            );
-        }
-        let projected = items(&pod, "/spec/volumes")
-            .iter()
-            .flat_map(|volume| items(volume, "/projected/sources"));
-        let known: Vec<&str> =
-            projected.map(|source| text(source, "/serviceAccountToken/audience")).collect();
-        match texts(self.object, "/spec/audiences")
-            .iter()
-            .find(|audience| !known.contains(&audience.as_str()))
-        {
-            Some(audience) => Err(format!("audience {audience:?} not found in pod spec volume")),
-            None => Ok(()),
-        }
+        check_token(self.request.reader, self.node, self.request.namespace, self.object)
     }
 
     fn lease(&self) -> Verdict {
@@ -313,6 +281,47 @@ impl Check<'_> {
             Some((name, _)) if name == *own => Ok(()),
             _ => Err(format!("can only create a node CSR with CN={own}")),
         }
+    }
+}
+
+/// Whether a node may have the token that it asks for: bound to a pod that runs there, and for
+/// audiences that this pod names.
+pub(crate) fn check_token(
+    reader: &dyn Reader,
+    node: &str,
+    namespace: &str,
+    request: &Value,
+) -> Verdict {
+    let to = |field: &str| text(request, &format!("/spec/boundObjectRef/{field}"));
+    if to("kind") != "Pod" || to("apiVersion") != "v1" {
+        return Err("node requested token not bound to a pod".to_owned());
+    }
+    if to("uid").is_empty() {
+        return Err("node requested token with a pod binding without a uid".to_owned());
+    }
+    let Some(pod) = reader.get("", "pods", namespace, to("name")) else {
+        return Err(format!("pod {:?} not found", to("name")));
+    };
+    if text(&pod, "/metadata/uid") != to("uid") {
+        let (asked, found) = (to("uid"), text(&pod, "/metadata/uid"));
+        return Err(format!(
+            "the UID in the bound object reference ({asked}) does not match the UID in record ({found}). \
+             The object might have been deleted and then recreated"
+        ));
+    }
+    if text(&pod, "/spec/nodeName") != node {
+        return Err("node requested token bound to a pod scheduled on a different node".to_owned());
+    }
+    let projected =
+        items(&pod, "/spec/volumes").iter().flat_map(|volume| items(volume, "/projected/sources"));
+    let known: Vec<&str> =
+        projected.map(|source| text(source, "/serviceAccountToken/audience")).collect();
+    match texts(request, "/spec/audiences")
+        .iter()
+        .find(|audience| !known.contains(&audience.as_str()))
+    {
+        Some(audience) => Err(format!("audience {audience:?} not found in pod spec volume")),
+        None => Ok(()),
     }
 }
 

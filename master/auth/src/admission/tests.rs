@@ -1,5 +1,8 @@
 //! What the chain completes and refuses, plugin by plugin.
 
+mod limits;
+mod security;
+
 use serde_json::json;
 
 use super::*;

@@ -7,7 +7,9 @@ use master_api::access::{Identity, Reader};
 use master_api::status::{ApiError, FieldError};
 use serde_json::{Value, json};
 
+use crate::admission::check_token;
 use crate::authn::user_name;
+use crate::authz::node_name;
 use crate::json::{number, text, texts};
 use crate::tokens::{Bound, Claims, Reference, Tokens};
 
@@ -17,7 +19,7 @@ const EXPIRATION_MAX_S: i64 = 1 << 32;
 
 impl Tokens {
     /// Answers a TokenRequest for a service account: the request with its status filled. `identity` is
-    /// who asks, for the log.
+    /// who asks: a node gets tokens for its own pods only.
     pub fn issue_for_token_request(
         &self,
         reader: &dyn Reader,
@@ -36,6 +38,10 @@ impl Tokens {
                 );
                 return Err(ApiError::bad_request(message));
             }
+        }
+        if let Some(node) = node_name(identity) {
+            let refused = |reason: String| ApiError::forbidden("", "serviceaccounts", name, reason);
+            check_token(reader, node, namespace, request).map_err(refused)?;
         }
         let lifetime_s = lifetime_s(request)?;
         let asked = texts(request, "/spec/audiences");

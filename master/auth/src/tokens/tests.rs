@@ -154,3 +154,21 @@ fn requests_are_answered_for_what_exists() {
         );
     }
 }
+
+#[test]
+fn a_node_gets_tokens_for_its_own_pods_only() {
+    let objects = Objects::with([pod("a/mine", "n1"), pod("a/other", "n2")]);
+    let account = core("ServiceAccount", "a/runner");
+    let bound = |name: &str| json!({ "spec": { "boundObjectRef": { "apiVersion": "v1", "kind": "Pod", "name": name, "uid": format!("uid-of-{name}") } } });
+    let tokens = tokens();
+    let node = crate::fixture::node("n1");
+    for (request, code) in [(bound("mine"), 0), (bound("other"), 403), (json!({}), 403)] {
+        let answer =
+            tokens.issue_for_token_request(objects.as_ref(), &account, &request, &node, NOW_S);
+        assert_eq!(
+            answer.as_ref().map_or_else(master_api::status::ApiError::code, |_| 0),
+            code,
+            "{request}"
+        );
+    }
+}

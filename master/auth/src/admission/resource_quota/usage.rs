@@ -1,0 +1,223 @@
+//! What an object counts for in a quota. Pure.
+
+use std::collections::BTreeMap;
+
+use master_api::quantity::Quantity;
+use serde_json::Value;
+
+use crate::json::{items, number, text, texts};
+
+/// Amounts by the names that quotas use (`pods`, `requests.cpu`, `count/deployments.apps`).
+pub(super) type Amounts = BTreeMap<String, Quantity>;
+
+/// Resources with a short name of their own in quotas.
+const COUNTED: [&str; 7] = [
+    "configmaps",
+    "persistentvolumeclaims",
+    "pods",
+    "replicationcontrollers",
+    "resourcequotas",
+    "secrets",
+    "services",
+];
+
+pub(super) fn amounts(holder: &Value, pointer: &str) -> Amounts {
+    let entries = holder.pointer(pointer).and_then(Value::as_object).into_iter().flatten();
+    entries
+        .filter_map(|(name, amount)| Some((name.clone(), Quantity::from_json(amount)?)))
+        .collect()
+}
+
+pub(super) fn add(total: &mut Amounts, more: &Amounts) {
+    for (name, amount) in more {
+        let sum = total.get(name).copied().unwrap_or_default() + *amount;
+        total.insert(name.clone(), sum);
+    }
+}
+
+/// What is new, without what stayed the same.
+pub(super) fn minus(asked: &Amounts, before: &Amounts) -> Amounts {
+    let difference = |(name, amount): (&String, &Quantity)| {
+        (name.clone(), *amount - before.get(name).copied().unwrap_or_default())
+    };
+    asked.iter().map(difference).filter(|(_, amount)| !amount.is_zero()).collect()
+}
+
+/// Whether a name in a quota is about this resource.
+pub(super) fn relevant(group: &str, resource: &str, name: &str) -> bool {
+    if let Some(counted) = name.strip_prefix("count/") {
+        return counted == full_name(group, resource);
+    }
+    if !group.is_empty() {
+        return false;
+    }
+    let is_own = COUNTED.contains(&resource) && name == resource;
+    match resource {
+        "pods" => {
+            is_own
+                || matches!(name, "cpu" | "memory" | "ephemeral-storage")
+                || (name.starts_with("requests.") && name != "requests.storage")
+                || name.starts_with("limits.")
+        }
+        "persistentvolumeclaims" => {
+            is_own || name == "requests.storage" || name.contains(".storageclass.storage.k8s.io/")
+        }
+        "services" => is_own || matches!(name, "services.nodeports" | "services.loadbalancers"),
+        _ => is_own,
+    }
+}
+
+fn full_name(group: &str, resource: &str) -> String {
+    if group.is_empty() { resource.to_owned() } else { format!("{resource}.{group}") }
+}
+
+/// What an object counts for.
+pub(super) fn of_object(group: &str, resource: &str, object: &Value) -> Amounts {
+    let one = Quantity::from_units(1);
+    let mut amounts = Amounts::from([(format!("count/{}", full_name(group, resource)), one)]);
+    if !group.is_empty() {
+        return amounts;
+    }
+    match resource {
+        "pods" => {
+            if matches!(text(object, "/status/phase"), "Succeeded" | "Failed") {
+                return amounts;
+            }
+            amounts.insert("pods".to_owned(), one);
+            add(&mut amounts, &of_pod(object));
+        }
+        "services" => {
+            amounts.insert("services".to_owned(), one);
+            add(&mut amounts, &of_service(object));
+        }
+        "persistentvolumeclaims" => {
+            amounts.insert(resource.to_owned(), one);
+            add(&mut amounts, &of_claim(object));
+        }
+        _ if COUNTED.contains(&resource) => drop(amounts.insert(resource.to_owned(), one)),
+        _ => {}
+    }
+    amounts
+}
+
+fn of_pod(pod: &Value) -> Amounts {
+    let mut found = Amounts::new();
+    for (field, prefix) in [("requests", "requests."), ("limits", "limits.")] {
+        for (name, amount) in pod_total(pod, field) {
+            if field == "requests"
+                && matches!(name.as_str(), "cpu" | "memory" | "ephemeral-storage")
+            {
+                found.insert(name.clone(), amount);
+            }
+            found.insert(format!("{prefix}{name}"), amount);
+        }
+    }
+    found
+}
+
+/// Containers together or the greediest init container, and the runtime's overhead.
+fn pod_total(pod: &Value, field: &str) -> Amounts {
+    let pointer = format!("/resources/{field}");
+    let mut total = Amounts::new();
+    for container in items(pod, "/spec/containers") {
+        add(&mut total, &amounts(container, &pointer));
+    }
+    for container in items(pod, "/spec/initContainers") {
+        let own = amounts(container, &pointer);
+        if text(container, "/restartPolicy") == "Always" {
+            add(&mut total, &own);
+            continue;
+        }
+        for (name, amount) in own {
+            let most = total.get(&name).copied().unwrap_or_default().max(amount);
+            total.insert(name, most);
+        }
+    }
+    add(&mut total, &amounts(pod, "/spec/overhead"));
+    total
+}
+
+fn of_service(service: &Value) -> Amounts {
+    let kind = text(service, "/spec/type");
+    let ports = i64::try_from(items(service, "/spec/ports").len()).unwrap_or(i64::MAX);
+    let has_node_ports = kind == "NodePort"
+        || (kind == "LoadBalancer"
+            && service.pointer("/spec/allocateLoadBalancerNodePorts").and_then(Value::as_bool)
+                != Some(false));
+    let mut found = Amounts::new();
+    if has_node_ports {
+        found.insert("services.nodeports".to_owned(), Quantity::from_units(ports));
+    }
+    if kind == "LoadBalancer" {
+        found.insert("services.loadbalancers".to_owned(), Quantity::from_units(1));
+    }
+    found
+}
+
+fn of_claim(claim: &Value) -> Amounts {
+    let storage = claim
+        .pointer("/spec/resources/requests/storage")
+        .and_then(Quantity::from_json)
+        .unwrap_or_default();
+    let mut found = Amounts::from([("requests.storage".to_owned(), storage)]);
+    let class = text(claim, "/spec/storageClassName");
+    if !class.is_empty() {
+        let prefix = format!("{class}.storageclass.storage.k8s.io");
+        found.insert(format!("{prefix}/requests.storage"), storage);
+        found.insert(format!("{prefix}/persistentvolumeclaims"), Quantity::from_units(1));
+    }
+    found
+}
+
+/// Whether an object is among those that a quota with scopes counts.
+pub(super) fn matches_scopes(quota: &Value, resource: &str, object: &Value) -> bool {
+    let mut scopes: Vec<(String, String, Vec<String>)> = texts(quota, "/spec/scopes")
+        .into_iter()
+        .map(|scope| (scope, "Exists".to_owned(), Vec::new()))
+        .collect();
+    scopes.extend(items(quota, "/spec/scopeSelector/matchExpressions").iter().map(|one| {
+        (
+            text(one, "/scopeName").to_owned(),
+            text(one, "/operator").to_owned(),
+            texts(one, "/values"),
+        )
+    }));
+    scopes.iter().all(|(scope, operator, values)| {
+        resource == "pods" && in_scope(object, scope, operator, values)
+    })
+}
+
+fn in_scope(pod: &Value, scope: &str, operator: &str, values: &[String]) -> bool {
+    let has_deadline = number(pod, "/spec/activeDeadlineSeconds").is_some();
+    match scope {
+        "Terminating" => has_deadline,
+        "NotTerminating" => !has_deadline,
+        "BestEffort" => is_best_effort(pod),
+        "NotBestEffort" => !is_best_effort(pod),
+        "PriorityClass" => {
+            let class = text(pod, "/spec/priorityClassName");
+            let is_listed = values.iter().any(|value| value == class);
+            match operator {
+                "In" => is_listed,
+                "NotIn" => !is_listed,
+                "DoesNotExist" => class.is_empty(),
+                _ => !class.is_empty(),
+            }
+        }
+        _ => false,
+    }
+}
+
+fn is_best_effort(pod: &Value) -> bool {
+    let containers =
+        items(pod, "/spec/containers").iter().chain(items(pod, "/spec/initContainers"));
+    let asks = |container: &Value, field: &str| {
+        let amounts = amounts(container, &format!("/resources/{field}"));
+        amounts
+            .iter()
+            .any(|(name, amount)| matches!(name.as_str(), "cpu" | "memory") && !amount.is_zero())
+    };
+    containers
+        .into_iter()
+        .all(|container| !asks(container, "requests") && !asks(container, "limits"))
+}
