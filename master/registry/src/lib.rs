@@ -2,15 +2,29 @@
 //!
 //! Pure: knows no store, no clock and no network; objects come and go as JSON values.
 
+pub mod apps;
+pub mod batch;
+pub mod certificates;
+mod check;
+pub mod core;
+pub mod discovery;
+mod fill;
 pub mod list;
+pub mod networking;
 pub mod objectmeta;
 pub mod openapi;
 pub mod patchmeta;
 pub mod plain;
+mod pod;
+pub mod policy;
+pub mod rbac;
 pub mod resource;
+pub mod rows;
 pub mod schema;
+pub mod storage;
 pub mod strategy;
 pub mod table;
+mod workload;
 
 pub use list::builtin;
 pub use resource::{Resource, Subresource};

@@ -20,6 +20,7 @@ use crate::plain::Plain;
 use crate::resource::{Resource, STORED_VERBS, Subresource};
 use crate::schema::Schema;
 use crate::strategy::Strategy;
+use crate::{apps, batch, certificates, core, discovery, networking, policy, rbac, rows, storage};
 
 /// A line of the list: a resource, and how to ask for its type's schema.
 struct Kind {
@@ -125,9 +126,6 @@ fn core_kinds() -> Vec<Kind> {
         Attach, Binding, EphemeralContainers, Eviction, Exec, Finalize, Log, PortForward, Proxy,
         Resize, Scale, Status, Token,
     };
-    let plain = Plain::bare();
-    let status = plain.status();
-    let both = status.generation();
     let pod_paths = [
         Attach,
         Binding,
@@ -142,47 +140,71 @@ fn core_kinds() -> Vec<Kind> {
     ];
     vec![
         Kind::answered::<core_v1::Binding>(),
-        Kind::of::<core_v1::ConfigMap>(plain).short(&["cm"]),
-        Kind::of::<core_v1::Endpoints>(plain).short(&["ep"]),
-        Kind::of::<core_v1::Event>(plain).short(&["ev"]),
-        Kind::of::<core_v1::LimitRange>(plain).short(&["limits"]),
-        Kind::of::<core_v1::Namespace>(status).short(&["ns"]).with(&[Finalize, Status]),
-        Kind::of::<core_v1::Node>(status).short(&["no"]).with(&[Proxy, Status]),
-        Kind::of::<core_v1::PersistentVolumeClaim>(status).short(&["pvc"]).with(&[Status]),
-        Kind::of::<core_v1::PersistentVolume>(status).short(&["pv"]).with(&[Status]),
-        Kind::of::<core_v1::Pod>(both).short(&["po"]).all().with(&pod_paths),
-        Kind::of::<core_v1::PodTemplate>(plain.generation()),
-        Kind::of::<core_v1::ReplicationController>(both)
-            .short(&["rc"])
+        Kind::of::<core_v1::ConfigMap>(core::configmaps::ConfigMaps).short(&["cm"]),
+        Kind::of::<core_v1::Endpoints>(core::endpoints::Endpoints).short(&["ep"]),
+        Kind::of::<core_v1::Event>(core::events::Events).short(&["ev"]),
+        Kind::of::<core_v1::LimitRange>(core::limitranges::LimitRanges).short(&["limits"]),
+        Kind::of::<core_v1::Namespace>(core::namespaces::Namespaces)
+            .short(&["ns"])
+            .with(&[Finalize, Status]),
+        Kind::of::<core_v1::Node>(core::nodes::Nodes).short(&["no"]).with(&[Proxy, Status]),
+        Kind::of::<core_v1::PersistentVolumeClaim>(
+            core::persistentvolumeclaims::PersistentVolumeClaims,
+        )
+        .short(&["pvc"])
+        .with(&[Status]),
+        Kind::of::<core_v1::PersistentVolume>(core::persistentvolumes::PersistentVolumes)
+            .short(&["pv"])
+            .with(&[Status]),
+        Kind::of::<core_v1::Pod>(core::pods::Pods).short(&["po"]).all().with(&pod_paths),
+        Kind::of::<core_v1::PodTemplate>(core::podtemplates::PodTemplates),
+        Kind::of::<core_v1::ReplicationController>(
+            core::replicationcontrollers::ReplicationControllers,
+        )
+        .short(&["rc"])
+        .all()
+        .with(&[Scale, Status]),
+        Kind::of::<core_v1::ResourceQuota>(core::resourcequotas::ResourceQuotas)
+            .short(&["quota"])
+            .with(&[Status]),
+        Kind::of::<core_v1::Secret>(core::secrets::Secrets),
+        Kind::of::<core_v1::ServiceAccount>(Plain::bare()).short(&["sa"]).with(&[Token]),
+        Kind::of::<core_v1::Service>(core::services::Services)
+            .short(&["svc"])
             .all()
-            .with(&[Scale, Status]),
-        Kind::of::<core_v1::ResourceQuota>(status).short(&["quota"]).with(&[Status]),
-        Kind::of::<core_v1::Secret>(plain),
-        Kind::of::<core_v1::ServiceAccount>(plain).short(&["sa"]).with(&[Token]),
-        Kind::of::<core_v1::Service>(status).short(&["svc"]).all().with(&[Proxy, Status]),
+            .with(&[Proxy, Status]),
     ]
 }
 
 fn apps_kinds() -> Vec<Kind> {
     use Subresource::{Scale, Status};
-    let plain = Plain::bare();
-    let both = plain.status().generation();
     vec![
-        Kind::of::<apps_v1::ControllerRevision>(plain),
-        Kind::of::<apps_v1::DaemonSet>(both).short(&["ds"]).all().with(&[Status]),
-        Kind::of::<apps_v1::Deployment>(both).short(&["deploy"]).all().with(&[Scale, Status]),
-        Kind::of::<apps_v1::ReplicaSet>(both).short(&["rs"]).all().with(&[Scale, Status]),
-        Kind::of::<apps_v1::StatefulSet>(both).short(&["sts"]).all().with(&[Scale, Status]),
-        Kind::of::<autoscaling_v2::HorizontalPodAutoscaler>(plain.status())
+        Kind::of::<apps_v1::ControllerRevision>(rows::CONTROLLER_REVISIONS),
+        Kind::of::<apps_v1::DaemonSet>(apps::daemonsets::DaemonSets)
+            .short(&["ds"])
+            .all()
+            .with(&[Status]),
+        Kind::of::<apps_v1::Deployment>(apps::deployments::Deployments)
+            .short(&["deploy"])
+            .all()
+            .with(&[Scale, Status]),
+        Kind::of::<apps_v1::ReplicaSet>(apps::replicasets::ReplicaSets)
+            .short(&["rs"])
+            .all()
+            .with(&[Scale, Status]),
+        Kind::of::<apps_v1::StatefulSet>(apps::statefulsets::StatefulSets)
+            .short(&["sts"])
+            .all()
+            .with(&[Scale, Status]),
+        Kind::of::<autoscaling_v2::HorizontalPodAutoscaler>(rows::AUTOSCALERS)
             .short(&["hpa"])
             .all()
             .with(&[Status]),
-        Kind::of::<autoscaling_v1::HorizontalPodAutoscaler>(plain.status())
-            .short(&["hpa"])
+        Kind::of::<batch_v1::CronJob>(batch::cronjobs::CronJobs)
+            .short(&["cj"])
             .all()
             .with(&[Status]),
-        Kind::of::<batch_v1::CronJob>(both).short(&["cj"]).all().with(&[Status]),
-        Kind::of::<batch_v1::Job>(both).all().with(&[Status]),
+        Kind::of::<batch_v1::Job>(batch::jobs::Jobs).all().with(&[Status]),
     ]
 }
 
@@ -200,41 +222,50 @@ fn review_kinds() -> Vec<Kind> {
 
 fn cluster_kinds() -> Vec<Kind> {
     use Subresource::{Approval, Status};
-    let plain = Plain::bare();
-    let status = plain.status();
-    let counted = plain.generation();
-    let both = status.generation();
-    let role = plain.path_names();
+    let both = Plain::bare().status().generation();
     vec![
-        Kind::of::<admission_v1::MutatingWebhookConfiguration>(counted),
-        Kind::of::<admission_v1::ValidatingAdmissionPolicy>(both).with(&[Status]),
-        Kind::of::<admission_v1::ValidatingAdmissionPolicyBinding>(counted),
-        Kind::of::<admission_v1::ValidatingWebhookConfiguration>(counted),
-        Kind::of::<certificates_v1::CertificateSigningRequest>(status)
-            .short(&["csr"])
-            .with(&[Approval, Status]),
-        Kind::of::<coordination_v1::Lease>(plain),
-        Kind::of::<discovery_v1::EndpointSlice>(counted),
-        Kind::of::<events_v1::Event>(plain).short(&["ev"]).stored_as("", "events"),
+        Kind::of::<admission_v1::MutatingWebhookConfiguration>(rows::WEBHOOK_CONFIGURATIONS),
+        Kind::of::<admission_v1::ValidatingAdmissionPolicy>(rows::ADMISSION_POLICIES)
+            .with(&[Status]),
+        Kind::of::<admission_v1::ValidatingAdmissionPolicyBinding>(rows::ADMISSION_POLICY_BINDINGS),
+        Kind::of::<admission_v1::ValidatingWebhookConfiguration>(rows::WEBHOOK_CONFIGURATIONS),
+        Kind::of::<certificates_v1::CertificateSigningRequest>(
+            certificates::certificatesigningrequests::CertificateSigningRequests,
+        )
+        .short(&["csr"])
+        .with(&[Approval, Status]),
+        Kind::of::<coordination_v1::Lease>(rows::LEASES),
+        Kind::of::<discovery_v1::EndpointSlice>(discovery::endpointslices::EndpointSlices),
+        Kind::of::<events_v1::Event>(core::events::NewEvents)
+            .short(&["ev"])
+            .stored_as("", "events"),
         Kind::of::<flowcontrol_v1::FlowSchema>(both).with(&[Status]),
         Kind::of::<flowcontrol_v1::PriorityLevelConfiguration>(both).with(&[Status]),
-        Kind::of::<networking_v1::IngressClass>(counted),
-        Kind::of::<networking_v1::Ingress>(both).short(&["ing"]).with(&[Status]),
-        Kind::of::<networking_v1::IPAddress>(plain).short(&["ip"]),
-        Kind::of::<networking_v1::NetworkPolicy>(counted).short(&["netpol"]),
-        Kind::of::<networking_v1::ServiceCIDR>(status).with(&[Status]),
-        Kind::of::<node_v1::RuntimeClass>(plain),
-        Kind::of::<policy_v1::PodDisruptionBudget>(both).short(&["pdb"]).with(&[Status]),
-        Kind::of::<rbac_v1::ClusterRoleBinding>(role),
-        Kind::of::<rbac_v1::ClusterRole>(role),
-        Kind::of::<rbac_v1::RoleBinding>(role),
-        Kind::of::<rbac_v1::Role>(role),
-        Kind::of::<scheduling_v1::PriorityClass>(counted).short(&["pc"]),
-        Kind::of::<storage_v1::CSIDriver>(counted),
-        Kind::of::<storage_v1::CSINode>(plain),
-        Kind::of::<storage_v1::CSIStorageCapacity>(plain),
-        Kind::of::<storage_v1::StorageClass>(plain).short(&["sc"]),
-        Kind::of::<storage_v1::VolumeAttachment>(status).with(&[Status]),
-        Kind::of::<storage_v1::VolumeAttributesClass>(plain).short(&["vac"]),
+        Kind::of::<networking_v1::IngressClass>(networking::INGRESS_CLASSES),
+        Kind::of::<networking_v1::Ingress>(networking::ingresses::Ingresses)
+            .short(&["ing"])
+            .with(&[Status]),
+        Kind::of::<networking_v1::IPAddress>(networking::IP_ADDRESSES).short(&["ip"]),
+        Kind::of::<networking_v1::NetworkPolicy>(networking::networkpolicies::NetworkPolicies)
+            .short(&["netpol"]),
+        Kind::of::<networking_v1::ServiceCIDR>(networking::SERVICE_CIDRS).with(&[Status]),
+        Kind::of::<node_v1::RuntimeClass>(rows::RUNTIME_CLASSES),
+        Kind::of::<policy_v1::PodDisruptionBudget>(
+            policy::poddisruptionbudgets::PodDisruptionBudgets,
+        )
+        .short(&["pdb"])
+        .with(&[Status]),
+        Kind::of::<rbac_v1::ClusterRoleBinding>(rbac::bindings::CLUSTER_ROLE_BINDINGS),
+        Kind::of::<rbac_v1::ClusterRole>(rbac::roles::CLUSTER_ROLES),
+        Kind::of::<rbac_v1::RoleBinding>(rbac::bindings::ROLE_BINDINGS),
+        Kind::of::<rbac_v1::Role>(rbac::roles::ROLES),
+        Kind::of::<scheduling_v1::PriorityClass>(rows::PRIORITY_CLASSES).short(&["pc"]),
+        Kind::of::<storage_v1::CSIDriver>(storage::CSI_DRIVERS),
+        Kind::of::<storage_v1::CSINode>(storage::CSI_NODES),
+        Kind::of::<storage_v1::CSIStorageCapacity>(storage::CSI_STORAGE_CAPACITIES),
+        Kind::of::<storage_v1::StorageClass>(storage::STORAGE_CLASSES).short(&["sc"]),
+        Kind::of::<storage_v1::VolumeAttachment>(storage::VOLUME_ATTACHMENTS).with(&[Status]),
+        Kind::of::<storage_v1::VolumeAttributesClass>(storage::VOLUME_ATTRIBUTES_CLASSES)
+            .short(&["vac"]),
     ]
 }

@@ -147,6 +147,13 @@ pub trait Strategy: Send + Sync + Debug {
         Vec::new()
     }
 
+    /// Turns a client's form of the object into the one that is stored, where several kinds share a
+    /// storage (`stored_as`). Everything below works on the client's form.
+    fn to_stored(&self, _object: &mut Value) {}
+
+    /// The way back from [`Strategy::to_stored`].
+    fn from_stored(&self, _object: &mut Value) {}
+
     /// Values for field selectors beyond `metadata.name` and `metadata.namespace`.
     fn fields(&self, _object: &Value) -> BTreeMap<String, String> {
         BTreeMap::new()

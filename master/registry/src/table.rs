@@ -40,6 +40,20 @@ impl Cell {
     }
 }
 
+/// The two table hooks of a strategy, from a list of cells.
+macro_rules! tabled {
+    ($cells:expr) => {
+        fn columns(&self) -> Vec<$crate::strategy::Column> {
+            $crate::table::columns($cells)
+        }
+
+        fn row(&self, object: &serde_json::Value, now: jiff::Timestamp) -> Vec<serde_json::Value> {
+            $crate::table::row($cells, object, now)
+        }
+    };
+}
+pub(crate) use tabled;
+
 /// What `kubectl get` shows of kinds without columns of their own.
 pub const NAME_AND_AGE: &[Cell] = &[Cell::NAME, Cell::AGE];
 

@@ -1,0 +1,113 @@
+//! `apps/v1/statefulsets`.
+
+use master_api::names;
+use master_api::status::FieldError;
+use serde_json::Value;
+
+use super::deployments::ready;
+use crate::check::same;
+use crate::fill::{absent, made, objects, zero};
+use crate::pod::defaults;
+use crate::strategy::{Shape, Strategy};
+use crate::table::{Cell, tabled};
+use crate::workload::{self, CONTAINERS, IMAGES};
+
+#[derive(Clone, Copy, Debug)]
+pub struct StatefulSets;
+
+/// What of the specification may change.
+const CHANGEABLE: [&str; 7] = [
+    "replicas",
+    "ordinals",
+    "template",
+    "updateStrategy",
+    "revisionHistoryLimit",
+    "persistentVolumeClaimRetentionPolicy",
+    "minReadySeconds",
+];
+
+const CELLS: &[Cell] = &[
+    Cell::NAME,
+    Cell::text("Ready", |object, _| ready(object).into()),
+    Cell::AGE,
+    CONTAINERS,
+    IMAGES,
+];
+
+impl Strategy for StatefulSets {
+    fn shape(&self) -> Shape {
+        Shape { status: true, generation: true }
+    }
+
+    fn name_problems(&self, name: &str) -> Vec<String> {
+        names::dns1123_label(name)
+    }
+
+    fn default(&self, object: &mut Value) {
+        let Some(fields) = object.as_object_mut() else { return };
+        let spec = made(fields, "spec");
+        defaults::template(spec);
+        zero(spec, "podManagementPolicy", "OrderedReady");
+        absent(spec, "replicas", 1);
+        absent(spec, "revisionHistoryLimit", 10);
+        let strategy = made(spec, "updateStrategy");
+        if strategy.get("type").is_none_or(|kind| kind == "") {
+            strategy.insert("type".into(), "RollingUpdate".into());
+            made(strategy, "rollingUpdate");
+        }
+        if let Some(rolling) = crate::fill::object(strategy, "rollingUpdate") {
+            absent(rolling, "partition", 0);
+        }
+        let retention = made(spec, "persistentVolumeClaimRetentionPolicy");
+        zero(retention, "whenDeleted", "Retain");
+        zero(retention, "whenScaled", "Retain");
+        for claim in objects(spec, "volumeClaimTemplates") {
+            absent(claim, "kind", "PersistentVolumeClaim");
+            absent(claim, "apiVersion", "v1");
+            absent(made(claim, "spec"), "volumeMode", "Filesystem");
+            absent(made(claim, "status"), "phase", "Pending");
+        }
+    }
+
+    fn validate(&self, new: &Value, old: Option<&Value>) -> Vec<FieldError> {
+        let mut errors = Vec::new();
+        let counts = ["replicas", "minReadySeconds", "revisionHistoryLimit"];
+        workload::counts(new, &counts, &mut errors);
+        workload::selector(new, &mut errors);
+        workload::lasting_template(new, &mut errors);
+        if let Some(old) = old {
+            let mut allowed = new["spec"].clone();
+            for field in CHANGEABLE {
+                allowed[field] = old["spec"][field].clone();
+            }
+            if !same(&allowed, &old["spec"]) {
+                let detail = "updates to statefulset spec for fields other than 'replicas', 'ordinals', 'template', 'updateStrategy', 'revisionHistoryLimit', 'persistentVolumeClaimRetentionPolicy' and 'minReadySeconds' are forbidden";
+                errors.push(FieldError::forbidden("spec", detail));
+            }
+        }
+        errors
+    }
+
+    tabled!(CELLS);
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn only_some_fields_may_change() {
+        let set = |service: &str, replicas: i64| {
+            let mut object = json!({"metadata": {"name": "s"}, "spec": {
+                "serviceName": service, "replicas": replicas, "selector": {"matchLabels": {"a": "b"}},
+                "template": {"metadata": {"labels": {"a": "b"}}, "spec": {"containers": [{"name": "c", "image": "x"}]}}}});
+            StatefulSets.default(&mut object);
+            object
+        };
+        assert!(StatefulSets.validate(&set("x", 1), None).is_empty());
+        assert!(StatefulSets.validate(&set("x", 2), Some(&set("x", 1))).is_empty());
+        assert_eq!(StatefulSets.validate(&set("y", 1), Some(&set("x", 1)))[0].field, "spec");
+    }
+}

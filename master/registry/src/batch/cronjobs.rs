@@ -1,0 +1,88 @@
+//! `batch/v1/cronjobs`.
+
+use master_api::field::FieldPath;
+use master_api::meta;
+use master_api::status::FieldError;
+use serde_json::Value;
+
+use super::jobs::{job_spec, job_template};
+use crate::check;
+use crate::fill::{absent, made, object, zero};
+use crate::strategy::{Shape, Strategy};
+use crate::table::{Cell, or, or_none, tabled};
+use crate::workload;
+
+#[derive(Clone, Copy, Debug)]
+pub struct CronJobs;
+
+/// A job's name is the cron job's with a time appended.
+const NAME_BYTES_MAX: usize = 52;
+
+const CELLS: &[Cell] = &[
+    Cell::NAME,
+    Cell::text("Schedule", |object, _| or(object, &["spec", "schedule"], "")),
+    Cell::text("Timezone", |object, _| or_none(object, &["spec", "timeZone"])),
+    Cell::boolean("Suspend", |object, _| is_suspended(object).into()),
+    Cell::integer("Active", |object, _| meta::items(object, &["status", "active"]).len().into()),
+    Cell::text("Last Schedule", |object, now| {
+        workload::since(object, &["status", "lastScheduleTime"], now, "<none>")
+    }),
+    Cell::AGE,
+    Cell::text("Containers", |object, _| containers(object, "name").into()).wide(),
+    Cell::text("Images", |object, _| containers(object, "image").into()).wide(),
+    Cell::text("Selector", |_, _| "<none>".into()).wide(),
+];
+
+fn is_suspended(object: &Value) -> &'static str {
+    if meta::is_true(object, &["spec", "suspend"]) { "True" } else { "False" }
+}
+
+fn containers(object: &Value, field: &str) -> String {
+    let path = ["spec", "jobTemplate", "spec", "template", "spec", "containers"];
+    workload::list(meta::items(object, &path), field)
+}
+
+impl Strategy for CronJobs {
+    fn shape(&self) -> Shape {
+        Shape { status: true, generation: true }
+    }
+
+    fn default(&self, object_value: &mut Value) {
+        let Some(fields) = object_value.as_object_mut() else { return };
+        let spec = made(fields, "spec");
+        zero(spec, "concurrencyPolicy", "Allow");
+        absent(spec, "suspend", false);
+        absent(spec, "successfulJobsHistoryLimit", 3);
+        absent(spec, "failedJobsHistoryLimit", 1);
+        if let Some(template) = object(spec, "jobTemplate").and_then(|job| object(job, "spec")) {
+            job_spec(template);
+        }
+    }
+
+    fn validate(&self, new: &Value, old: Option<&Value>) -> Vec<FieldError> {
+        let mut errors = Vec::new();
+        let path = FieldPath::new("spec");
+        let name = meta::name(new);
+        if old.is_none() && name.len() > NAME_BYTES_MAX {
+            let detail = format!("must be no more than {NAME_BYTES_MAX} characters");
+            errors.push(FieldError::invalid("metadata.name", name, detail));
+        }
+        check::required(&new["spec"], "schedule", &path, &mut errors);
+        let schedule = meta::text(new, &["spec", "schedule"]);
+        let words = schedule.split_whitespace().count();
+        if !schedule.is_empty() && words != 5 && !schedule.starts_with('@') {
+            let detail = format!("expected exactly 5 fields, found {words}: [{schedule}]");
+            errors.push(FieldError::invalid(path.child("schedule"), schedule, detail));
+        }
+        let policies = ["Allow", "Forbid", "Replace"];
+        check::required_one_of(&new["spec"], "concurrencyPolicy", &path, &policies, &mut errors);
+        let counts =
+            ["startingDeadlineSeconds", "successfulJobsHistoryLimit", "failedJobsHistoryLimit"];
+        workload::counts(new, &counts, &mut errors);
+        let template = path.child("jobTemplate").child("spec").child("template");
+        job_template(&new["spec"]["jobTemplate"]["spec"]["template"], &template, &mut errors);
+        errors
+    }
+
+    tabled!(CELLS);
+}

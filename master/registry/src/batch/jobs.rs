@@ -1,0 +1,218 @@
+//! `batch/v1/jobs`.
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+use master_api::field::FieldPath;
+use master_api::selector::{self, LabelSelector};
+use master_api::status::FieldError;
+use master_api::{meta, time};
+use serde_json::{Map, Value, json};
+
+use crate::check;
+use crate::fill::{absent, made, object};
+use crate::pod::{defaults, validate};
+use crate::strategy::{Cx, Shape, Strategy, fresh};
+use crate::table::{Cell, tabled};
+use crate::workload::{self, CONTAINERS, IMAGES, SELECTOR};
+
+#[derive(Clone, Copy, Debug)]
+pub struct Jobs;
+
+const CONTROLLER_UID: &str = "batch.kubernetes.io/controller-uid";
+const JOB_NAME: &str = "batch.kubernetes.io/job-name";
+
+const CELLS: &[Cell] = &[
+    Cell::NAME,
+    Cell::text("Status", |job, _| status(job).into()),
+    Cell::text("Completions", |job, _| completions(job).into()),
+    Cell::text("Duration", |job, now| duration(job, now).into()),
+    Cell::AGE,
+    CONTAINERS,
+    IMAGES,
+    SELECTOR,
+];
+
+fn status(job: &Value) -> &'static str {
+    let has = |kind: &str| {
+        let mut conditions = meta::items(job, &["status", "conditions"]).iter();
+        conditions.any(|condition| condition["type"] == kind && condition["status"] == "True")
+    };
+    if has("Complete") {
+        "Complete"
+    } else if has("Failed") {
+        "Failed"
+    } else if meta::is_terminating(job) {
+        "Terminating"
+    } else {
+        let rest = ["Suspended", "FailureTarget", "SuccessCriteriaMet"];
+        rest.into_iter().find(|kind| has(kind)).unwrap_or("Running")
+    }
+}
+
+fn completions(job: &Value) -> String {
+    let number = |path: [&str; 2]| meta::number(job, &path);
+    let succeeded = number(["status", "succeeded"]).unwrap_or_default();
+    match (number(["spec", "completions"]), number(["spec", "parallelism"]).unwrap_or_default()) {
+        (Some(wanted), _) => format!("{succeeded}/{wanted}"),
+        (None, parallel) if parallel > 1 => format!("{succeeded}/1 of {parallel}"),
+        (None, _) => format!("{succeeded}/1"),
+    }
+}
+
+fn duration(job: &Value, now: Timestamp) -> String {
+    let moment = |field: &str| time::parse(meta::text(job, &["status", field]));
+    match (moment("startTime"), moment("completionTime")) {
+        (None, _) => String::new(),
+        (Some(start), end) => time::human_duration(time::elapsed_s(start, end.unwrap_or(now))),
+    }
+}
+
+/// Defaults of a job's specification, also within a cron job.
+pub(crate) fn job_spec(spec: &mut Map<String, Value>) {
+    defaults::template(spec);
+    if spec.get("completions").is_none() && spec.get("parallelism").is_none() {
+        absent(spec, "completions", 1);
+    }
+    absent(spec, "parallelism", 1);
+    let retries = if spec.contains_key("backoffLimitPerIndex") { i32::MAX } else { 6 };
+    absent(spec, "backoffLimit", retries);
+    absent(spec, "completionMode", "NonIndexed");
+    absent(spec, "suspend", false);
+    absent(spec, "manualSelector", false);
+    let policy =
+        if spec.contains_key("podFailurePolicy") { "Failed" } else { "TerminatingOrFailed" };
+    absent(spec, "podReplacementPolicy", policy);
+}
+
+/// Rules of a job's template, also within a cron job.
+pub(crate) fn job_template(template: &Value, path: &FieldPath, errors: &mut Vec<FieldError>) {
+    validate::template(template, path, errors);
+    let policy = meta::text(template, &["spec", "restartPolicy"]);
+    if !matches!(policy, "OnFailure" | "Never") {
+        let path = path.child("spec").child("restartPolicy");
+        errors.push(if matches!(policy, "" | "Always") {
+            let detail = "valid values: \"OnFailure\", \"Never\"";
+            FieldError::required(path, detail)
+        } else {
+            FieldError::not_supported(path, policy, &["OnFailure", "Never"])
+        });
+    }
+}
+
+impl Strategy for Jobs {
+    fn shape(&self) -> Shape {
+        Shape { status: true, generation: true }
+    }
+
+    fn default(&self, job: &mut Value) {
+        let labels = meta::at(job, &["spec", "template", "metadata", "labels"]).cloned();
+        let Some(fields) = job.as_object_mut() else { return };
+        job_spec(made(fields, "spec"));
+        if let Some(labels) = labels {
+            absent(made(fields, "metadata"), "labels", labels);
+        }
+    }
+
+    fn prepare_create(&self, new: &mut Value, _cx: &Cx<'_>) {
+        fresh(new, self.shape());
+        if new["spec"]["manualSelector"] != true {
+            select_own_pods(new);
+        }
+    }
+
+    fn validate(&self, new: &Value, old: Option<&Value>) -> Vec<FieldError> {
+        let mut errors = Vec::new();
+        let counts = [
+            "parallelism",
+            "completions",
+            "backoffLimit",
+            "activeDeadlineSeconds",
+            "ttlSecondsAfterFinished",
+        ];
+        workload::counts(new, &counts, &mut errors);
+        let path = FieldPath::new("spec");
+        match meta::at(new, &["spec", "selector"]) {
+            None => errors.push(FieldError::required(path.child("selector"), "")),
+            Some(found) => {
+                errors.extend(selector::validate(found, &path.child("selector")));
+                if let Ok(parsed) = LabelSelector::from_json(found) {
+                    workload::matches(&parsed, new, &mut errors);
+                }
+            }
+        }
+        job_template(&new["spec"]["template"], &path.child("template"), &mut errors);
+        if let Some(old) = old {
+            let is_suspended = old["spec"]["suspend"] == true;
+            let mut fields =
+                vec!["selector", "completionMode", "podFailurePolicy", "backoffLimitPerIndex"];
+            if !is_suspended {
+                fields.push("template");
+            }
+            for field in fields {
+                if !check::same(&new["spec"][field], &old["spec"][field]) {
+                    let shown = new["spec"][field].clone();
+                    errors.push(FieldError::invalid(path.child(field), shown, check::IMMUTABLE));
+                }
+            }
+        }
+        errors
+    }
+
+    fn fields(&self, job: &Value) -> BTreeMap<String, String> {
+        let succeeded = meta::number(job, &["status", "succeeded"]).unwrap_or_default();
+        [("status.successful".to_owned(), succeeded.to_string())].into()
+    }
+
+    tabled!(CELLS);
+}
+
+/// A job finds its pods by its own uid, unless it was told another way.
+fn select_own_pods(job: &mut Value) {
+    let (uid, name) = (meta::uid(job).to_owned(), meta::name(job).to_owned());
+    if uid.is_empty() {
+        return;
+    }
+    let labels = meta::object_mut(job, &["spec", "template", "metadata", "labels"]);
+    for (key, value) in
+        [(CONTROLLER_UID, &uid), (JOB_NAME, &name), ("controller-uid", &uid), ("job-name", &name)]
+    {
+        labels.insert(key.to_owned(), value.as_str().into());
+    }
+    let spec = meta::object_mut(job, &["spec"]);
+    absent(spec, "selector", json!({"matchLabels": {}}));
+    if let Some(selector) = object(spec, "selector") {
+        made(selector, "matchLabels").insert(CONTROLLER_UID.to_owned(), uid.into());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rows_show_progress_and_duration() {
+        let now = "2026-01-01T00:02:00Z".parse().unwrap();
+        let mut job = json!({"metadata": {"name": "j"}, "spec": {"completions": 2},
+            "status": {"succeeded": 1, "startTime": "2026-01-01T00:00:30Z"}});
+        assert_eq!(Jobs.row(&job, now)[..4], ["j", "Running", "1/2", "90s"]);
+        job["status"]["conditions"] = json!([{"type": "Complete", "status": "True"}]);
+        job["status"]["completionTime"] = "2026-01-01T00:01:00Z".into();
+        assert_eq!(Jobs.row(&job, now)[..4], ["j", "Complete", "1/2", "30s"]);
+    }
+
+    #[test]
+    fn a_job_selects_its_own_pods() {
+        let mut job = json!({"metadata": {"name": "j", "uid": "u"}, "spec": {"template": {"spec":
+            {"restartPolicy": "Never", "containers": [{"name": "c", "image": "x"}]}}}});
+        Jobs.default(&mut job);
+        select_own_pods(&mut job);
+        assert_eq!(job["spec"]["selector"], json!({"matchLabels": {CONTROLLER_UID: "u"}}));
+        assert_eq!(Jobs.validate(&job, None), []);
+        job["spec"]["template"]["spec"]["restartPolicy"] = "Always".into();
+        assert_eq!(
+            Jobs.validate(&job, None)[0].to_string(),
+            "spec.template.spec.restartPolicy: Required value: valid values: \"OnFailure\", \"Never\""
+        );
+    }
+}

@@ -1,0 +1,155 @@
+//! `certificates.k8s.io/v1/certificatesigningrequests`.
+//!
+//! Who asks is written down by the server: a client cannot ask in another's name.
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+use master_api::field::FieldPath;
+use master_api::status::FieldError;
+use master_api::{meta, names, time};
+use serde_json::{Value, json};
+
+use crate::check;
+use crate::fill::absent;
+use crate::strategy::{Cx, Shape, Strategy, fresh, keep_field, kept};
+use crate::table::{Cell, or, or_none, tabled};
+
+#[derive(Clone, Copy, Debug)]
+pub struct CertificateSigningRequests;
+
+const CELLS: &[Cell] = &[
+    Cell::NAME,
+    Cell::AGE,
+    Cell::text("SignerName", |request, _| or_none(request, &["spec", "signerName"])),
+    Cell::text("Requestor", |request, _| or(request, &["spec", "username"], "")),
+    Cell::text("RequestedDuration", |request, _| duration(request)),
+    Cell::text("Condition", |request, _| condition(request).into()),
+];
+
+fn duration(request: &Value) -> Value {
+    let seconds = meta::number(request, &["spec", "expirationSeconds"]);
+    seconds.map_or("<none>".into(), |seconds| time::human_duration(seconds).into())
+}
+
+fn condition(request: &Value) -> String {
+    let has = |kind: &str| {
+        meta::items(request, &["status", "conditions"]).iter().any(|found| found["type"] == kind)
+    };
+    let verdict = if has("Denied") {
+        "Denied"
+    } else if has("Approved") {
+        "Approved"
+    } else {
+        "Pending"
+    };
+    let failed = if has("Failed") { ",Failed" } else { "" };
+    let is_issued = !meta::text(request, &["status", "certificate"]).is_empty();
+    format!("{verdict}{failed}{}", if is_issued { ",Issued" } else { "" })
+}
+
+impl Strategy for CertificateSigningRequests {
+    fn shape(&self) -> Shape {
+        Shape { status: true, generation: false }
+    }
+
+    fn name_problems(&self, name: &str) -> Vec<String> {
+        names::path_segment(name)
+    }
+
+    fn default(&self, request: &mut Value) {
+        let usages = json!(["digital signature", "key encipherment"]);
+        absent(meta::object_mut(request, &["spec"]), "usages", usages);
+    }
+
+    fn prepare_create(&self, new: &mut Value, cx: &Cx<'_>) {
+        fresh(new, self.shape());
+        let spec = meta::object_mut(new, &["spec"]);
+        for field in ["username", "uid", "groups", "extra"] {
+            spec.remove(field);
+        }
+        spec.insert("username".into(), cx.identity.user.clone().into());
+        if !cx.identity.uid.is_empty() {
+            spec.insert("uid".into(), cx.identity.uid.clone().into());
+        }
+        if !cx.identity.groups.is_empty() {
+            spec.insert("groups".into(), json!(cx.identity.groups));
+        }
+        if !cx.identity.extra.is_empty() {
+            spec.insert("extra".into(), json!(cx.identity.extra));
+        }
+    }
+
+    fn prepare_update(&self, new: &mut Value, old: &Value, _cx: &Cx<'_>) {
+        kept(new, old, self.shape());
+        keep_field(new, old, "spec");
+    }
+
+    /// Approval is the other subresource's: here the verdicts stay as they were.
+    fn prepare_status_update(&self, new: &mut Value, old: &Value, cx: &Cx<'_>) {
+        crate::strategy::only_status(new, old);
+        let is_verdict =
+            |found: &&Value| matches!(meta::text(found, &["type"]), "Approved" | "Denied");
+        let mut conditions: Vec<Value> = meta::items(old, &["status", "conditions"])
+            .iter()
+            .filter(is_verdict)
+            .cloned()
+            .collect();
+        let others = meta::items(new, &["status", "conditions"]).iter();
+        conditions.extend(others.filter(|found| !is_verdict(found)).cloned());
+        stamp(&mut conditions, cx.now);
+        if !conditions.is_empty() {
+            meta::object_mut(new, &["status"]).insert("conditions".into(), conditions.into());
+        }
+    }
+
+    fn validate(&self, new: &Value, _old: Option<&Value>) -> Vec<FieldError> {
+        let mut errors = Vec::new();
+        let path = FieldPath::new("spec");
+        check::required(&new["spec"], "request", &path, &mut errors);
+        check::required(&new["spec"], "signerName", &path, &mut errors);
+        let signer = meta::text(new, &["spec", "signerName"]);
+        if !signer.is_empty() && !signer.contains('/') {
+            let detail =
+                "should be a fully qualified domain and path of the form 'example.com/signer-name'";
+            errors.push(FieldError::invalid(path.child("signerName"), signer, detail));
+        }
+        let lifetime = meta::number(new, &["spec", "expirationSeconds"]);
+        if let Some(seconds) = lifetime.filter(|seconds| *seconds < 600) {
+            let detail = "may not specify a duration less than 600 seconds (10 minutes)";
+            errors.push(FieldError::invalid(path.child("expirationSeconds"), seconds, detail));
+        }
+        errors
+    }
+
+    fn fields(&self, request: &Value) -> BTreeMap<String, String> {
+        let signer = meta::text(request, &["spec", "signerName"]).to_owned();
+        [("spec.signerName".to_owned(), signer)].into()
+    }
+
+    tabled!(CELLS);
+}
+
+/// Conditions carry when they were set.
+pub fn stamp(conditions: &mut [Value], now: Timestamp) {
+    for condition in conditions.iter_mut().filter_map(Value::as_object_mut) {
+        absent(condition, "lastUpdateTime", time::seconds(now));
+        absent(condition, "lastTransitionTime", time::seconds(now));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn conditions_read_as_one_word() {
+        let request = |kinds: &[&str], certificate: &str| {
+            let conditions: Vec<Value> = kinds.iter().map(|kind| json!({ "type": kind })).collect();
+            condition(&json!({"status": {"conditions": conditions, "certificate": certificate}}))
+        };
+        assert_eq!(request(&[], ""), "Pending");
+        assert_eq!(request(&["Approved"], "eA=="), "Approved,Issued");
+        assert_eq!(request(&["Approved", "Denied", "Failed"], ""), "Denied,Failed");
+    }
+}

@@ -1,0 +1,249 @@
+//! `v1/events`, and `events.k8s.io/v1` which is another view of the same objects.
+//!
+//! Stored in the form of the core group; an hour after its last write an event is gone.
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+use master_api::status::FieldError;
+use master_api::{meta, time};
+use serde_json::{Map, Value};
+
+use crate::strategy::Strategy;
+use crate::table::{Cell, tabled};
+
+/// Events of the core group.
+#[derive(Clone, Copy, Debug)]
+pub struct Events;
+
+/// Events as `events.k8s.io/v1` names their fields.
+#[derive(Clone, Copy, Debug)]
+pub struct NewEvents;
+
+const TTL_S: i64 = 3600;
+
+/// Field names, here and there.
+const RENAMED: [(&str, &str); 6] = [
+    ("involvedObject", "regarding"),
+    ("message", "note"),
+    ("source", "deprecatedSource"),
+    ("firstTimestamp", "deprecatedFirstTimestamp"),
+    ("lastTimestamp", "deprecatedLastTimestamp"),
+    ("count", "deprecatedCount"),
+];
+const REPORTER: (&str, &str) = ("reportingComponent", "reportingController");
+
+const CELLS: &[Cell] = &[
+    Cell::text("Last Seen", |event, now| last_seen(event, now)),
+    Cell::text("Type", |event, _| meta::text(event, &["type"]).into()),
+    Cell::text("Reason", |event, _| meta::text(event, &["reason"]).into()),
+    Cell::text("Object", |event, _| target(event).into()),
+    Cell::text("Subobject", |event, _| meta::text(event, &["involvedObject", "fieldPath"]).into())
+        .wide(),
+    Cell::text("Source", |event, _| source(event).into()).wide(),
+    Cell::text("Message", |event, _| meta::text(event, &["message"]).trim().into()),
+    Cell::text("First Seen", |event, now| first_seen(event, now)).wide(),
+    Cell::text("Count", |event, _| count(event).into()).wide(),
+    Cell::NAME.wide(),
+];
+
+fn age_of(event: &Value, path: &[&str], now: Timestamp) -> Option<String> {
+    let then = time::parse(meta::text(event, path))?;
+    Some(time::age(Some(then), now))
+}
+
+fn first_seen(event: &Value, now: Timestamp) -> Value {
+    age_of(event, &["firstTimestamp"], now)
+        .or_else(|| age_of(event, &["eventTime"], now))
+        .unwrap_or_else(|| "<unknown>".to_owned())
+        .into()
+}
+
+fn last_seen(event: &Value, now: Timestamp) -> Value {
+    let series = age_of(event, &["series", "lastObservedTime"], now);
+    match series.or_else(|| age_of(event, &["lastTimestamp"], now)) {
+        Some(age) => age.into(),
+        None => first_seen(event, now),
+    }
+}
+
+fn count(event: &Value) -> i64 {
+    let series = meta::number(event, &["series", "count"]);
+    series.or_else(|| meta::number(event, &["count"])).filter(|count| *count != 0).unwrap_or(1)
+}
+
+fn target(event: &Value) -> String {
+    let kind = meta::text(event, &["involvedObject", "kind"]).to_lowercase();
+    match meta::text(event, &["involvedObject", "name"]) {
+        "" => kind,
+        name => format!("{kind}/{name}"),
+    }
+}
+
+fn source(event: &Value) -> String {
+    let first = |paths: [&[&str]; 2]| {
+        let texts = paths.map(|path| meta::text(event, path));
+        if texts[0].is_empty() { texts[1] } else { texts[0] }
+    };
+    let component = first([&["source", "component"], &["reportingComponent"]]);
+    match first([&["source", "host"], &["reportingInstance"]]) {
+        "" => component.to_owned(),
+        host => format!("{component}, {host}"),
+    }
+}
+
+impl Strategy for Events {
+    fn validate(&self, event: &Value, _old: Option<&Value>) -> Vec<FieldError> {
+        let mut errors = Vec::new();
+        let involved = meta::text(event, &["involvedObject", "namespace"]);
+        let namespace = meta::namespace(event);
+        // Events of cluster-scoped objects live in `default`.
+        let fits = if involved.is_empty() {
+            matches!(namespace, "default" | "kube-system")
+        } else {
+            involved == namespace
+        };
+        if !fits {
+            let detail = "does not match event.namespace";
+            errors.push(FieldError::invalid("involvedObject.namespace", involved, detail));
+        }
+        errors
+    }
+
+    fn fields(&self, event: &Value) -> BTreeMap<String, String> {
+        let involved =
+            ["kind", "namespace", "name", "uid", "apiVersion", "resourceVersion", "fieldPath"];
+        let mut fields: BTreeMap<String, String> = involved
+            .iter()
+            .map(|field| {
+                let text = meta::text(event, &["involvedObject", field]);
+                (format!("involvedObject.{field}"), text.to_owned())
+            })
+            .collect();
+        let reporter = meta::text(event, &["reportingComponent"]);
+        let source = match meta::text(event, &["source", "component"]) {
+            "" => reporter,
+            component => component,
+        };
+        for (key, text) in [
+            ("reason", meta::text(event, &["reason"])),
+            ("reportingComponent", reporter),
+            ("source", source),
+            ("type", meta::text(event, &["type"])),
+        ] {
+            fields.insert(key.to_owned(), text.to_owned());
+        }
+        fields
+    }
+
+    fn ttl_s(&self, _event: &Value) -> Option<i64> {
+        Some(TTL_S)
+    }
+
+    tabled!(CELLS);
+}
+
+impl Strategy for NewEvents {
+    fn validate(&self, event: &Value, old: Option<&Value>) -> Vec<FieldError> {
+        let mut stored = event.clone();
+        self.to_stored(&mut stored);
+        Events.validate(&stored, old)
+    }
+
+    fn fields(&self, event: &Value) -> BTreeMap<String, String> {
+        Events.fields(event)
+    }
+
+    fn ttl_s(&self, event: &Value) -> Option<i64> {
+        Events.ttl_s(event)
+    }
+
+    fn to_stored(&self, event: &mut Value) {
+        let Some(fields) = event.as_object_mut() else { return };
+        fields.insert("apiVersion".into(), "v1".into());
+        for (old, new) in RENAMED.into_iter().chain([REPORTER]) {
+            rename(fields, new, old);
+        }
+    }
+
+    fn from_stored(&self, event: &mut Value) {
+        let Some(fields) = event.as_object_mut() else { return };
+        fields.insert("apiVersion".into(), "events.k8s.io/v1".into());
+        for (old, new) in RENAMED.into_iter().chain([REPORTER]) {
+            rename(fields, old, new);
+        }
+    }
+
+    fn columns(&self) -> Vec<crate::strategy::Column> {
+        Events.columns()
+    }
+
+    fn row(&self, event: &Value, now: Timestamp) -> Vec<Value> {
+        let mut stored = event.clone();
+        self.to_stored(&mut stored);
+        Events.row(&stored, now)
+    }
+}
+
+fn rename(fields: &mut Map<String, Value>, from: &str, to: &str) {
+    if let Some(value) = fields.remove(from) {
+        fields.insert(to.to_owned(), value);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn event() -> Value {
+        json!({"apiVersion": "v1", "kind": "Event", "metadata": {"name": "e", "namespace": "n"},
+            "involvedObject": {"kind": "Pod", "namespace": "n", "name": "p"}, "reason": "Started",
+            "message": "Started it\n", "type": "Normal", "count": 3, "source": {"component": "kubelet", "host": "node-1"},
+            "firstTimestamp": "2026-01-01T00:00:00Z", "lastTimestamp": "2026-01-01T00:04:00Z",
+            "reportingComponent": "kubelet"})
+    }
+
+    #[test]
+    fn rows_show_when_what_and_to_whom() {
+        let now = "2026-01-01T00:05:00Z".parse().unwrap();
+        assert_eq!(
+            Events.row(&event(), now),
+            [
+                json!("60s"),
+                json!("Normal"),
+                json!("Started"),
+                json!("pod/p"),
+                json!(""),
+                json!("kubelet, node-1"),
+                json!("Started it"),
+                json!("5m"),
+                json!(3),
+                json!("e"),
+            ]
+        );
+        assert_eq!(Events.columns()[9].format, "name");
+    }
+
+    #[test]
+    fn both_views_are_one_object() {
+        let mut view = event();
+        NewEvents.from_stored(&mut view);
+        assert_eq!(
+            (&view["note"], &view["regarding"]["name"]),
+            (&json!("Started it\n"), &json!("p"))
+        );
+        assert_eq!(view["apiVersion"], "events.k8s.io/v1");
+        NewEvents.to_stored(&mut view);
+        assert_eq!(view, event());
+    }
+
+    #[test]
+    fn selectors_find_events_of_an_object() {
+        let fields = Events.fields(&event());
+        assert_eq!(fields["involvedObject.name"], "p");
+        assert_eq!(fields["source"], "kubelet");
+        assert_eq!(Events.fields(&json!({})).len(), fields.len());
+    }
+}

@@ -1,0 +1,130 @@
+//! `v1/limitranges`.
+
+use std::collections::BTreeSet;
+
+use master_api::field::FieldPath;
+use master_api::meta;
+use master_api::quantity::Quantity;
+use master_api::status::FieldError;
+use serde_json::{Map, Value};
+
+use crate::check::{self, Findings};
+use crate::fill::{absent, made, objects};
+use crate::strategy::Strategy;
+use crate::table::{Cell, tabled};
+
+#[derive(Clone, Copy, Debug)]
+pub struct LimitRanges;
+
+const CELLS: &[Cell] = &[
+    Cell::NAME,
+    Cell::text("Created At", |object, _| {
+        meta::text(object, &["metadata", "creationTimestamp"]).into()
+    }),
+];
+
+impl Strategy for LimitRanges {
+    fn default(&self, object: &mut Value) {
+        let Some(fields) = object.as_object_mut() else { return };
+        for item in objects(made(fields, "spec"), "limits") {
+            if item.get("type").and_then(Value::as_str) == Some("Container") {
+                container_defaults(item);
+            }
+        }
+    }
+
+    fn validate(&self, new: &Value, _old: Option<&Value>) -> Vec<FieldError> {
+        let mut errors = Vec::new();
+        let path = FieldPath::new("spec").child("limits");
+        let mut types = BTreeSet::new();
+        for (at, item) in meta::items(new, &["spec", "limits"]).iter().enumerate() {
+            let path = path.index(at);
+            check::required(item, "type", &path, &mut errors);
+            let kind = meta::text(item, &["type"]);
+            if !types.insert(kind) {
+                errors.push(FieldError::duplicate(path.child("type"), kind));
+            }
+            for list in ["max", "min", "default", "defaultRequest"] {
+                check::amounts(&item[list], &path.child(list), &mut errors);
+            }
+            in_order(item, &path, &mut errors);
+        }
+        errors
+    }
+
+    tabled!(CELLS);
+}
+
+fn container_defaults(item: &mut Map<String, Value>) {
+    let take = |item: &Map<String, Value>, list: &str| {
+        item.get(list).and_then(Value::as_object).cloned().unwrap_or_default()
+    };
+    for (to, from) in [("default", "max"), ("defaultRequest", "default"), ("defaultRequest", "min")]
+    {
+        let amounts = take(item, from);
+        let target = made(item, to);
+        for (name, amount) in amounts {
+            absent(target, &name, amount);
+        }
+    }
+}
+
+/// `min` ≤ `defaultRequest` ≤ `default` ≤ `max`, for each resource.
+fn in_order(item: &Value, path: &FieldPath, errors: &mut Findings) {
+    let pairs = [
+        ("min", "max", "min value {} is greater than max value {}"),
+        ("min", "defaultRequest", "min value {} is greater than default request value {}"),
+        ("defaultRequest", "max", "default request value {} is greater than max value {}"),
+        (
+            "defaultRequest",
+            "default",
+            "default request value {} is greater than default limit value {}",
+        ),
+        ("default", "max", "default value {} is greater than max value {}"),
+    ];
+    for (low, high, words) in pairs {
+        for (name, amount) in item[low].as_object().into_iter().flatten() {
+            let (low_amount, high_amount) =
+                (Quantity::from_json(amount), Quantity::from_json(&item[high][name]));
+            let (Some(least), Some(most)) = (low_amount, high_amount) else { continue };
+            if least > most {
+                let detail = words.replacen("{}", &least.to_string(), 1).replacen(
+                    "{}",
+                    &most.to_string(),
+                    1,
+                );
+                errors.push(FieldError::invalid(
+                    path.child(low).key(name),
+                    least.to_string(),
+                    detail,
+                ));
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn defaults_follow_from_maxima_and_minima() {
+        let mut object = json!({"spec": {"limits": [{"type": "Container", "max": {"cpu": "2"}, "min": {"memory": "1Mi"}}]}});
+        LimitRanges.default(&mut object);
+        let item = &object["spec"]["limits"][0];
+        assert_eq!(item["default"], json!({"cpu": "2"}));
+        assert_eq!(item["defaultRequest"], json!({"cpu": "2", "memory": "1Mi"}));
+    }
+
+    #[test]
+    fn a_minimum_above_the_maximum_is_refused() {
+        let object = json!({"spec": {"limits": [{"type": "Pod", "max": {"cpu": "1"}, "min": {"cpu": "2"}}]}});
+        let errors = LimitRanges.validate(&object, None);
+        assert_eq!(
+            errors[0].to_string(),
+            "spec.limits[0].min[cpu]: Invalid value: \"2\": min value 2 is greater than max value 1"
+        );
+    }
+}

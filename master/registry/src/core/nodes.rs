@@ -1,0 +1,196 @@
+//! `v1/nodes`.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use master_api::field::FieldPath;
+use master_api::status::FieldError;
+use master_api::{meta, names};
+use serde_json::Value;
+
+use crate::check;
+use crate::strategy::{Cx, Shape, Strategy, keep_field, only_status};
+use crate::table::{Cell, or, tabled};
+
+#[derive(Clone, Copy, Debug)]
+pub struct Nodes;
+
+const ROLE_PREFIX: &str = "node-role.kubernetes.io/";
+const ROLE_LABEL: &str = "kubernetes.io/role";
+
+const CELLS: &[Cell] = &[
+    Cell::NAME,
+    Cell::text("Status", |node, _| status(node).into()),
+    Cell::text("Roles", |node, _| roles(node).into()),
+    Cell::AGE,
+    Cell::text("Version", |node, _| info(node, "kubeletVersion", "")),
+    Cell::text("Internal-IP", |node, _| address(node, "InternalIP")).wide(),
+    Cell::text("External-IP", |node, _| address(node, "ExternalIP")).wide(),
+    Cell::text("OS-Image", |node, _| info(node, "osImage", "<unknown>")).wide(),
+    Cell::text("Kernel-Version", |node, _| kernel(node)).wide(),
+    Cell::text("Container-Runtime", |node, _| info(node, "containerRuntimeVersion", "<unknown>"))
+        .wide(),
+];
+
+fn info(node: &Value, field: &str, absent: &'static str) -> Value {
+    or(node, &["status", "nodeInfo", field], absent)
+}
+
+fn kernel(node: &Value) -> Value {
+    let kernel = info(node, "kernelVersion", "<unknown>");
+    let kernel = kernel.as_str().unwrap_or_default();
+    match meta::text(node, &["status", "nodeInfo", "architecture"]) {
+        "" => kernel.into(),
+        architecture => format!("{kernel} ({architecture})").into(),
+    }
+}
+
+fn address(node: &Value, kind: &str) -> Value {
+    let mut addresses = meta::items(node, &["status", "addresses"]).iter();
+    let found = addresses.find(|address| address["type"] == kind);
+    found.map_or("<none>".into(), |address| meta::text(address, &["address"]).into())
+}
+
+fn status(node: &Value) -> String {
+    let mut conditions = meta::items(node, &["status", "conditions"]).iter();
+    let ready = match conditions.find(|condition| condition["type"] == "Ready") {
+        None => "Unknown",
+        Some(condition) if condition["status"] == "True" => "Ready",
+        Some(_) => "NotReady",
+    };
+    let cordoned =
+        if meta::is_true(node, &["spec", "unschedulable"]) { ",SchedulingDisabled" } else { "" };
+    format!("{ready}{cordoned}")
+}
+
+fn roles(node: &Value) -> String {
+    let labels = meta::labels(node);
+    let roles: BTreeSet<&str> = labels
+        .iter()
+        .filter_map(|(key, value)| match key.strip_prefix(ROLE_PREFIX) {
+            Some(role) => Some(role),
+            None if key == ROLE_LABEL => Some(value.as_str()),
+            None => None,
+        })
+        .filter(|role| !role.is_empty())
+        .collect();
+    if roles.is_empty() {
+        "<none>".to_owned()
+    } else {
+        roles.into_iter().collect::<Vec<_>>().join(",")
+    }
+}
+
+impl Strategy for Nodes {
+    fn shape(&self) -> Shape {
+        Shape { status: true, generation: false }
+    }
+
+    fn default(&self, node: &mut Value) {
+        let capacity = meta::at(node, &["status", "capacity"]).cloned();
+        if let Some(capacity) = capacity {
+            crate::fill::absent(meta::object_mut(node, &["status"]), "allocatable", capacity);
+        }
+    }
+
+    /// A node registers with its status: the agent knows it best.
+    fn prepare_create(&self, new: &mut Value, _cx: &Cx<'_>) {
+        meta::set(new, "generation", Value::Null);
+    }
+
+    fn prepare_update(&self, new: &mut Value, old: &Value, _cx: &Cx<'_>) {
+        keep_field(new, old, "status");
+    }
+
+    fn prepare_status_update(&self, new: &mut Value, old: &Value, _cx: &Cx<'_>) {
+        // The agent sets labels and annotations through its status too.
+        let labels = new["metadata"]["labels"].clone();
+        let annotations = new["metadata"]["annotations"].clone();
+        only_status(new, old);
+        meta::set(new, "labels", labels);
+        meta::set(new, "annotations", annotations);
+    }
+
+    fn validate(&self, new: &Value, old: Option<&Value>) -> Vec<FieldError> {
+        let mut errors = Vec::new();
+        let path = FieldPath::new("spec").child("taints");
+        let mut seen = BTreeSet::new();
+        for (at, taint) in meta::items(new, &["spec", "taints"]).iter().enumerate() {
+            let path = path.index(at);
+            check::named(taint, "key", &path, names::qualified_name, &mut errors);
+            check::well_formed(taint, "value", &path, names::label_value, &mut errors);
+            let effects = ["NoExecute", "NoSchedule", "PreferNoSchedule"];
+            check::required_one_of(taint, "effect", &path, &effects, &mut errors);
+            let place = (meta::text(taint, &["key"]), meta::text(taint, &["effect"]));
+            if !seen.insert(place) {
+                errors.push(FieldError::duplicate(path, taint.clone()));
+            }
+        }
+        for list in ["capacity", "allocatable"] {
+            let path = FieldPath::new("status").child(list);
+            check::amounts(&new["status"][list], &path, &mut errors);
+        }
+        if let Some(old) = old {
+            for field in ["podCIDR", "providerID"] {
+                let was = meta::text(old, &["spec", field]);
+                if !was.is_empty() && meta::text(new, &["spec", field]) != was {
+                    let detail = "node updates may only change labels, taints, or capacity (or configSource, if the DynamicKubeletConfig feature gate is enabled)";
+                    errors.push(FieldError::forbidden(format!("spec.{field}"), detail));
+                }
+            }
+        }
+        errors
+    }
+
+    fn fields(&self, node: &Value) -> BTreeMap<String, String> {
+        let unschedulable = meta::is_true(node, &["spec", "unschedulable"]).to_string();
+        [("spec.unschedulable".to_owned(), unschedulable)].into()
+    }
+
+    tabled!(CELLS);
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn rows_show_readiness_roles_and_addresses() {
+        let now = jiff::Timestamp::UNIX_EPOCH;
+        let mut node = json!({"metadata": {"name": "n", "labels": {"node-role.kubernetes.io/worker": ""}},
+            "spec": {"unschedulable": true}, "status": {
+            "conditions": [{"type": "Ready", "status": "True"}],
+            "addresses": [{"type": "InternalIP", "address": "10.88.0.1"}],
+            "nodeInfo": {"kubeletVersion": "v1.36.0", "osImage": "Debian", "kernelVersion": "6.1", "architecture": "amd64"}}});
+        assert_eq!(
+            Nodes.row(&node, now),
+            [
+                "n",
+                "Ready,SchedulingDisabled",
+                "worker",
+                "<unknown>",
+                "v1.36.0",
+                "10.88.0.1",
+                "<none>",
+                "Debian",
+                "6.1 (amd64)",
+                "<unknown>",
+            ]
+        );
+        node["status"]["conditions"][0]["status"] = "Unknown".into();
+        node["spec"] = json!({});
+        assert_eq!(Nodes.row(&node, now)[1], "NotReady");
+        assert_eq!(Nodes.row(&json!({}), now)[1], "Unknown");
+    }
+
+    #[test]
+    fn a_taint_is_there_once_and_a_pod_range_stays() {
+        let taint = json!({"key": "k", "effect": "NoSchedule"});
+        let node = json!({"spec": {"taints": [taint, taint], "podCIDR": "10.0.0.0/24"}});
+        let old = json!({"spec": {"podCIDR": "10.0.1.0/24"}});
+        let fields: Vec<String> =
+            Nodes.validate(&node, Some(&old)).into_iter().map(|error| error.field).collect();
+        assert_eq!(fields, ["spec.taints[1]", "spec.podCIDR"]);
+    }
+}

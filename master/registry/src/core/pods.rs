@@ -1,0 +1,313 @@
+//! `v1/pods`.
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+use master_api::field::FieldPath;
+use master_api::meta;
+use master_api::status::FieldError;
+use serde_json::{Value, json};
+
+use crate::fill;
+use crate::pod::{defaults, status, update, validate};
+use crate::strategy::{Column, Companion, Cx, Shape, Strategy, fresh};
+use crate::table::{self, Cell, or_none};
+
+#[derive(Clone, Copy, Debug)]
+pub struct Pods;
+
+/// The first column and those whose cells come from one function are filled apart.
+const REST: &[Cell] = &[
+    Cell::AGE,
+    Cell::text("IP", |pod, _| ip(pod).map_or("<none>", |ip| ip).into()).wide(),
+    Cell::text("Node", |pod, _| or_none(pod, &["spec", "nodeName"])).wide(),
+    Cell::text("Nominated Node", |pod, _| or_none(pod, &["status", "nominatedNodeName"])).wide(),
+    Cell::text("Readiness Gates", |pod, _| readiness_gates(pod)).wide(),
+];
+
+fn ip(pod: &Value) -> Option<&str> {
+    let first = meta::items(pod, &["status", "podIPs"]).first()?;
+    Some(meta::text(first, &["ip"])).filter(|ip| !ip.is_empty())
+}
+
+fn readiness_gates(pod: &Value) -> Value {
+    let gates = meta::items(pod, &["spec", "readinessGates"]);
+    if gates.is_empty() {
+        return "<none>".into();
+    }
+    let is_true = |gate: &&Value| {
+        status::condition(pod, meta::text(gate, &["conditionType"]), "status") == "True"
+    };
+    format!("{}/{}", gates.iter().filter(is_true).count(), gates.len()).into()
+}
+
+impl Strategy for Pods {
+    fn shape(&self) -> Shape {
+        Shape { status: true, generation: true }
+    }
+
+    fn default(&self, pod: &mut Value) {
+        if let Some(spec) = pod.as_object_mut().and_then(|pod| fill::object(pod, "spec")) {
+            defaults::pod_spec(spec);
+        }
+    }
+
+    fn prepare_create(&self, new: &mut Value, _cx: &Cx<'_>) {
+        fresh(new, self.shape());
+        new["status"] = json!({"phase": "Pending", "qosClass": qos_class(new)});
+    }
+
+    fn validate(&self, new: &Value, old: Option<&Value>) -> Vec<FieldError> {
+        let mut errors = Vec::new();
+        validate::spec(&new["spec"], &FieldPath::new("spec"), &mut errors);
+        match old {
+            Some(old) => update::validate(new, old, &mut errors),
+            None if !meta::items(new, &["spec", "ephemeralContainers"]).is_empty() => {
+                let detail = "cannot be set on create";
+                errors.push(FieldError::forbidden("spec.ephemeralContainers", detail));
+            }
+            None => {}
+        }
+        errors
+    }
+
+    fn validate_status(&self, new: &Value, old: &Value) -> Vec<FieldError> {
+        let mut errors = Vec::new();
+        let node = |pod| meta::text(pod, &["spec", "nodeName"]);
+        if node(new) != node(old) {
+            let detail = "may not be changed directly";
+            errors.push(FieldError::forbidden("status.nodeName", detail));
+        }
+        for (at, address) in meta::items(new, &["status", "podIPs"]).iter().enumerate() {
+            let path = FieldPath::new("status.podIPs").index(at);
+            validate::ip(address, "ip", &path, &mut errors);
+        }
+        errors
+    }
+
+    fn fields(&self, pod: &Value) -> BTreeMap<String, String> {
+        let text = |path: &[&str]| meta::text(pod, path).to_owned();
+        [
+            ("spec.nodeName", text(&["spec", "nodeName"])),
+            ("spec.restartPolicy", text(&["spec", "restartPolicy"])),
+            ("spec.schedulerName", text(&["spec", "schedulerName"])),
+            ("spec.serviceAccountName", text(&["spec", "serviceAccountName"])),
+            ("spec.hostNetwork", meta::is_true(pod, &["spec", "hostNetwork"]).to_string()),
+            ("status.phase", text(&["status", "phase"])),
+            ("status.podIP", ip(pod).unwrap_or_default().to_owned()),
+            ("status.nominatedNodeName", text(&["status", "nominatedNodeName"])),
+        ]
+        .map(|(key, value)| (key.to_owned(), value))
+        .into()
+    }
+
+    /// Admission may have set limits since the pod was prepared: its class follows them.
+    fn companions(
+        &self,
+        new: Option<&mut Value>,
+        old: Option<&Value>,
+        _cx: &Cx<'_>,
+    ) -> Result<Vec<Companion>, Vec<FieldError>> {
+        if let (Some(pod), None) = (new, old) {
+            let class = qos_class(pod);
+            meta::object_mut(pod, &["status"]).insert("qosClass".into(), class.into());
+        }
+        Ok(Vec::new())
+    }
+
+    fn columns(&self) -> Vec<Column> {
+        let mut columns = ["Ready", "Status", "Restarts"].map(Column::text).to_vec();
+        columns.insert(0, Column::name());
+        columns.extend(table::columns(REST));
+        columns
+    }
+
+    fn row(&self, pod: &Value, now: Timestamp) -> Vec<Value> {
+        let status::Summary { ready, status, restarts } = status::summary(pod, now);
+        let mut row = vec![meta::name(pod).into(), ready.into(), status.into(), restarts.into()];
+        row.extend(table::row(REST, pod, now));
+        row
+    }
+
+    fn graceful_delete_seconds(&self, pod: &Value) -> Option<i64> {
+        let is_over = matches!(meta::text(pod, &["status", "phase"]), "Succeeded" | "Failed");
+        if is_over || meta::text(pod, &["spec", "nodeName"]).is_empty() {
+            return Some(0);
+        }
+        let grace = meta::number(pod, &["spec", "terminationGracePeriodSeconds"]).unwrap_or(30);
+        // A negative grace is one second: upstream's reading of old objects.
+        Some(if grace < 0 { 1 } else { grace })
+    }
+}
+
+/// What is wrong with a write through `ephemeralcontainers`.
+pub fn validate_ephemeral(new: &Value, old: &Value) -> Vec<FieldError> {
+    let mut errors = Vec::new();
+    validate::spec(&new["spec"], &FieldPath::new("spec"), &mut errors);
+    update::ephemeral(new, old, &mut errors);
+    errors
+}
+
+/// How a pod fares when memory runs out: `Guaranteed`, `Burstable` or `BestEffort`.
+pub fn qos_class(pod: &Value) -> &'static str {
+    let lists = ["containers", "initContainers"];
+    let all: Vec<&Value> =
+        lists.iter().flat_map(|list| meta::items(pod, &["spec", list])).collect();
+    let amount = |container: &Value, list: &str, name: &str| {
+        let found = meta::at(container, &["resources", list, name]);
+        found.and_then(master_api::quantity::Quantity::from_json).filter(|amount| !amount.is_zero())
+    };
+    let computed = ["cpu", "memory"];
+    let is_set = |container: &&&Value| {
+        computed.iter().any(|name| {
+            amount(container, "limits", name).or(amount(container, "requests", name)).is_some()
+        })
+    };
+    if !all.iter().any(|container| is_set(&container)) {
+        return "BestEffort";
+    }
+    let is_guaranteed = |container: &Value| {
+        computed.iter().all(|name| {
+            let limit = amount(container, "limits", name);
+            limit.is_some() && amount(container, "requests", name).or(limit) == limit
+        })
+    };
+    if all.iter().all(|container| is_guaranteed(container)) { "Guaranteed" } else { "Burstable" }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn pod(spec: Value) -> Value {
+        let mut pod = json!({"metadata": {"name": "p", "namespace": "n"}, "spec": spec});
+        Pods.default(&mut pod);
+        pod
+    }
+
+    fn findings(spec: Value) -> Vec<String> {
+        Pods.validate(&pod(spec), None).iter().map(ToString::to_string).collect()
+    }
+
+    #[test]
+    fn a_plain_pod_is_accepted() {
+        assert_eq!(findings(json!({"containers": [{"name": "c", "image": "x"}]})), [""; 0]);
+    }
+
+    #[test]
+    fn wrong_pods_are_refused_in_upstreams_words() {
+        let with = |container: Value| {
+            let mut full = json!({"name": "c", "image": "x"});
+            full.as_object_mut().unwrap().append(&mut container.as_object().unwrap().clone());
+            json!({"containers": [full]})
+        };
+        #[rustfmt::skip]
+        let cases = [
+            (json!({}), "spec.containers: Required value"),
+            (json!({"containers": [{"name": "c"}]}), "spec.containers[0].image: Required value"),
+            (json!({"containers": [{"image": "x"}]}), "spec.containers[0].name: Required value"),
+            (json!({"containers": [{"name": "c", "image": "x"}, {"name": "c", "image": "y"}]}),
+             "spec.containers[1].name: Duplicate value: \"c\""),
+            (json!({"restartPolicy": "Sometimes", "containers": [{"name": "c", "image": "x"}]}),
+             "spec.restartPolicy: Unsupported value: \"Sometimes\": supported values: \"Always\", \"Never\", \"OnFailure\""),
+            (with(json!({"ports": [{"containerPort": 70000}]})),
+             "spec.containers[0].ports[0].containerPort: Invalid value: 70000: must be between 1 and 65535, inclusive"),
+            (with(json!({"volumeMounts": [{"name": "v", "mountPath": "/m"}]})),
+             "spec.containers[0].volumeMounts[0].name: Not found: \"v\""),
+            (with(json!({"resources": {"limits": {"cpu": "1"}, "requests": {"cpu": "2"}}})),
+             "spec.containers[0].resources.requests: Invalid value: \"2\": must be less than or equal to cpu limit of 1"),
+            (with(json!({"livenessProbe": {}})),
+             "spec.containers[0].livenessProbe: Required value: must specify a handler type"),
+            (with(json!({"livenessProbe": {"exec": {"command": ["x"]}, "successThreshold": 2}})),
+             "spec.containers[0].livenessProbe.successThreshold: Invalid value: 2: must be 1"),
+            (with(json!({"env": [{"name": "A", "value": "b", "valueFrom": {"fieldRef": {"fieldPath": "x"}}}]})),
+             "spec.containers[0].env[0].valueFrom: Invalid value: \"\": may not be specified when `value` is not empty"),
+            (json!({"containers": [{"name": "c", "image": "x"}], "volumes": [{"name": "v", "hostPath": {"path": "/a/../b"}}]}),
+             "spec.volumes[0].hostPath.path: Invalid value: \"/a/../b\": must not contain '..'"),
+            (json!({"containers": [{"name": "c", "image": "x"}], "volumes": [{"name": "v", "hostPath": {"path": "/a"}, "emptyDir": {}}]}),
+             "spec.volumes[0].hostPath: Forbidden: may not specify more than 1 volume type"),
+            (json!({"containers": [{"name": "c", "image": "x"}], "tolerations": [{"operator": "Equal"}]}),
+             "spec.tolerations[0].operator: Invalid value: \"Equal\": operator must be Exists when `key` is empty, which means \"match all values and all keys\""),
+        ];
+        for (spec, expected) in cases {
+            assert_eq!(findings(spec), [expected]);
+        }
+    }
+
+    #[test]
+    fn only_a_few_fields_of_a_pod_may_change() {
+        let old = pod(
+            json!({"containers": [{"name": "c", "image": "x", "resources": {"limits": {"cpu": "1"}}}]}),
+        );
+        #[rustfmt::skip]
+        let cases = [
+            ("/spec/containers/0/image", json!("y"), None),
+            ("/spec/containers/0/resources/limits/cpu", json!("1000m"), None),
+            ("/spec/containers/0/name", json!("d"), Some("spec: Forbidden: pod updates may not change fields other than")),
+            ("/spec/restartPolicy", json!("Never"), Some("spec: Forbidden: pod updates may not change fields other than")),
+        ];
+        for (place, value, expected) in cases {
+            let mut new = old.clone();
+            *new.pointer_mut(place).unwrap() = value;
+            let found: Vec<String> =
+                Pods.validate(&new, Some(&old)).iter().map(ToString::to_string).collect();
+            match expected {
+                None => assert_eq!(found, [""; 0], "{place}"),
+                Some(start) => assert!(found[0].starts_with(start), "{place}: {found:?}"),
+            }
+        }
+    }
+
+    #[test]
+    fn quality_of_service_follows_requests_and_limits() {
+        let class = |resources: Value| {
+            qos_class(&pod(
+                json!({"containers": [{"name": "c", "image": "x", "resources": resources}]}),
+            ))
+        };
+        assert_eq!(class(json!({})), "BestEffort");
+        assert_eq!(class(json!({"requests": {"cpu": "1"}})), "Burstable");
+        assert_eq!(class(json!({"limits": {"cpu": "1"}})), "Burstable");
+        assert_eq!(class(json!({"limits": {"cpu": "1", "memory": "1Gi"}})), "Guaranteed");
+    }
+
+    #[test]
+    fn rows_have_a_cell_for_each_column() {
+        let mut pod =
+            pod(json!({"nodeName": "node-1", "containers": [{"name": "c", "image": "x"}]}));
+        pod["metadata"]["creationTimestamp"] = "2026-01-01T00:00:00Z".into();
+        pod["status"] = json!({"phase": "Running", "podIPs": [{"ip": "10.0.0.1"}],
+            "containerStatuses": [{"ready": true, "restartCount": 0, "state": {"running": {}}}]});
+        let now = "2026-01-01T00:05:00Z".parse().unwrap();
+        let row = Pods.row(&pod, now);
+        assert_eq!(
+            row,
+            ["p", "1/1", "Running", "0", "5m", "10.0.0.1", "node-1", "<none>", "<none>"]
+        );
+        let names: Vec<_> = Pods.columns().into_iter().map(|column| column.name).collect();
+        assert_eq!(
+            names,
+            [
+                "Name",
+                "Ready",
+                "Status",
+                "Restarts",
+                "Age",
+                "IP",
+                "Node",
+                "Nominated Node",
+                "Readiness Gates"
+            ]
+        );
+    }
+
+    #[test]
+    fn a_pod_that_runs_nowhere_is_deleted_at_once() {
+        let mut pod = pod(json!({"containers": []}));
+        assert_eq!(Pods.graceful_delete_seconds(&pod), Some(0));
+        pod["spec"]["nodeName"] = "n".into();
+        assert_eq!(Pods.graceful_delete_seconds(&pod), Some(30));
+        pod["status"] = json!({"phase": "Failed"});
+        assert_eq!(Pods.graceful_delete_seconds(&pod), Some(0));
+    }
+}

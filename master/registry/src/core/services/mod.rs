@@ -1,0 +1,308 @@
+//! `v1/services`.
+//!
+//! # Invariants
+//! - A cluster IP or node port belongs to one service: its key is claimed in the transaction that
+//!   writes the service, and released in the one that gives it up.
+
+mod allocate;
+mod validate;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use master_api::status::FieldError;
+use master_api::{meta, names};
+use serde_json::{Map, Value, json};
+
+use crate::fill::{absent, made, object, objects, zero};
+use crate::strategy::{Companion, Cx, Shape, Strategy, fresh, kept};
+use crate::table::{self, Cell, tabled};
+
+#[derive(Clone, Copy, Debug)]
+pub struct Services;
+
+const CELLS: &[Cell] = &[
+    Cell::NAME,
+    Cell::text("Type", |service, _| kind(service).into()),
+    Cell::text("Cluster-IP", |service, _| {
+        cluster_ips(service).first().copied().unwrap_or("<none>").into()
+    }),
+    Cell::text("External-IP", |service, _| external_ip(service).into()),
+    Cell::text("Port(s)", |service, _| ports(service).into()),
+    Cell::AGE,
+    Cell::text("Selector", |service, _| table::pairs(&service["spec"]["selector"]).into()).wide(),
+];
+
+fn kind(service: &Value) -> &str {
+    meta::text(service, &["spec", "type"])
+}
+
+fn cluster_ips(service: &Value) -> Vec<&str> {
+    meta::items(service, &["spec", "clusterIPs"]).iter().filter_map(Value::as_str).collect()
+}
+
+fn is_headless(service: &Value) -> bool {
+    cluster_ips(service) == ["None"]
+}
+
+/// Whether the type has an address in the cluster (`None` counts).
+fn needs_cluster_ip(service: &Value) -> bool {
+    matches!(kind(service), "ClusterIP" | "NodePort" | "LoadBalancer")
+}
+
+fn needs_node_ports(service: &Value) -> bool {
+    let allocates = service["spec"]["allocateLoadBalancerNodePorts"] != false;
+    kind(service) == "NodePort" || (kind(service) == "LoadBalancer" && allocates)
+}
+
+fn needs_health_port(service: &Value) -> bool {
+    kind(service) == "LoadBalancer" && service["spec"]["externalTrafficPolicy"] == "Local"
+}
+
+fn is_reachable_from_outside(service: &Value) -> bool {
+    let has_external_ips = !meta::items(service, &["spec", "externalIPs"]).is_empty();
+    matches!(kind(service), "NodePort" | "LoadBalancer")
+        || (kind(service) == "ClusterIP" && has_external_ips)
+}
+
+fn external_ip(service: &Value) -> String {
+    let given = meta::items(service, &["spec", "externalIPs"]).iter().filter_map(Value::as_str);
+    let given: Vec<&str> = given.collect();
+    match kind(service) {
+        "ExternalName" => meta::text(service, &["spec", "externalName"]).to_owned(),
+        "LoadBalancer" => {
+            let ingress = meta::items(service, &["status", "loadBalancer", "ingress"]).iter();
+            let balanced: BTreeSet<&str> = ingress
+                .map(|entry| match meta::text(entry, &["ip"]) {
+                    "" => meta::text(entry, &["hostname"]),
+                    ip => ip,
+                })
+                .filter(|address| !address.is_empty())
+                .collect();
+            let all: Vec<&str> = balanced.into_iter().chain(given).collect();
+            if all.is_empty() { "<pending>".to_owned() } else { all.join(",") }
+        }
+        "ClusterIP" | "NodePort" if given.is_empty() => "<none>".to_owned(),
+        "ClusterIP" | "NodePort" => given.join(","),
+        _ => "<unknown>".to_owned(),
+    }
+}
+
+fn ports(service: &Value) -> String {
+    let pieces: Vec<String> = meta::items(service, &["spec", "ports"])
+        .iter()
+        .map(|port| {
+            let number = meta::number(port, &["port"]).unwrap_or_default();
+            let protocol = meta::text(port, &["protocol"]);
+            match meta::number(port, &["nodePort"]) {
+                None | Some(0) => format!("{number}/{protocol}"),
+                Some(node_port) => format!("{number}:{node_port}/{protocol}"),
+            }
+        })
+        .collect();
+    if pieces.is_empty() { "<none>".to_owned() } else { pieces.join(",") }
+}
+
+impl Strategy for Services {
+    fn shape(&self) -> Shape {
+        Shape { status: true, generation: false }
+    }
+
+    fn name_problems(&self, name: &str) -> Vec<String> {
+        names::dns1035_label(name)
+    }
+
+    fn default(&self, service: &mut Value) {
+        let is_reachable;
+        {
+            let Some(fields) = service.as_object_mut() else { return };
+            basics(made(fields, "spec"));
+        }
+        is_reachable = is_reachable_from_outside(service);
+        let kind = kind(service).to_owned();
+        let spec = meta::object_mut(service, &["spec"]);
+        if is_reachable {
+            zero(spec, "externalTrafficPolicy", "Cluster");
+        }
+        if kind != "ExternalName" {
+            absent(spec, "internalTrafficPolicy", "Cluster");
+        }
+        if kind == "LoadBalancer" {
+            absent(spec, "allocateLoadBalancerNodePorts", true);
+        }
+    }
+
+    fn prepare_create(&self, new: &mut Value, _cx: &Cx<'_>) {
+        fresh(new, self.shape());
+        new["status"] = json!({"loadBalancer": {}});
+        same_addresses(new, None);
+        families(new);
+    }
+
+    fn prepare_update(&self, new: &mut Value, old: &Value, _cx: &Cx<'_>) {
+        kept(new, old, self.shape());
+        keep_allocated(new, old);
+        same_addresses(new, Some(old));
+        drop_for_type(new, old);
+        families(new);
+    }
+
+    fn validate(&self, new: &Value, old: Option<&Value>) -> Vec<FieldError> {
+        validate::service(new, old)
+    }
+
+    fn fields(&self, service: &Value) -> BTreeMap<String, String> {
+        let cluster_ip = meta::text(service, &["spec", "clusterIP"]);
+        [("spec.clusterIP", cluster_ip), ("spec.type", kind(service))]
+            .map(|(key, value)| (key.to_owned(), value.to_owned()))
+            .into()
+    }
+
+    fn companions(
+        &self,
+        new: Option<&mut Value>,
+        old: Option<&Value>,
+        cx: &Cx<'_>,
+    ) -> Result<Vec<Companion>, Vec<FieldError>> {
+        allocate::companions(new, old, cx)
+    }
+
+    tabled!(CELLS);
+}
+
+fn basics(spec: &mut Map<String, Value>) {
+    zero(spec, "sessionAffinity", "None");
+    if spec["sessionAffinity"] == "None" {
+        spec.remove("sessionAffinityConfig");
+    } else if spec["sessionAffinity"] == "ClientIP" {
+        let client_ip = made(made(spec, "sessionAffinityConfig"), "clientIP");
+        absent(client_ip, "timeoutSeconds", 10_800);
+    }
+    zero(spec, "type", "ClusterIP");
+    for port in objects(spec, "ports") {
+        zero(port, "protocol", "TCP");
+        let number = port.get("port").cloned().unwrap_or_default();
+        zero(port, "targetPort", number);
+    }
+}
+
+/// Values that were allocated are taken over where a client left them out.
+fn keep_allocated(new: &mut Value, old: &Value) {
+    if needs_cluster_ip(old) && needs_cluster_ip(new) {
+        let spec = meta::object_mut(new, &["spec"]);
+        for field in ["clusterIP", "clusterIPs"] {
+            if let Some(value) = meta::at(old, &["spec", field]) {
+                zero(spec, field, value.clone());
+            }
+        }
+    }
+    if needs_node_ports(old) && needs_node_ports(new) {
+        let used = |service: &Value| -> BTreeSet<i64> {
+            let ports = meta::items(service, &["spec", "ports"]).iter();
+            ports.filter_map(|port| meta::number(port, &["nodePort"])).collect()
+        };
+        let still_used: BTreeSet<i64> = used(old).intersection(&used(new)).copied().collect();
+        let by_name: BTreeMap<String, i64> = meta::items(old, &["spec", "ports"])
+            .iter()
+            .filter_map(|port| {
+                let number = meta::number(port, &["nodePort"])?;
+                Some((meta::text(port, &["name"]).to_owned(), number))
+            })
+            .collect();
+        for port in objects(meta::object_mut(new, &["spec"]), "ports") {
+            let name = port.get("name").and_then(Value::as_str).unwrap_or_default();
+            if let Some(number) = by_name.get(name).filter(|number| !still_used.contains(number)) {
+                zero(port, "nodePort", *number);
+            }
+        }
+    }
+    if needs_health_port(old) && needs_health_port(new) {
+        if let Some(port) = meta::at(old, &["spec", "healthCheckNodePort"]) {
+            zero(meta::object_mut(new, &["spec"]), "healthCheckNodePort", port.clone());
+        }
+    }
+}
+
+/// Keeps `clusterIP` and `clusterIPs` in step: clients may set either.
+fn same_addresses(new: &mut Value, old: Option<&Value>) {
+    let was = |field: &str| old.and_then(|old| meta::at(old, &["spec", field])).cloned();
+    let is = |new: &Value, field: &str| meta::at(new, &["spec", field]).cloned();
+    let (one, many) = (is(new, "clusterIP"), is(new, "clusterIPs"));
+    let one_changed = old.is_some() && one != was("clusterIP");
+    let many_changed = old.is_some() && many != was("clusterIPs");
+    let spec = meta::object_mut(new, &["spec"]);
+    let one = one.filter(|value| *value != "");
+    let many = many.filter(|value| value.as_array().is_some_and(|items| !items.is_empty()));
+    match (one, many) {
+        (Some(one), None) if !many_changed => drop(spec.insert("clusterIPs".into(), json!([one]))),
+        (Some(_), None) => drop(spec.remove("clusterIP")),
+        (None, Some(many)) if one_changed && !many_changed => {
+            drop(many);
+            spec.remove("clusterIPs");
+        }
+        (None, Some(many)) => drop(spec.insert("clusterIP".into(), many[0].clone())),
+        (Some(one), Some(_)) if one_changed && !many_changed => {
+            spec.insert("clusterIPs".into(), json!([one]));
+        }
+        (Some(_), Some(many)) if many_changed && !one_changed => {
+            spec.insert("clusterIP".into(), many[0].clone());
+        }
+        _ => {}
+    }
+}
+
+/// Drops what a service of the new type cannot have and the client did not touch.
+fn drop_for_type(new: &mut Value, old: &Value) {
+    let unchanged = |new: &Value, field: &str| new["spec"][field] == old["spec"][field];
+    let mut gone = Vec::new();
+    if needs_cluster_ip(old) && !needs_cluster_ip(new) {
+        gone.extend(["clusterIP", "clusterIPs", "ipFamilies", "ipFamilyPolicy"]);
+    }
+    if needs_health_port(old) && !needs_health_port(new) {
+        gone.push("healthCheckNodePort");
+    }
+    if kind(old) == "LoadBalancer" && kind(new) != "LoadBalancer" {
+        gone.extend(["allocateLoadBalancerNodePorts", "loadBalancerClass"]);
+        new["status"] = json!({"loadBalancer": {}});
+    }
+    if is_reachable_from_outside(old) && !is_reachable_from_outside(new) {
+        gone.push("externalTrafficPolicy");
+    }
+    if kind(new) == "ExternalName" && kind(old) != "ExternalName" {
+        gone.push("internalTrafficPolicy");
+    }
+    gone.retain(|field| unchanged(new, field));
+    let drops_node_ports = needs_node_ports(old) && !needs_node_ports(new);
+    let node_ports = |service: &Value| -> Vec<Value> {
+        let ports = meta::items(service, &["spec", "ports"]).iter();
+        ports.map(|port| port["nodePort"].clone()).collect()
+    };
+    let same_node_ports = node_ports(new) == node_ports(old);
+    let spec = meta::object_mut(new, &["spec"]);
+    for field in gone {
+        spec.remove(field);
+    }
+    if drops_node_ports && same_node_ports {
+        for port in objects(spec, "ports") {
+            port.remove("nodePort");
+        }
+    }
+}
+
+/// Address families: this cluster has IPv4.
+fn families(service: &mut Value) {
+    if needs_cluster_ip(service) {
+        let spec = meta::object_mut(service, &["spec"]);
+        absent(spec, "ipFamilies", json!(["IPv4"]));
+        absent(spec, "ipFamilyPolicy", "SingleStack");
+    }
+    if let Some(spec) = service.as_object_mut().and_then(|fields| object(fields, "spec")) {
+        for port in objects(spec, "ports") {
+            if port.get("nodePort").and_then(Value::as_i64) == Some(0) {
+                port.remove("nodePort");
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

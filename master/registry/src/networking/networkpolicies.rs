@@ -1,0 +1,141 @@
+//! `networking.k8s.io/v1/networkpolicies`.
+
+use master_api::field::FieldPath;
+use master_api::meta;
+use master_api::selector::{self, LabelSelector};
+use master_api::status::FieldError;
+use serde_json::{Map, Value, json};
+
+use crate::check::{self, Findings};
+use crate::fill::{absent, made, objects};
+use crate::strategy::{Shape, Strategy};
+use crate::table::{Cell, tabled};
+
+#[derive(Clone, Copy, Debug)]
+pub struct NetworkPolicies;
+
+const CELLS: &[Cell] = &[
+    Cell::NAME,
+    Cell::text("Pod-Selector", |policy, _| {
+        let selector = LabelSelector::from_json(&policy["spec"]["podSelector"]);
+        match selector.map(|selector| selector.to_string()) {
+            Ok(text) if text.is_empty() => "<none>".into(),
+            Ok(text) => text.into(),
+            Err(_) => "<error>".into(),
+        }
+    }),
+    Cell::AGE,
+];
+
+impl Strategy for NetworkPolicies {
+    fn shape(&self) -> Shape {
+        Shape { generation: true, ..Shape::default() }
+    }
+
+    fn default(&self, policy: &mut Value) {
+        let Some(fields) = policy.as_object_mut() else { return };
+        let spec = made(fields, "spec");
+        for list in ["ingress", "egress"] {
+            for rule in objects(spec, list) {
+                for port in objects(rule, "ports") {
+                    absent(port, "protocol", "TCP");
+                }
+            }
+        }
+        policy_types(spec);
+    }
+
+    fn validate(&self, new: &Value, _old: Option<&Value>) -> Vec<FieldError> {
+        let mut errors = Vec::new();
+        let path = FieldPath::new("spec");
+        let pods = path.child("podSelector");
+        errors.extend(selector::validate(&new["spec"]["podSelector"], &pods));
+        for (list, peers) in [("ingress", "from"), ("egress", "to")] {
+            for (at, rule) in meta::items(new, &["spec", list]).iter().enumerate() {
+                let path = path.child(list).index(at);
+                for (at, port) in meta::items(rule, &["ports"]).iter().enumerate() {
+                    let path = path.child("ports").index(at);
+                    check::one_of(port, "protocol", &path, &["SCTP", "TCP", "UDP"], &mut errors);
+                    if let Some(port) = meta::at(port, &["port"]) {
+                        check::port_or_name(port, &path.child("port"), &mut errors);
+                    }
+                }
+                for (at, found) in meta::items(rule, &[peers]).iter().enumerate() {
+                    peer(found, &path.child(peers).index(at), &mut errors);
+                }
+            }
+        }
+        for (at, kind) in meta::items(new, &["spec", "policyTypes"]).iter().enumerate() {
+            if kind != "Ingress" && kind != "Egress" {
+                let path = path.child("policyTypes").index(at);
+                let known = ["Egress", "Ingress"];
+                errors.push(FieldError::not_supported(path, kind.clone(), &known));
+            }
+        }
+        errors
+    }
+
+    tabled!(CELLS);
+}
+
+fn policy_types(spec: &mut Map<String, Value>) {
+    let has_egress = spec.get("egress").and_then(Value::as_array).is_some_and(|e| !e.is_empty());
+    let types = if has_egress { json!(["Ingress", "Egress"]) } else { json!(["Ingress"]) };
+    absent(spec, "policyTypes", types);
+}
+
+fn peer(peer: &Value, path: &FieldPath, errors: &mut Findings) {
+    let selectors = ["podSelector", "namespaceSelector"];
+    let has = |field: &str| meta::at(peer, &[field]).is_some();
+    for field in selectors {
+        errors.extend(selector::validate(&peer[field], &path.child(field)));
+    }
+    if !has("ipBlock") {
+        if !selectors.into_iter().any(has) {
+            errors.push(FieldError::required(path.clone(), "must specify a peer"));
+        }
+        return;
+    }
+    if selectors.into_iter().any(has) {
+        let detail = "may not specify both ipBlock and another peer";
+        errors.push(FieldError::forbidden(path.clone(), detail));
+    }
+    let block = path.child("ipBlock");
+    let is_range = |text: &str| {
+        text.split_once('/').is_some_and(|(address, prefix)| {
+            let bits = match address.parse::<std::net::IpAddr>() {
+                Ok(std::net::IpAddr::V4(_)) => 32,
+                Ok(std::net::IpAddr::V6(_)) => 128,
+                Err(_) => return false,
+            };
+            prefix.parse::<u8>().is_ok_and(|prefix| prefix <= bits)
+        })
+    };
+    let cidr = meta::text(peer, &["ipBlock", "cidr"]);
+    if cidr.is_empty() {
+        errors.push(FieldError::required(block.child("cidr"), ""));
+    } else if !is_range(cidr) {
+        let detail = "must be a valid CIDR value, (e.g. 10.9.8.0/24 or 2001:db8::/64)";
+        errors.push(FieldError::invalid(block.child("cidr"), cidr, detail));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn types_follow_from_the_rules() {
+        let mut policy =
+            json!({"spec": {"podSelector": {}, "egress": [{"ports": [{"port": 53}]}]}});
+        NetworkPolicies.default(&mut policy);
+        assert_eq!(policy["spec"]["policyTypes"], json!(["Ingress", "Egress"]));
+        assert_eq!(policy["spec"]["egress"][0]["ports"][0]["protocol"], "TCP");
+        assert_eq!(NetworkPolicies.validate(&policy, None), []);
+        let wrong =
+            json!({"spec": {"ingress": [{"from": [{}, {"ipBlock": {"cidr": "10.0.0.0"}}]}]}});
+        let fields: Vec<String> =
+            NetworkPolicies.validate(&wrong, None).into_iter().map(|error| error.field).collect();
+        assert_eq!(fields, ["spec.ingress[0].from[0]", "spec.ingress[0].from[1].ipBlock.cidr"]);
+    }
+}

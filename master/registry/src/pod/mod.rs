@@ -1,0 +1,9 @@
+//! Pod specifications: the rules that pods and everything with a pod template share.
+
+pub(crate) mod containers;
+pub(crate) mod defaults;
+pub(crate) mod probes;
+pub(crate) mod status;
+pub(crate) mod update;
+pub(crate) mod validate;
+pub(crate) mod volumes;

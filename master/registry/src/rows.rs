@@ -1,0 +1,270 @@
+//! Kinds whose only particulars are a table, a default or a simple rule.
+
+use master_api::field::FieldPath;
+use master_api::meta;
+use master_api::names;
+use master_api::status::FieldError;
+use serde_json::{Value, json};
+
+use crate::check;
+use crate::fill::{absent, made};
+use crate::plain::Plain;
+use crate::table::{Cell, count, or};
+
+pub const CONTROLLER_REVISIONS: Plain = Plain::bare().cells(&[
+    Cell::NAME,
+    Cell::text("Controller", |revision, _| controller(revision).into()),
+    Cell::text("Revision", |revision, _| count(revision, &["revision"])),
+    Cell::AGE,
+]);
+
+pub const LEASES: Plain = Plain::bare().validate(lease).cells(&[
+    Cell::NAME,
+    Cell::text("Holder", |lease, _| or(lease, &["spec", "holderIdentity"], "")),
+    Cell::AGE,
+]);
+
+pub const PRIORITY_CLASSES: Plain =
+    Plain::bare().generation().default(priority_class).validate(priority_class_rules).cells(&[
+        Cell::NAME,
+        Cell::integer("Value", |class, _| count(class, &["value"])),
+        Cell::boolean("Global-Default", |class, _| meta::is_true(class, &["globalDefault"]).into()),
+        Cell::AGE,
+        Cell::text("PreemptionPolicy", |class, _| or(class, &["preemptionPolicy"], "")).wide(),
+    ]);
+
+pub const RUNTIME_CLASSES: Plain = Plain::bare().validate(runtime_class_rules).cells(&[
+    Cell::NAME,
+    Cell::text("Handler", |class, _| or(class, &["handler"], "")),
+    Cell::AGE,
+]);
+
+pub const AUTOSCALERS: Plain =
+    Plain::bare().status().default(autoscaler).validate(autoscaler_rules).cells(&[
+        Cell::NAME,
+        Cell::text("Reference", |autoscaler, _| {
+            let text = |field: &str| meta::text(autoscaler, &["spec", "scaleTargetRef", field]);
+            format!("{}/{}", text("kind"), text("name")).into()
+        }),
+        Cell::text("Targets", |autoscaler, _| targets(autoscaler).into()),
+        Cell::text("MinPods", |autoscaler, _| {
+            meta::number(autoscaler, &["spec", "minReplicas"])
+                .map_or("<unset>".into(), |number| number.to_string().into())
+        }),
+        Cell::text("MaxPods", |autoscaler, _| count(autoscaler, &["spec", "maxReplicas"])),
+        Cell::text("Replicas", |autoscaler, _| count(autoscaler, &["status", "currentReplicas"])),
+        Cell::AGE,
+    ]);
+
+pub const WEBHOOK_CONFIGURATIONS: Plain = Plain::bare().generation().default(webhooks).cells(&[
+    Cell::NAME,
+    Cell::integer("Webhooks", |configuration, _| {
+        meta::items(configuration, &["webhooks"]).len().into()
+    }),
+    Cell::AGE,
+]);
+
+pub const ADMISSION_POLICIES: Plain =
+    Plain::bare().status().generation().default(admission_policy).cells(&[
+        Cell::NAME,
+        Cell::integer("Validations", |policy, _| {
+            meta::items(policy, &["spec", "validations"]).len().into()
+        }),
+        Cell::text("ParamKind", |policy, _| {
+            let text = |field: &str| meta::text(policy, &["spec", "paramKind", field]);
+            match text("kind") {
+                "" => "<unset>".into(),
+                kind => format!("{}/{kind}", text("apiVersion")).into(),
+            }
+        }),
+        Cell::AGE,
+    ]);
+
+pub const ADMISSION_POLICY_BINDINGS: Plain = Plain::bare().generation().cells(&[
+    Cell::NAME,
+    Cell::text("PolicyName", |binding, _| or(binding, &["spec", "policyName"], "")),
+    Cell::text("ParamRef", |binding, _| {
+        let text = |field: &str| meta::text(binding, &["spec", "paramRef", field]);
+        match (text("namespace"), text("name")) {
+            (_, "") => "<unset>".into(),
+            ("", name) => name.into(),
+            (namespace, name) => format!("{namespace}/{name}").into(),
+        }
+    }),
+    Cell::AGE,
+]);
+
+fn controller(object: &Value) -> String {
+    meta::controller(object).map_or("<none>".to_owned(), |owner| {
+        let (group, _) = meta::split_api_version(&owner.api_version);
+        let kind = owner.kind.to_lowercase();
+        if group.is_empty() {
+            format!("{kind}/{}", owner.name)
+        } else {
+            format!("{kind}.{group}/{}", owner.name)
+        }
+    })
+}
+
+fn lease(new: &Value, _old: Option<&Value>) -> Vec<FieldError> {
+    let path = FieldPath::new("spec");
+    let mut errors = Vec::new();
+    if let Some(seconds) = meta::number(new, &["spec", "leaseDurationSeconds"]) {
+        if seconds <= 0 {
+            let detail = "must be greater than 0";
+            errors.push(FieldError::invalid(path.child("leaseDurationSeconds"), seconds, detail));
+        }
+    }
+    check::not_negative(&new["spec"], "leaseTransitions", &path, &mut errors);
+    errors
+}
+
+fn priority_class(class: &mut Value) {
+    if let Some(fields) = class.as_object_mut() {
+        absent(fields, "preemptionPolicy", "PreemptLowerPriority");
+        absent(fields, "value", 0);
+    }
+}
+
+fn priority_class_rules(new: &Value, old: Option<&Value>) -> Vec<FieldError> {
+    const USER_MAX: i64 = 1_000_000_000;
+    let mut errors = Vec::new();
+    let name = meta::name(new);
+    let value = meta::number(new, &["value"]).unwrap_or_default();
+    let known = matches!(name, "system-cluster-critical" | "system-node-critical");
+    if name.starts_with("system-") && !known {
+        let detail = "priority class names with 'system-' prefix are reserved for system use only";
+        errors.push(FieldError::forbidden("metadata.name", detail));
+    }
+    if !known && value > USER_MAX {
+        let detail = format!("maximum allowed value of a user defined priority is {USER_MAX}");
+        errors.push(FieldError::forbidden("value", detail));
+    }
+    if let Some(old) = old {
+        if old["value"] != new["value"] {
+            errors.push(FieldError::forbidden("value", "may not be changed in an update."));
+        }
+        check::immutable(new, old, &["preemptionPolicy"], &mut errors);
+    }
+    errors
+}
+
+fn runtime_class_rules(new: &Value, old: Option<&Value>) -> Vec<FieldError> {
+    let mut errors = Vec::new();
+    let path = FieldPath::default();
+    check::named(new, "handler", &path, names::dns1123_label, &mut errors);
+    if let Some(old) = old {
+        check::immutable(new, old, &["handler"], &mut errors);
+    }
+    errors
+}
+
+fn autoscaler(autoscaler: &mut Value) {
+    let Some(fields) = autoscaler.as_object_mut() else { return };
+    let spec = made(fields, "spec");
+    absent(spec, "minReplicas", 1);
+    let target = json!({"type": "Utilization", "averageUtilization": 80});
+    let cpu = json!([{"type": "Resource", "resource": {"name": "cpu", "target": target}}]);
+    absent(spec, "metrics", cpu);
+}
+
+fn autoscaler_rules(new: &Value, _old: Option<&Value>) -> Vec<FieldError> {
+    let mut errors = Vec::new();
+    let path = FieldPath::new("spec");
+    let reference = path.child("scaleTargetRef");
+    for field in ["kind", "name"] {
+        check::required(&new["spec"]["scaleTargetRef"], field, &reference, &mut errors);
+    }
+    let number = |field: &str| meta::number(new, &["spec", field]).unwrap_or_default();
+    if number("minReplicas") < 1 {
+        let detail = "must be greater than or equal to 1";
+        errors.push(FieldError::invalid(path.child("minReplicas"), number("minReplicas"), detail));
+    }
+    if number("maxReplicas") < 1 {
+        let detail = "must be greater than 0";
+        errors.push(FieldError::invalid(path.child("maxReplicas"), number("maxReplicas"), detail));
+    }
+    if number("maxReplicas") < number("minReplicas") {
+        let detail = "must be greater than or equal to `minReplicas`";
+        errors.push(FieldError::invalid(path.child("maxReplicas"), number("maxReplicas"), detail));
+    }
+    errors
+}
+
+/// `cpu: 12%/80%`, with what is not known yet as `<unknown>`.
+fn targets(autoscaler: &Value) -> String {
+    let metrics = meta::items(autoscaler, &["spec", "metrics"]);
+    let current = meta::items(autoscaler, &["status", "currentMetrics"]);
+    let shown: Vec<String> = metrics
+        .iter()
+        .enumerate()
+        .map(|(at, metric)| {
+            let wanted = meta::number(metric, &["resource", "target", "averageUtilization"]);
+            let path = ["resource", "current", "averageUtilization"];
+            let is = current.get(at).and_then(|metric| meta::number(metric, &path));
+            let text = |number: Option<i64>, absent: &str| {
+                number.map_or(absent.to_owned(), |number| format!("{number}%"))
+            };
+            let name = meta::text(metric, &["resource", "name"]);
+            format!("{name}: {}/{}", text(is, "<unknown>"), text(wanted, "<auto>"))
+        })
+        .collect();
+    if shown.is_empty() { "<none>".to_owned() } else { shown.join(", ") }
+}
+
+fn webhooks(configuration: &mut Value) {
+    let Some(fields) = configuration.as_object_mut() else { return };
+    for webhook in crate::fill::objects(fields, "webhooks") {
+        absent(webhook, "failurePolicy", "Fail");
+        absent(webhook, "matchPolicy", "Equivalent");
+        absent(webhook, "namespaceSelector", json!({}));
+        absent(webhook, "objectSelector", json!({}));
+        absent(webhook, "timeoutSeconds", 10);
+        for rule in crate::fill::objects(webhook, "rules") {
+            absent(rule, "scope", "*");
+        }
+        if let Some(config) = crate::fill::object(webhook, "clientConfig") {
+            if let Some(service) = crate::fill::object(config, "service") {
+                absent(service, "port", 443);
+            }
+        }
+    }
+}
+
+fn admission_policy(policy: &mut Value) {
+    let Some(fields) = policy.as_object_mut() else { return };
+    let spec = made(fields, "spec");
+    absent(spec, "failurePolicy", "Fail");
+    if let Some(constraints) = crate::fill::object(spec, "matchConstraints") {
+        absent(constraints, "matchPolicy", "Equivalent");
+        absent(constraints, "namespaceSelector", json!({}));
+        absent(constraints, "objectSelector", json!({}));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_priority_class_keeps_its_value() {
+        let class = |name: &str, value: i64| json!({"metadata": {"name": name}, "value": value});
+        let fields = |new: Value, old: Option<Value>| -> Vec<String> {
+            let errors = priority_class_rules(&new, old.as_ref());
+            errors.into_iter().map(|error| error.field).collect()
+        };
+        assert_eq!(fields(class("x", 5), None), [""; 0]);
+        assert_eq!(fields(class("system-x", 5), None), ["metadata.name"]);
+        assert_eq!(fields(class("system-node-critical", 2_000_001_000), None), [""; 0]);
+        assert_eq!(fields(class("x", 2_000_000_000), None), ["value"]);
+        assert_eq!(fields(class("x", 5), Some(class("x", 6))), ["value"]);
+    }
+
+    #[test]
+    fn autoscalers_show_current_and_wanted() {
+        let mut object = json!({"spec": {"maxReplicas": 5, "scaleTargetRef": {"kind": "Deployment", "name": "d"}}});
+        autoscaler(&mut object);
+        assert_eq!(targets(&object), "cpu: <unknown>/80%");
+        assert_eq!(autoscaler_rules(&object, None), []);
+    }
+}

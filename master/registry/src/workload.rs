@@ -1,0 +1,107 @@
+//! What kinds with a pod template have in common: rules, and the wide columns of their tables.
+
+use jiff::Timestamp;
+use master_api::field::FieldPath;
+use master_api::selector::{self, LabelSelector};
+use master_api::status::FieldError;
+use master_api::{meta, time};
+use serde_json::Value;
+
+use crate::check::{self, Findings};
+use crate::pod::validate;
+use crate::table::Cell;
+
+pub(crate) const CONTAINERS: Cell =
+    Cell::text("Containers", |object, _| names(object, "name")).wide();
+pub(crate) const IMAGES: Cell = Cell::text("Images", |object, _| names(object, "image")).wide();
+pub(crate) const SELECTOR: Cell = Cell::text("Selector", |object, _| selector_text(object)).wide();
+
+fn names(object: &Value, field: &str) -> Value {
+    list(meta::items(object, &["spec", "template", "spec", "containers"]), field).into()
+}
+
+/// One field of each item, joined by commas.
+pub(crate) fn list(items: &[Value], field: &str) -> String {
+    items.iter().map(|item| meta::text(item, &[field])).collect::<Vec<_>>().join(",")
+}
+
+fn selector_text(object: &Value) -> Value {
+    match meta::at(object, &["spec", "selector"]) {
+        None => "<none>".into(),
+        Some(selector) => {
+            LabelSelector::from_json(selector).map_or("<invalid>".into(), |s| s.to_string().into())
+        }
+    }
+}
+
+/// A selector that is there, not empty, well formed, and matches the template's labels.
+pub(crate) fn selector(object: &Value, errors: &mut Findings) {
+    let path = FieldPath::new("spec.selector");
+    let Some(found) = meta::at(object, &["spec", "selector"]) else {
+        errors.push(FieldError::required(path, ""));
+        return;
+    };
+    errors.extend(selector::validate(found, &path));
+    let Ok(parsed) = LabelSelector::from_json(found) else { return };
+    if parsed.is_everything() {
+        let detail = "empty selector is invalid for deployment";
+        errors.push(FieldError::invalid(path, found.clone(), detail));
+        return;
+    }
+    matches(&parsed, object, errors);
+}
+
+/// The template's labels must match.
+pub(crate) fn matches(selector: &LabelSelector, object: &Value, errors: &mut Findings) {
+    let labels = &object["spec"]["template"]["metadata"]["labels"];
+    if !selector.matches(labels) {
+        let detail = "`selector` does not match template `labels`";
+        errors.push(FieldError::invalid("spec.template.metadata.labels", labels.clone(), detail));
+    }
+}
+
+/// A template whose pods are restarted for ever.
+pub(crate) fn lasting_template(object: &Value, errors: &mut Findings) {
+    let path = FieldPath::new("spec.template");
+    let Some(template) = meta::at(object, &["spec", "template"]) else {
+        errors.push(FieldError::required(path, ""));
+        return;
+    };
+    validate::template(template, &path, errors);
+    let policy = meta::text(template, &["spec", "restartPolicy"]);
+    if !matches!(policy, "" | "Always") {
+        let path = path.child("spec").child("restartPolicy");
+        errors.push(FieldError::not_supported(path, policy, &["Always"]));
+    }
+    if meta::at(template, &["spec", "activeDeadlineSeconds"]).is_some() {
+        let path = path.child("spec").child("activeDeadlineSeconds");
+        errors.push(FieldError::forbidden(
+            path,
+            "activeDeadlineSeconds in ReplicaSet is not Supported",
+        ));
+    }
+}
+
+/// The numbers of a specification that must not be negative.
+pub(crate) fn counts(object: &Value, fields: &[&str], errors: &mut Findings) {
+    for field in fields {
+        check::not_negative(&object["spec"], field, &FieldPath::new("spec"), errors);
+    }
+}
+
+/// What a status counts must not be negative.
+pub(crate) fn status_counts(object: &Value, fields: &[&str]) -> Findings {
+    let mut errors = Vec::new();
+    for field in fields {
+        check::not_negative(&object["status"], field, &FieldPath::new("status"), &mut errors);
+    }
+    errors
+}
+
+/// The time since a status field's moment, or something else where it is absent.
+pub(crate) fn since(object: &Value, path: &[&str], now: Timestamp, absent: &str) -> Value {
+    match time::parse(meta::text(object, path)) {
+        None => absent.into(),
+        then => time::age(then, now).into(),
+    }
+}
