@@ -48,7 +48,9 @@ pub(crate) async fn run(core: Arc<Core>, stop: CancellationToken) -> TaskResult 
             () = tokio::time::sleep(look) => {}
         }
     }
-    publish(&core, Leadership { leads: false, ..*core.leadership.borrow() });
+    // Copied out first: publishing while the last value is borrowed would wait for itself.
+    let last = *core.leadership.borrow();
+    publish(&core, Leadership { leads: false, ..last });
     Ok(())
 }
 

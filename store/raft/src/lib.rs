@@ -30,7 +30,7 @@ mod wire;
 mod writer;
 
 /// The protocol between members, as generated.
-#[expect(unreachable_pub, reason = "generated")]
+#[expect(unreachable_pub, clippy::too_many_lines, reason = "generated")]
 mod proto {
     tonic::include_proto!("trireme.store.peer.v1");
 }

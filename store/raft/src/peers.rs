@@ -227,12 +227,13 @@ impl Peers {
 
 /// Whether the other member can have seen the question.
 fn classify(status: &Status) -> AskError {
-    let text = format!("{:?}: {}", status.code(), status.message());
+    let mut text = format!("{:?}: {}", status.code(), status.message());
     // What the other's door refuses was not looked at.
     let is_refused = matches!(status.code(), Code::PermissionDenied | Code::Unimplemented);
     let mut source = status.source();
     let mut is_unsent = false;
     while let Some(error) = source {
+        text.push_str(&format!(": {error}"));
         is_unsent |= error.is::<tonic::ConnectError>();
         // On HTTP/2 hyper says so only of requests that were still waiting when the connection closed.
         is_unsent |= error.downcast_ref::<hyper::Error>().is_some_and(hyper::Error::is_canceled);

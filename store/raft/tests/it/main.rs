@@ -1,7 +1,12 @@
 //! Members of one group, in one process: over pipes or TCP, on disks in memory.
 
+#[cfg(test)]
 mod battery;
+#[cfg(test)]
 mod cluster;
+#[cfg(test)]
 mod fail_over;
+#[cfg(test)]
 mod membership;
+#[cfg(test)]
 mod restart;
