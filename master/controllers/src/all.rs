@@ -6,7 +6,10 @@ use store_env::task::Group;
 
 use crate::context::{Context, Cx};
 use crate::events;
-use crate::{deployment, replica_set};
+use crate::{
+    deployment, endpoint_slices, endpoints, namespaces, node_ipam, node_lifecycle, pod_gc,
+    replica_set, service_accounts, signing, taint_eviction,
+};
 
 /// Starts every controller in `group`. To be called when this master begins to lead; the group is
 /// to be stopped when it no longer does.
@@ -24,4 +27,14 @@ pub fn start(context: Context, group: &mut Group) {
     deployment::start(&cx, group);
     replica_set::start(&cx, group);
     replica_set::start_replication(&cx, group);
+    endpoints::start(&cx, group);
+    endpoint_slices::start(&cx, group);
+    namespaces::start(&cx, group);
+    service_accounts::start(&cx, group);
+    service_accounts::start_root_ca(&cx, group);
+    node_lifecycle::start(&cx, group);
+    node_ipam::start(&cx, group);
+    taint_eviction::start(&cx, group);
+    pod_gc::start(&cx, group);
+    signing::start(&cx, group);
 }

@@ -7,13 +7,24 @@ mod all;
 mod context;
 mod controller;
 mod deployment;
+mod discovery;
+mod endpoint_slices;
+mod endpoints;
 mod error;
 mod events;
 mod informers;
+mod namespaces;
+mod node_ipam;
+mod node_lifecycle;
 mod owner;
+mod pod_gc;
 mod pods;
 mod queue;
 mod replica_set;
+mod service_accounts;
+mod service_pods;
+mod signing;
+mod taint_eviction;
 #[cfg(test)]
 mod testing;
 
