@@ -269,3 +269,6 @@ fn cluster_kinds() -> Vec<Kind> {
             .short(&["vac"]),
     ]
 }
+
+#[cfg(test)]
+mod tests;

@@ -109,11 +109,11 @@ fn controller(object: &Value) -> String {
 fn lease(new: &Value, _old: Option<&Value>) -> Vec<FieldError> {
     let path = FieldPath::new("spec");
     let mut errors = Vec::new();
-    if let Some(seconds) = meta::number(new, &["spec", "leaseDurationSeconds"]) {
-        if seconds <= 0 {
-            let detail = "must be greater than 0";
-            errors.push(FieldError::invalid(path.child("leaseDurationSeconds"), seconds, detail));
-        }
+    if let Some(seconds) = meta::number(new, &["spec", "leaseDurationSeconds"])
+        && seconds <= 0
+    {
+        let detail = "must be greater than 0";
+        errors.push(FieldError::invalid(path.child("leaseDurationSeconds"), seconds, detail));
     }
     check::not_negative(&new["spec"], "leaseTransitions", &path, &mut errors);
     errors
@@ -223,10 +223,10 @@ fn webhooks(configuration: &mut Value) {
         for rule in crate::fill::objects(webhook, "rules") {
             absent(rule, "scope", "*");
         }
-        if let Some(config) = crate::fill::object(webhook, "clientConfig") {
-            if let Some(service) = crate::fill::object(config, "service") {
-                absent(service, "port", 443);
-            }
+        if let Some(config) = crate::fill::object(webhook, "clientConfig")
+            && let Some(service) = crate::fill::object(config, "service")
+        {
+            absent(service, "port", 443);
         }
     }
 }

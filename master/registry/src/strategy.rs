@@ -149,10 +149,10 @@ pub trait Strategy: Send + Sync + Debug {
 
     /// Turns a client's form of the object into the one that is stored, where several kinds share a
     /// storage (`stored_as`). Everything below works on the client's form.
-    fn to_stored(&self, _object: &mut Value) {}
+    fn storage_form(&self, _object: &mut Value) {}
 
-    /// The way back from [`Strategy::to_stored`].
-    fn from_stored(&self, _object: &mut Value) {}
+    /// The way back from [`Strategy::storage_form`].
+    fn served_form(&self, _object: &mut Value) {}
 
     /// Values for field selectors beyond `metadata.name` and `metadata.namespace`.
     fn fields(&self, _object: &Value) -> BTreeMap<String, String> {
@@ -199,10 +199,10 @@ pub fn age(object: &Value, now: Timestamp) -> Value {
 
 /// A new object has no status yet and is of the first generation.
 pub fn fresh(new: &mut Value, shape: Shape) {
-    if shape.status {
-        if let Some(object) = new.as_object_mut() {
-            object.remove("status");
-        }
+    if shape.status
+        && let Some(object) = new.as_object_mut()
+    {
+        object.remove("status");
     }
     meta::set(new, "generation", if shape.generation { json!(1) } else { Value::Null });
 }

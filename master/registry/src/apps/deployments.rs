@@ -60,11 +60,11 @@ impl Strategy for Deployments {
         let counts = ["minReadySeconds", "revisionHistoryLimit", "progressDeadlineSeconds"];
         workload::counts(new, &counts, &mut errors);
         let ready = meta::number(new, &["spec", "minReadySeconds"]).unwrap_or_default();
-        if let Some(deadline) = meta::number(new, &["spec", "progressDeadlineSeconds"]) {
-            if deadline <= ready {
-                let detail = "must be greater than minReadySeconds";
-                errors.push(FieldError::invalid("spec.progressDeadlineSeconds", deadline, detail));
-            }
+        if let Some(deadline) = meta::number(new, &["spec", "progressDeadlineSeconds"])
+            && deadline <= ready
+        {
+            let detail = "must be greater than minReadySeconds";
+            errors.push(FieldError::invalid("spec.progressDeadlineSeconds", deadline, detail));
         }
         if let Some(old) = old {
             check::immutable(new, old, &["spec", "selector"], &mut errors);

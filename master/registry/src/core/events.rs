@@ -34,7 +34,7 @@ const RENAMED: [(&str, &str); 6] = [
 const REPORTER: (&str, &str) = ("reportingComponent", "reportingController");
 
 const CELLS: &[Cell] = &[
-    Cell::text("Last Seen", |event, now| last_seen(event, now)),
+    Cell::text("Last Seen", last_seen),
     Cell::text("Type", |event, _| meta::text(event, &["type"]).into()),
     Cell::text("Reason", |event, _| meta::text(event, &["reason"]).into()),
     Cell::text("Object", |event, _| target(event).into()),
@@ -42,7 +42,7 @@ const CELLS: &[Cell] = &[
         .wide(),
     Cell::text("Source", |event, _| source(event).into()).wide(),
     Cell::text("Message", |event, _| meta::text(event, &["message"]).trim().into()),
-    Cell::text("First Seen", |event, now| first_seen(event, now)).wide(),
+    Cell::text("First Seen", first_seen).wide(),
     Cell::text("Count", |event, _| count(event).into()).wide(),
     Cell::NAME.wide(),
 ];
@@ -146,7 +146,7 @@ impl Strategy for Events {
 impl Strategy for NewEvents {
     fn validate(&self, event: &Value, old: Option<&Value>) -> Vec<FieldError> {
         let mut stored = event.clone();
-        self.to_stored(&mut stored);
+        self.storage_form(&mut stored);
         Events.validate(&stored, old)
     }
 
@@ -158,7 +158,7 @@ impl Strategy for NewEvents {
         Events.ttl_s(event)
     }
 
-    fn to_stored(&self, event: &mut Value) {
+    fn storage_form(&self, event: &mut Value) {
         let Some(fields) = event.as_object_mut() else { return };
         fields.insert("apiVersion".into(), "v1".into());
         for (old, new) in RENAMED.into_iter().chain([REPORTER]) {
@@ -166,7 +166,7 @@ impl Strategy for NewEvents {
         }
     }
 
-    fn from_stored(&self, event: &mut Value) {
+    fn served_form(&self, event: &mut Value) {
         let Some(fields) = event.as_object_mut() else { return };
         fields.insert("apiVersion".into(), "events.k8s.io/v1".into());
         for (old, new) in RENAMED.into_iter().chain([REPORTER]) {
@@ -180,7 +180,7 @@ impl Strategy for NewEvents {
 
     fn row(&self, event: &Value, now: Timestamp) -> Vec<Value> {
         let mut stored = event.clone();
-        self.to_stored(&mut stored);
+        self.storage_form(&mut stored);
         Events.row(&stored, now)
     }
 }
@@ -229,13 +229,13 @@ mod tests {
     #[test]
     fn both_views_are_one_object() {
         let mut view = event();
-        NewEvents.from_stored(&mut view);
+        NewEvents.served_form(&mut view);
         assert_eq!(
             (&view["note"], &view["regarding"]["name"]),
             (&json!("Started it\n"), &json!("p"))
         );
         assert_eq!(view["apiVersion"], "events.k8s.io/v1");
-        NewEvents.to_stored(&mut view);
+        NewEvents.storage_form(&mut view);
         assert_eq!(view, event());
     }
 

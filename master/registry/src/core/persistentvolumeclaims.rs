@@ -83,10 +83,10 @@ impl Strategy for PersistentVolumeClaims {
             if old["status"]["phase"] == "Bound" && size(new) >= size(old) {
                 allowed["resources"] = old["spec"]["resources"].clone();
             }
-            if meta::text(old, &["spec", "volumeName"]).is_empty() {
-                if let Some(spec) = allowed.as_object_mut() {
-                    spec.remove("volumeName");
-                }
+            if meta::text(old, &["spec", "volumeName"]).is_empty()
+                && let Some(spec) = allowed.as_object_mut()
+            {
+                spec.remove("volumeName");
             }
             if !same(&allowed, &old["spec"]) {
                 let detail = "spec is immutable after creation except resources.requests and volumeAttributesClassName for bound claims";

@@ -43,11 +43,11 @@ impl Strategy for ResourceQuotas {
         let mut errors = Vec::new();
         let path = FieldPath::new("spec").child("hard");
         check::amounts(&new["spec"]["hard"], &path, &mut errors);
-        if let Some(old) = old {
-            if new["spec"]["scopes"] != old["spec"]["scopes"] {
-                let shown = new["spec"]["scopes"].clone();
-                errors.push(FieldError::invalid("spec.scopes", shown, "field is immutable"));
-            }
+        if let Some(old) = old
+            && new["spec"]["scopes"] != old["spec"]["scopes"]
+        {
+            let shown = new["spec"]["scopes"].clone();
+            errors.push(FieldError::invalid("spec.scopes", shown, "field is immutable"));
         }
         errors
     }

@@ -94,9 +94,8 @@ impl Strategy for Ingresses {
                 }
                 check::one_of(rule, "pathType", &path, &kinds, &mut errors);
                 let text = meta::text(rule, &["path"]);
-                let is_absolute = text.starts_with('/');
                 let may_be_empty = rule["pathType"] == "ImplementationSpecific";
-                if !is_absolute && !(text.is_empty() && may_be_empty) {
+                if !text.starts_with('/') && (!text.is_empty() || !may_be_empty) {
                     let detail = "must be an absolute path";
                     errors.push(FieldError::invalid(path.child("path"), text, detail));
                 }

@@ -110,10 +110,10 @@ fn collect(value: &Value, definitions: &Map<String, Value>, needed: &mut BTreeSe
         Value::Object(fields) => {
             if let Some(reference) = fields.get("$ref").and_then(Value::as_str) {
                 let name = reference.rsplit('/').next().unwrap_or_default();
-                if needed.insert(name.to_owned()) {
-                    if let Some(definition) = definitions.get(name) {
-                        collect(definition, definitions, needed);
-                    }
+                if needed.insert(name.to_owned())
+                    && let Some(definition) = definitions.get(name)
+                {
+                    collect(definition, definitions, needed);
                 }
             }
             fields.values().for_each(|value| collect(value, definitions, needed));

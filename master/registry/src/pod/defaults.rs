@@ -49,10 +49,10 @@ pub(crate) fn pod_spec(spec: &mut Fields) {
 
 /// The template of a workload, at `spec.template`.
 pub(crate) fn template(spec: &mut Fields) {
-    if let Some(template) = object(spec, "template") {
-        if let Some(spec) = object(template, "spec") {
-            template_spec(spec);
-        }
+    if let Some(template) = object(spec, "template")
+        && let Some(spec) = object(template, "spec")
+    {
+        template_spec(spec);
     }
 }
 

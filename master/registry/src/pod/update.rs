@@ -78,7 +78,7 @@ fn deadline(new: &Value, old: &Value, path: &FieldPath, errors: &mut Findings) {
 /// Takes over from the old specification what was allowed to change.
 fn adopt(spec: &mut Value, old: &Value, is_gated: bool) {
     for list in ["containers", "initContainers"] {
-        let Some(containers) = spec[list].as_array_mut() else { continue };
+        let Some(containers) = spec.get_mut(list).and_then(Value::as_array_mut) else { continue };
         for (container, was) in containers.iter_mut().zip(meta::items(old, &[list])) {
             put(container, "image", was.get("image"));
         }

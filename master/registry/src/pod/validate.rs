@@ -47,11 +47,11 @@ pub(crate) fn spec(spec: &Value, path: &FieldPath, errors: &mut Findings) {
     check::required_one_of(spec, "restartPolicy", path, &RESTART_POLICIES, errors);
     dns(spec, path, errors);
     check::not_negative(spec, "terminationGracePeriodSeconds", path, errors);
-    if let Some(seconds) = meta::number(spec, &["activeDeadlineSeconds"]) {
-        if !(1..=i64::from(i32::MAX)).contains(&seconds) {
-            let detail = format!("must be between 1 and {}, inclusive", i32::MAX);
-            errors.push(FieldError::invalid(path.child("activeDeadlineSeconds"), seconds, detail));
-        }
+    if let Some(seconds) = meta::number(spec, &["activeDeadlineSeconds"])
+        && !(1..=i64::from(i32::MAX)).contains(&seconds)
+    {
+        let detail = format!("must be between 1 and {}, inclusive", i32::MAX);
+        errors.push(FieldError::invalid(path.child("activeDeadlineSeconds"), seconds, detail));
     }
     errors.extend(objectmeta::label_map(&spec["nodeSelector"], &path.child("nodeSelector")));
     for (field, problems) in [

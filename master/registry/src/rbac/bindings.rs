@@ -78,11 +78,11 @@ fn validate(new: &Value, old: Option<&Value>, kinds: &[&str]) -> Vec<FieldError>
             }
         }
     }
-    if let Some(old) = old {
-        if old["roleRef"] != new["roleRef"] {
-            let shown = new["roleRef"].clone();
-            errors.push(FieldError::invalid("roleRef", shown, "cannot change roleRef"));
-        }
+    if let Some(old) = old
+        && old["roleRef"] != new["roleRef"]
+    {
+        let shown = new["roleRef"].clone();
+        errors.push(FieldError::invalid("roleRef", shown, "cannot change roleRef"));
     }
     errors
 }

@@ -110,10 +110,10 @@ fn yaml(body: &[u8]) -> Result<(Value, Vec<String>), ApiError> {
     let text = std::str::from_utf8(body)
         .map_err(|_| ApiError::bad_request("error converting YAML to JSON: yaml: invalid UTF-8"))?;
     // A document may also be JSON, which is quicker and tells duplicates apart.
-    if text.trim_start().starts_with('{') {
-        if let Ok(found) = json(body) {
-            return Ok(found);
-        }
+    if text.trim_start().starts_with('{')
+        && let Ok(found) = json(body)
+    {
+        return Ok(found);
     }
     let options = serde_saphyr::options! {
         duplicate_keys: DuplicateKeyPolicy::Error,

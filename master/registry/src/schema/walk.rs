@@ -215,7 +215,7 @@ impl Walk<'_> {
 
     fn items(
         &mut self,
-        items: &mut Vec<Value>,
+        items: &mut [Value],
         inner: Index,
         place: &Place<'_>,
         owner: &str,

@@ -112,12 +112,8 @@ impl Strategy for Services {
     }
 
     fn default(&self, service: &mut Value) {
-        let is_reachable;
-        {
-            let Some(fields) = service.as_object_mut() else { return };
-            basics(made(fields, "spec"));
-        }
-        is_reachable = is_reachable_from_outside(service);
+        basics(meta::object_mut(service, &["spec"]));
+        let is_reachable = is_reachable_from_outside(service);
         let kind = kind(service).to_owned();
         let spec = meta::object_mut(service, &["spec"]);
         if is_reachable {
@@ -215,10 +211,11 @@ fn keep_allocated(new: &mut Value, old: &Value) {
             }
         }
     }
-    if needs_health_port(old) && needs_health_port(new) {
-        if let Some(port) = meta::at(old, &["spec", "healthCheckNodePort"]) {
-            zero(meta::object_mut(new, &["spec"]), "healthCheckNodePort", port.clone());
-        }
+    if needs_health_port(old)
+        && needs_health_port(new)
+        && let Some(port) = meta::at(old, &["spec", "healthCheckNodePort"])
+    {
+        zero(meta::object_mut(new, &["spec"]), "healthCheckNodePort", port.clone());
     }
 }
 
