@@ -151,7 +151,15 @@ impl Strategy for NewEvents {
     }
 
     fn fields(&self, event: &Value) -> BTreeMap<String, String> {
-        Events.fields(event)
+        let mut stored = event.clone();
+        self.storage_form(&mut stored);
+        let renamed = |key: String| match key.strip_prefix("involvedObject") {
+            Some(rest) => format!("regarding{rest}"),
+            None if key == REPORTER.0 => REPORTER.1.to_owned(),
+            None => key,
+        };
+        let fields = Events.fields(&stored).into_iter();
+        fields.map(|(key, value)| (renamed(key), value)).collect()
     }
 
     fn ttl_s(&self, event: &Value) -> Option<i64> {
@@ -245,5 +253,9 @@ mod tests {
         assert_eq!(fields["involvedObject.name"], "p");
         assert_eq!(fields["source"], "kubelet");
         assert_eq!(Events.fields(&json!({})).len(), fields.len());
+        let mut view = event();
+        NewEvents.served_form(&mut view);
+        let fields = NewEvents.fields(&view);
+        assert_eq!((&*fields["regarding.name"], &*fields["reportingController"]), ("p", "kubelet"));
     }
 }

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use master_api::field::FieldPath;
 use master_api::status::FieldError;
 use master_api::{meta, names};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::check;
 use crate::strategy::{Cx, Shape, Strategy, keep_field, only_status};
@@ -90,6 +90,18 @@ impl Strategy for Nodes {
         if let Some(capacity) = capacity {
             crate::fill::absent(meta::object_mut(node, &["status"]), "allocatable", capacity);
         }
+        // The old field and the first of the new one are the same range.
+        let one = meta::text(node, &["spec", "podCIDR"]).to_owned();
+        let first = meta::items(node, &["spec", "podCIDRs"]).first().cloned();
+        match (one.as_str(), first) {
+            ("", Some(first)) => {
+                meta::object_mut(node, &["spec"]).insert("podCIDR".into(), first);
+            }
+            (one, None) if !one.is_empty() => {
+                meta::object_mut(node, &["spec"]).insert("podCIDRs".into(), json!([one]));
+            }
+            _ => {}
+        }
     }
 
     /// A node registers with its status: the agent knows it best.
@@ -151,8 +163,6 @@ impl Strategy for Nodes {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
-
     use super::*;
 
     #[test]

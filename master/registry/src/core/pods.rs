@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use crate::fill;
 use crate::pod::{defaults, status, update, validate};
-use crate::strategy::{Column, Companion, Cx, Shape, Strategy, fresh};
+use crate::strategy::{Column, Companion, Cx, Shape, Strategy, fresh, only_status};
 use crate::table::{self, Cell, or_none};
 
 #[derive(Clone, Copy, Debug)]
@@ -50,6 +50,7 @@ impl Strategy for Pods {
         if let Some(spec) = pod.as_object_mut().and_then(|pod| fill::object(pod, "spec")) {
             defaults::pod_spec(spec);
         }
+        mirror_addresses(pod);
     }
 
     fn prepare_create(&self, new: &mut Value, _cx: &Cx<'_>) {
@@ -57,11 +58,24 @@ impl Strategy for Pods {
         new["status"] = json!({"phase": "Pending", "qosClass": qos_class(new)});
     }
 
+    fn prepare_status_update(&self, new: &mut Value, old: &Value, _cx: &Cx<'_>) {
+        only_status(new, old);
+        // The class is the server's; a node that reports a status may leave it out.
+        if let Some(class) = meta::at(old, &["status", "qosClass"]) {
+            meta::object_mut(new, &["status"]).insert("qosClass".into(), class.clone());
+        }
+    }
+
     fn validate(&self, new: &Value, old: Option<&Value>) -> Vec<FieldError> {
         let mut errors = Vec::new();
         validate::spec(&new["spec"], &FieldPath::new("spec"), &mut errors);
         match old {
-            Some(old) => update::validate(new, old, &mut errors),
+            Some(old) => {
+                // An older server may have stored it with fewer defaults.
+                let mut old = old.clone();
+                self.default(&mut old);
+                update::validate(new, &old, &mut errors);
+            }
             None if !meta::items(new, &["spec", "ephemeralContainers"]).is_empty() => {
                 let detail = "cannot be set on create";
                 errors.push(FieldError::forbidden("spec.ephemeralContainers", detail));
@@ -101,7 +115,7 @@ impl Strategy for Pods {
         .into()
     }
 
-    /// Admission may have set limits since the pod was prepared: its class follows them.
+    /// Admission may have set an account or limits since the pod was defaulted and prepared.
     fn companions(
         &self,
         new: Option<&mut Value>,
@@ -109,6 +123,7 @@ impl Strategy for Pods {
         _cx: &Cx<'_>,
     ) -> Result<Vec<Companion>, Vec<FieldError>> {
         if let (Some(pod), None) = (new, old) {
+            self.default(pod);
             let class = qos_class(pod);
             meta::object_mut(pod, &["status"]).insert("qosClass".into(), class.into());
         }
@@ -138,6 +153,18 @@ impl Strategy for Pods {
         // A negative grace is one second: upstream's reading of old objects.
         Some(if grace < 0 { 1 } else { grace })
     }
+}
+
+/// Keeps `status.podIP` and the first of `status.podIPs` in step.
+fn mirror_addresses(pod: &mut Value) {
+    let one = meta::text(pod, &["status", "podIP"]).to_owned();
+    let first = ip(pod).unwrap_or_default().to_owned();
+    let (field, value) = match (one.as_str(), first.as_str()) {
+        (one, "") if !one.is_empty() => ("podIPs", json!([{ "ip": one }])),
+        ("", first) if !first.is_empty() => ("podIP", first.into()),
+        _ => return,
+    };
+    meta::object_mut(pod, &["status"]).insert(field.into(), value);
 }
 
 /// What is wrong with a write through `ephemeralcontainers`.
@@ -256,6 +283,17 @@ mod tests {
                 Some(start) => assert!(found[0].starts_with(start), "{place}: {found:?}"),
             }
         }
+    }
+
+    #[test]
+    fn what_admission_adds_does_not_make_later_updates_fail() {
+        let mut stored = pod(json!({"containers": [{"name": "c", "image": "x"}]}));
+        stored["spec"]["serviceAccountName"] = "default".into();
+        stored["spec"]["containers"][0]["resources"] = json!({"limits": {"cpu": "1"}});
+        let mut labelled = stored.clone();
+        labelled["metadata"]["labels"] = json!({"a": "b"});
+        Pods.default(&mut labelled);
+        assert_eq!(Pods.validate(&labelled, Some(&stored)), []);
     }
 
     #[test]
