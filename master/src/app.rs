@@ -180,11 +180,18 @@ impl Leading {
             config,
         };
         master_controllers::start(context, &mut group);
-        let scheduler = component(&self.server, SCHEDULER, Some(term));
-        master_scheduler::start(
-            master_scheduler::Context::new(scheduler, &self.informers, self.clock.clone()),
-            &mut group,
-        );
+        let context = master_scheduler::Context {
+            client: component(&self.server, SCHEDULER, Some(term)),
+            inputs: master_scheduler::Inputs {
+                pods: self.informers.pods.clone(),
+                nodes: self.informers.nodes.clone(),
+                namespaces: self.informers.namespaces.clone(),
+                disruption_budgets: self.informers.disruption_budgets.clone(),
+            },
+            clock: self.clock.clone(),
+            strategy: master_scheduler::Strategy::default(),
+        };
+        master_scheduler::start(context, &mut group);
         group
     }
 }

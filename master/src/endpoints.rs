@@ -45,7 +45,7 @@ impl Endpoints {
             rounds += 1;
             if written.as_ref() != Some(&live) || rounds % REWRITE_EVERY == 0 {
                 let addresses: Vec<SocketAddr> = live.iter().copied().collect();
-                match self.server.set_kubernetes_endpoints(&addresses, Some(term)).await {
+                match self.server.set_kubernetes_endpoints(addresses, Some(term)).await {
                     Ok(()) => written = Some(live),
                     Err(error) => tracing::warn!(%error, "cannot write the masters' endpoints"),
                 }

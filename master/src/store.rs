@@ -10,6 +10,7 @@ use store_env::net::Tcp;
 use store_env::task::Group;
 use store_handle::Member;
 use store_raft::{Deps, RaftStore, Start};
+use store_rocks::{RocksLog, RocksState};
 use tokio_util::sync::CancellationToken;
 
 use crate::config::{Config, Origin};
@@ -39,8 +40,8 @@ impl StoreThread {
         let deps = Deps {
             network: Tcp::shared(keys.peer_tls()?),
             clock,
-            log: store_rocks::open_log(&folder.join("log"))?,
-            state: store_rocks::open_state(&folder.join("state"))?,
+            log: Arc::new(RocksLog::open(&folder.join("log"))?),
+            state: Arc::new(RocksState::open(&folder.join("state"))?),
         };
         let config = raft_config(config);
         let (report, started) = mpsc::sync_channel(1);

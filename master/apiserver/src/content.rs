@@ -1,7 +1,7 @@
 //! What a client wants to be answered in.
 //!
-//! JSON and YAML are offered, objects as themselves, as Tables or as metadata only. Protobuf is not:
-//! clients name it first and JSON after it, and get JSON.
+//! JSON and YAML are offered, objects as themselves, as Tables or as metadata only. Protobuf is not, though
+//! it is taken (`protobuf/`): clients name it first and JSON after it, and get JSON.
 
 use http::HeaderMap;
 use http::header::{ACCEPT, USER_AGENT};

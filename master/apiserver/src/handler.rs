@@ -3,14 +3,16 @@
 use std::sync::Arc;
 
 use futures::future::BoxFuture;
+use http::StatusCode;
 use master_api::status::{ApiError, Subject};
 use master_registry::{Resource, Subresource};
 
 use crate::call::{Call, Response};
 use crate::rest::change::Rules;
 use crate::rest::{self, Target};
+use crate::route::{Asked, Route};
 use crate::server::Server;
-use crate::{discovery, health, subresource};
+use crate::{discovery, health, respond, subresource};
 
 /// Paths that anybody may ask.
 const PUBLIC: [&str; 4] = ["livez", "readyz", "healthz", "version"];
@@ -133,7 +135,10 @@ async fn below(
 }
 
 /// A path that is no resource.
-async fn other(server: &Arc<Server>, call: &Call) -> Result<Response, ApiError> {
+async fn other(server: &Arc<Server>, call: &mut Call) -> Result<Response, ApiError> {
+    if let Some(route) = server.route(&call.raw_path) {
+        return mounted(&*route, call).await;
+    }
     if !matches!(call.method.as_str(), "GET" | "HEAD") {
         return Err(ApiError::NoSuchPath);
     }
@@ -145,4 +150,17 @@ async fn other(server: &Arc<Server>, call: &Call) -> Result<Response, ApiError> 
         "metrics" => Ok(health::metrics(server)),
         _ => discovery::run(server, call, path).await,
     }
+}
+
+/// A path that whoever assembled the server answers.
+async fn mounted(route: &dyn Route, call: &mut Call) -> Result<Response, ApiError> {
+    let asked = Asked {
+        identity: call.identity.clone(),
+        method: call.method.clone(),
+        path: call.raw_path.clone(),
+        query: call.query.pairs().to_vec(),
+        body: rest::body::read(call).await?,
+    };
+    let value = route.answer(asked).await?;
+    Ok(respond::bytes(StatusCode::OK, value.to_string()))
 }

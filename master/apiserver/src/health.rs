@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use http::StatusCode;
+use master_api::access::Reader as _;
 use serde_json::json;
 
 use crate::call::{Call, Response};
@@ -31,6 +32,7 @@ pub async fn run(server: &Server, call: &Call) -> Response {
     }
     if kind == "readyz" {
         let draining = server.draining.is_cancelled();
+        checks.push(("poststarthook/bootstrap", bootstrapped(server)));
         checks.push(("shutdown", if draining { Err("stopping".into()) } else { Ok(()) }));
     }
     if let Some(only) = only {
@@ -63,6 +65,14 @@ fn report(kind: &str, checks: &[Check], verbose: bool) -> Response {
 
 fn cacher(server: &Server) -> Result<(), String> {
     if server.cacher.revision() > 0 { Ok(()) } else { Err("still reading the store".into()) }
+}
+
+/// Whether the objects that every cluster has are there; the DNS service is made last.
+fn bootstrapped(server: &Server) -> Result<(), String> {
+    match server.cacher.get("", "services", "kube-system", "kube-dns") {
+        Some(_) => Ok(()),
+        None => Err("the cluster's first objects are still being created".into()),
+    }
 }
 
 async fn store(server: &Server) -> Result<(), String> {

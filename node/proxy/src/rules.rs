@@ -19,7 +19,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 
-use crate::state::{Back, Config, Front, State, Target};
+use crate::state::{Back, Config, Front, Protocol, State, Target};
 
 /// Elements of one map or set, as nft writes them; a set's values are empty.
 type Elements = BTreeMap<String, String>;
@@ -43,19 +43,23 @@ enum Map {
     NodePortEndpoints,
     NoEndpoints,
     NoEndpointNodePorts,
-    KeepSource,
+    KeepSourceTcp,
+    KeepSourceUdp,
+    KeepSourceSctp,
     Hairpin,
 }
 
 impl Map {
-    const ALL: [Self; 8] = [
+    const ALL: [Self; 10] = [
         Self::ServiceIps,
         Self::NodePorts,
         Self::Endpoints,
         Self::NodePortEndpoints,
         Self::NoEndpoints,
         Self::NoEndpointNodePorts,
-        Self::KeepSource,
+        Self::KeepSourceTcp,
+        Self::KeepSourceUdp,
+        Self::KeepSourceSctp,
         Self::Hairpin,
     ];
 
@@ -67,7 +71,9 @@ impl Map {
             Self::NodePortEndpoints => "nodeport-endpoints",
             Self::NoEndpoints => "no-endpoint-services",
             Self::NoEndpointNodePorts => "no-endpoint-nodeports",
-            Self::KeepSource => "keep-source",
+            Self::KeepSourceTcp => "keep-source-tcp",
+            Self::KeepSourceUdp => "keep-source-udp",
+            Self::KeepSourceSctp => "keep-source-sctp",
             Self::Hairpin => "hairpin",
         }
     }
@@ -86,13 +92,29 @@ impl Map {
             Self::NodePortEndpoints => {
                 "type inet_proto . inet_service . mark : ipv4_addr . inet_service;"
             }
-            Self::KeepSource => "type inet_proto . inet_service;",
+            Self::KeepSourceTcp | Self::KeepSourceUdp | Self::KeepSourceSctp => {
+                "type inet_service;"
+            }
             Self::Hairpin => "type ipv4_addr . ipv4_addr;",
         }
     }
 
     fn word(self) -> &'static str {
-        if matches!(self, Self::KeepSource | Self::Hairpin) { "set" } else { "map" }
+        match self {
+            Self::KeepSourceTcp | Self::KeepSourceUdp | Self::KeepSourceSctp | Self::Hairpin => {
+                "set"
+            }
+            _ => "map",
+        }
+    }
+
+    /// nft 1.0.6 cannot join a protocol and a flow's original port in one key: a set for each protocol.
+    fn keep_source(protocol: Protocol) -> Self {
+        match protocol {
+            Protocol::Tcp => Self::KeepSourceTcp,
+            Protocol::Udp => Self::KeepSourceUdp,
+            Protocol::Sctp => Self::KeepSourceSctp,
+        }
     }
 }
 
@@ -165,7 +187,7 @@ impl Ruleset {
         self.put(fronts, key.clone(), &format!("goto {}", chain.name()));
         self.chains.insert(chain);
         if back.keeps_source {
-            self.put(Map::KeepSource, format!("{} . {}", front.protocol.name(), front.port), "");
+            self.put(Map::keep_source(front.protocol), front.port.to_string(), "");
         }
         let slots = assign(slots_before, &back.targets);
         for (index, (address, port)) in slots.iter().enumerate() {
@@ -194,7 +216,7 @@ impl Ruleset {
     pub fn dropped<'a>(&'a self, next: &'a Self) -> impl Iterator<Item = (Front, Target)> + 'a {
         self.slots
             .iter()
-            .filter(|(front, _)| front.protocol == crate::state::Protocol::Udp)
+            .filter(|(front, _)| front.protocol == Protocol::Udp)
             .flat_map(|(front, targets)| targets.iter().map(move |target| (*front, *target)))
             .filter(|(front, target)| {
                 !next.slots.get(front).is_some_and(|targets| targets.contains(target))
@@ -276,7 +298,9 @@ chain masq {{
 ct original ip daddr != {{ {service_cidr}, {node_ip} }} return
 meta mark set 0
 ip saddr . ip daddr @hairpin masquerade fully-random
-ct original ip daddr {node_ip} meta l4proto . ct original proto-dst @keep-source return
+ct original ip daddr {node_ip} meta l4proto tcp ct original proto-dst @keep-source-tcp return
+ct original ip daddr {node_ip} meta l4proto udp ct original proto-dst @keep-source-udp return
+ct original ip daddr {node_ip} meta l4proto sctp ct original proto-dst @keep-source-sctp return
 ip saddr != {pod_cidr} masquerade fully-random
 ct original ip daddr {node_ip} masquerade fully-random
 }}

@@ -10,6 +10,7 @@ use master_registry::schema::{self, FieldValidation, Schema};
 use serde_json::Value;
 
 use crate::call::Call;
+use crate::protobuf;
 
 /// As upstream: twice what a store takes, and some.
 const BODY_BYTES_MAX: usize = 3 * 1024 * 1024;
@@ -79,7 +80,13 @@ pub async fn other(
 fn typed(call: &mut Call, bytes: &[u8], schema: &Schema) -> Result<Value, ApiError> {
     let validation = validation(call)?;
     let content_type = call.header(CONTENT_TYPE).to_owned();
-    let (object, warnings) = schema::decode(bytes, &content_type, schema, validation)?;
+    let (object, warnings) = if media_type(call) == protobuf::MEDIA_TYPE {
+        let mut object = protobuf::decode(bytes)?;
+        let warnings = schema::check(&mut object, schema, validation)?;
+        (object, warnings)
+    } else {
+        schema::decode(bytes, &content_type, schema, validation)?
+    };
     call.warnings.extend(warnings);
     Ok(object)
 }

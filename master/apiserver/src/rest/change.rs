@@ -68,7 +68,7 @@ pub async fn change(
     let mut is_fresh = false;
     for _ in 0..RACES_MAX {
         let prepared = match &current {
-            Some(entry) => prepare(server, call, target, change, entry),
+            Some(entry) => prepare(server, call, target, change, &target.shown(entry.clone())),
             None => Err(target.not_found()),
         };
         let (step, warnings) = match prepared {
@@ -87,11 +87,11 @@ pub async fn change(
         };
         let old = current.as_ref().expect("prepared from it");
         if let Step::Put(new) = &step
-            && old.is_stored_as(&encode(new))
+            && old.is_stored_as(&target.stored(new))
             && (is_fresh || call.is_dry_run())
         {
             call.warnings.extend(warnings);
-            return Ok(old.clone());
+            return Ok(target.shown(old.clone()));
         }
         if call.is_dry_run() {
             call.warnings.extend(warnings);
@@ -175,11 +175,12 @@ async fn store(
         let mut new = new.clone();
         let removes = matches!(step, Step::Remove(_));
         let kept = if removes { None } else { Some(&mut new) };
-        let companions = resource.strategy.companions(kept, Some(old.value()), &cx);
+        let shown = target.shown(old.clone());
+        let companions = resource.strategy.companions(kept, Some(shown.value()), &cx);
         let companions = companions.map_err(|errors| {
             ApiError::invalid(&resource.group, &resource.kind, &target.name, errors)
         })?;
-        let value = encode(&new);
+        let value = target.stored(&new);
         let write = Write {
             key: &key,
             expected: old.revision,
@@ -190,8 +191,7 @@ async fn store(
         };
         match server.storage.write(&write).await? {
             Outcome::Done(revision) => {
-                let entry = Entry::from_stored(old.key.clone(), &value, revision);
-                return Ok(Stored::Done(Arc::new(entry)));
+                return Ok(Stored::Done(target.written(&new, &value, revision)));
             }
             Outcome::Changed(current) => {
                 let newest = current.map(|kv| Arc::new(Entry::new(old.key.clone(), &kv)));

@@ -129,7 +129,7 @@ async fn store(
         let companions = companions.map_err(|errors| {
             ApiError::invalid(&resource.group, &resource.kind, &target.name, errors)
         })?;
-        let value = encode(&object);
+        let value = target.stored(&object);
         let write = Write {
             key: &key,
             expected: 0,
@@ -139,10 +139,7 @@ async fn store(
             fence: call.fence,
         };
         match server.storage.write(&write).await? {
-            Outcome::Done(revision) => {
-                let key = target.key().into();
-                return Ok(Arc::new(Entry::from_stored(key, &value, revision)));
-            }
+            Outcome::Done(revision) => return Ok(target.written(&object, &value, revision)),
             Outcome::Changed(_) => return Err(target.already_exists()),
             // What was free in memory is taken in the store: look again once that is known here.
             Outcome::ClaimTaken => server.catch_up().await?,

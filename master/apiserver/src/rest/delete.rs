@@ -14,6 +14,7 @@ use super::metadata::{FOREGROUND, ORPHAN, is_held, mark_deleted};
 use super::{Target, answer, answer_value, body};
 use crate::cacher::entry::{Entry, encode};
 use crate::call::{Call, Response};
+use crate::protobuf;
 use crate::query::Query;
 use crate::server::Server;
 use crate::storage::{Outcome, Write};
@@ -74,6 +75,7 @@ pub async fn run(server: &Server, call: &mut Call, target: &Target) -> Result<Re
     let resource = &target.resource;
     match deleted {
         Deleted::Gone(entry) => {
+            let entry = target.shown(entry);
             if resource.group.is_empty() && ANSWERED_WITH_OBJECT.contains(&&*resource.plural) {
                 return answer(server, call, StatusCode::OK, resource, &entry);
             }
@@ -82,6 +84,7 @@ pub async fn run(server: &Server, call: &mut Call, target: &Target) -> Result<Re
             answer_value(call, StatusCode::OK, &status)
         }
         Deleted::Pending(entry) => {
+            let entry = target.shown(entry);
             let is_foreground = options.propagation == Some(Propagation::Foreground);
             let code = if is_foreground { StatusCode::ACCEPTED } else { StatusCode::OK };
             answer(server, call, code, resource, &entry)
@@ -94,8 +97,11 @@ pub async fn options(call: &mut Call) -> Result<DeleteOptions, ApiError> {
     let bytes = body::read(call).await?;
     let mut options = from_query(&call.query)?;
     if !bytes.is_empty() {
-        let media = MediaType::parse(call.header(CONTENT_TYPE))?;
-        let (sent, _) = schema::parse(&bytes, media)?;
+        let sent = if body::media_type(call) == protobuf::MEDIA_TYPE {
+            protobuf::decode(&bytes)?
+        } else {
+            schema::parse(&bytes, MediaType::parse(call.header(CONTENT_TYPE))?)?.0
+        };
         from_body(&mut options, &sent)?;
     }
     if options.grace_s.is_some_and(|grace_s| grace_s < 0) {

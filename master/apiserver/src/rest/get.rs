@@ -12,7 +12,7 @@ use crate::server::Server;
 pub async fn run(server: &Server, call: &Call, target: &Target) -> Result<Response, ApiError> {
     wait(server, get_freshness(&call.query)?).await?;
     let entry = server.cacher.entry(&target.table, &target.key());
-    let entry = entry.ok_or_else(|| target.not_found())?;
+    let entry = target.shown(entry.ok_or_else(|| target.not_found())?);
     answer(server, call, StatusCode::OK, &target.resource, &entry)
 }
 

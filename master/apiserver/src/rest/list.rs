@@ -172,6 +172,7 @@ fn history(
 fn render(server: &Server, call: &Call, target: &Target, page: Page) -> Result<Response, ApiError> {
     let output = content::negotiate(&call.headers, &call.query)?;
     let Snapshot { revision, entries, more, remaining, .. } = page.snapshot;
+    let entries: Vec<_> = entries.into_iter().map(|entry| target.shown(entry)).collect();
     let mut metadata = json!({ "resourceVersion": revision.to_string() });
     if more && let Some(last) = entries.last() {
         metadata["continue"] = Token { rv: revision, after: last.key.to_string() }.encode().into();

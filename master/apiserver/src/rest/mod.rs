@@ -16,14 +16,16 @@ pub mod watch;
 
 use std::sync::Arc;
 
+use bytes::Bytes;
 use http::StatusCode;
 use jiff::Timestamp;
 use master_api::access::Identity;
 use master_api::status::ApiError;
 use master_registry::{Cx, Resource};
 use serde_json::Value;
+use store_handle::Revision;
 
-use crate::cacher::entry::Entry;
+use crate::cacher::entry::{Entry, encode};
 use crate::cacher::{object_key, table_name};
 use crate::call::{Call, Response};
 use crate::content;
@@ -71,6 +73,35 @@ impl Target {
     /// The object's key in the store.
     pub fn store_key(&self) -> String {
         store_key(&self.table, &self.key())
+    }
+
+    /// A stored version in the form of this very kind, where kinds share a storage.
+    pub fn shown(&self, entry: Arc<Entry>) -> Arc<Entry> {
+        if self.resource.stored_as.is_none() {
+            return entry;
+        }
+        let mut object = (**entry.value()).clone();
+        self.resource.strategy.served_form(&mut object);
+        Arc::new(Entry::from_stored(entry.key.clone(), &encode(&object), entry.revision))
+    }
+
+    /// The stored form of an object of this kind.
+    pub fn stored(&self, object: &Value) -> Bytes {
+        if self.resource.stored_as.is_none() {
+            return encode(object);
+        }
+        let mut object = object.clone();
+        self.resource.strategy.storage_form(&mut object);
+        encode(&object)
+    }
+
+    /// What a client is shown of an object that was stored at `revision`.
+    pub fn written(&self, object: &Value, stored: &Bytes, revision: Revision) -> Arc<Entry> {
+        let key = self.key().into();
+        if self.resource.stored_as.is_none() {
+            return Arc::new(Entry::from_stored(key, stored, revision));
+        }
+        Arc::new(Entry::from_stored(key, &encode(object), revision))
     }
 
     /// There is no such object.

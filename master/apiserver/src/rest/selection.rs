@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use master_api::selector::{FieldSelector, LabelSelector};
 use master_api::status::ApiError;
-use master_registry::{Resource, Strategy};
+use master_registry::Resource;
 
 use super::Target;
 use crate::cacher::entry::Entry;
@@ -23,7 +23,7 @@ pub struct Selection {
 struct Selectors {
     labels: LabelSelector,
     fields: FieldSelector,
-    strategy: Arc<dyn Strategy>,
+    resource: Arc<Resource>,
 }
 
 impl Matcher for Selectors {
@@ -34,7 +34,14 @@ impl Matcher for Selectors {
         if self.fields.is_everything() {
             return true;
         }
-        let mut fields = self.strategy.fields(entry.value());
+        let strategy = &self.resource.strategy;
+        let mut fields = if self.resource.stored_as.is_some() {
+            let mut object = (**entry.value()).clone();
+            strategy.served_form(&mut object);
+            strategy.fields(&object)
+        } else {
+            strategy.fields(entry.value())
+        };
         fields.insert("metadata.name".into(), entry.name().into());
         fields.insert("metadata.namespace".into(), entry.namespace().into());
         self.fields.matches(&fields)
@@ -75,9 +82,9 @@ pub fn of(call: &Call, target: &Target) -> Result<Selection, ApiError> {
         !(term.is_equal && by_scope && (term.value == name || term.value == namespace))
     });
     let everything = labels.is_everything() && fields.is_everything();
-    let strategy = target.resource.strategy.clone();
+    let resource = target.resource.clone();
     let matcher: Option<Arc<dyn Matcher>> =
-        if everything { None } else { Some(Arc::new(Selectors { labels, fields, strategy })) };
+        if everything { None } else { Some(Arc::new(Selectors { labels, fields, resource })) };
     Ok(Selection { scope, matcher })
 }
 

@@ -309,7 +309,8 @@ impl History {
 
 impl Writer {
     fn is_plain(&self) -> bool {
-        self.output.form == Form::Object && !self.output.yaml
+        let is_stored_form = self.target.resource.stored_as.is_none();
+        self.output.form == Form::Object && !self.output.yaml && is_stored_form
     }
 
     fn notice(&mut self, notice: &Notice) -> Bytes {
@@ -339,6 +340,15 @@ impl Writer {
             &decoded
         } else {
             entry.value()
+        };
+        let converted;
+        let object = if self.target.resource.stored_as.is_some() {
+            let mut own = object.clone();
+            self.target.resource.strategy.served_form(&mut own);
+            converted = own;
+            &converted
+        } else {
+            object
         };
         let shown = self.shaped(object);
         frame(kind.name(), shown.to_string().as_bytes())

@@ -23,6 +23,7 @@ use crate::catalog::Catalog;
 use crate::discovery::Documents;
 use crate::filter::in_flight::Places;
 use crate::metrics::Metrics;
+use crate::route::Route;
 use crate::storage::Storage;
 use crate::subresource::kubelet::Kubelets;
 
@@ -101,6 +102,8 @@ pub struct Server {
     pub(crate) draining: CancellationToken,
     /// Connections that were handed over: exec, attach, port-forward.
     pub(crate) tunnels: Mutex<Crew>,
+    /// Paths of whoever assembled this server.
+    routes: Mutex<Vec<Arc<dyn Route>>>,
 }
 
 impl Server {
@@ -133,6 +136,7 @@ impl Server {
             places: Places::default(),
             draining: CancellationToken::new(),
             tunnels: Mutex::default(),
+            routes: Mutex::default(),
         }))
     }
 
@@ -140,6 +144,16 @@ impl Server {
     pub fn run_background(&self, group: &mut Group) {
         let cacher = self.cacher.clone();
         group.spawn("cacher", |stop| cacher.feed(stop));
+    }
+
+    /// Lets `route` answer what lies below its prefix.
+    pub fn mount(&self, route: Arc<dyn Route>) {
+        self.routes.lock().push(route);
+    }
+
+    /// Who answers a path that is no resource, if not the server itself.
+    pub(crate) fn route(&self, path: &str) -> Option<Arc<dyn Route>> {
+        self.routes.lock().iter().find(|route| path.starts_with(route.prefix())).cloned()
     }
 
     /// This master's copy of all objects.

@@ -1,9 +1,11 @@
 //! The last word of controllers: a namespace's own finalizers, a certificate request's approval.
 
 use http::StatusCode;
+use jiff::Timestamp;
 use master_api::meta;
 use master_api::status::{ApiError, Subject};
 use master_registry::Subresource;
+use master_registry::certificates::certificatesigningrequests;
 use serde_json::Value;
 
 use crate::call::{Call, Response};
@@ -26,11 +28,13 @@ pub async fn run(
     };
     let resource = &target.resource;
     let name = subresource.name();
+    let now = server.now();
     let entry = match &*call.info.verb {
         "update" => {
             let mut sent = body::object(call, resource).await?;
             metadata::place(&mut sent, target)?;
-            let produce = |old: &Value| Ok(taken(replacement(target, &sent, old)?, old, path));
+            let produce =
+                |old: &Value| Ok(taken(&replacement(target, &sent, old)?, old, path, now));
             let wanted = Change { subresource: name, rules: Rules::Metadata, produce: &produce };
             change(server, call, target, &wanted).await?
         }
@@ -38,7 +42,7 @@ pub async fn run(
             let patch = Patch::read(call).await?;
             let produce = |old: &Value| {
                 let patched = patch.apply(old, &resource.schema)?;
-                Ok(taken(replacement(target, &patched, old)?, old, path))
+                Ok(taken(&replacement(target, &patched, old)?, old, path, now))
             };
             let wanted = Change { subresource: name, rules: Rules::Metadata, produce: &produce };
             change(server, call, target, &wanted).await?
@@ -52,12 +56,17 @@ pub async fn run(
 }
 
 /// The old object with one field of the new one.
-fn taken(new: Value, old: &Value, [part, field]: [&str; 2]) -> Value {
+fn taken(new: &Value, old: &Value, [part, field]: [&str; 2], now: Timestamp) -> Value {
     let mut kept = old.clone();
     let fields = meta::object_mut(&mut kept, &[part]);
     match new[part].get(field) {
         Some(value) => drop(fields.insert(field.to_owned(), value.clone())),
         None => drop(fields.remove(field)),
+    }
+    if let Some(conditions) = fields.get_mut(field).and_then(Value::as_array_mut)
+        && field == "conditions"
+    {
+        certificatesigningrequests::stamp(conditions, now);
     }
     kept
 }

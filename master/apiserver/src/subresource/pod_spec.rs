@@ -4,6 +4,7 @@ use http::StatusCode;
 use master_api::meta;
 use master_api::status::{ApiError, FieldError, Subject};
 use master_registry::Subresource;
+use master_registry::core::pods::validate_ephemeral;
 use serde_json::Value;
 
 use crate::call::{Call, Response};
@@ -54,37 +55,15 @@ pub async fn run(
     answer(server, call, StatusCode::OK, &target.resource, &entry)
 }
 
+/// The old pod with the new one's ephemeral containers; the registry says what may change of them.
 fn with_ephemeral(sent: &Value, old: &Value) -> (Value, Vec<FieldError>) {
     const FIELD: &str = "ephemeralContainers";
-    let (was, is) = (meta::items(old, &["spec", FIELD]), meta::items(sent, &["spec", FIELD]));
-    let mut errors = Vec::new();
-    for (index, container) in was.iter().enumerate() {
-        if is.get(index) != Some(container) {
-            let detail = "existing ephemeral containers may not be removed or changed";
-            errors.push(FieldError::forbidden(format!("spec.{FIELD}"), detail));
-        }
-    }
-    let mut names: Vec<&str> = ["containers", "initContainers"]
-        .iter()
-        .flat_map(|kind| container_names(old, kind))
-        .collect();
-    for (index, container) in is.iter().enumerate() {
-        let name = meta::text(container, &["name"]);
-        if name.is_empty() {
-            errors.push(FieldError::required(format!("spec.{FIELD}[{index}].name"), ""));
-        } else if names.contains(&name) {
-            errors.push(FieldError::duplicate(format!("spec.{FIELD}[{index}].name"), name));
-        }
-        names.push(name);
-    }
     let mut new = old.clone();
-    meta::object_mut(&mut new, &["spec"]).insert(FIELD.into(), is.to_vec().into());
+    let containers = meta::items(sent, &["spec", FIELD]).to_vec();
+    meta::object_mut(&mut new, &["spec"]).insert(FIELD.into(), containers.into());
+    let errors = validate_ephemeral(&new, old);
     moved(&mut new, old);
     (new, errors)
-}
-
-fn container_names<'a>(pod: &'a Value, kind: &str) -> impl Iterator<Item = &'a str> {
-    meta::items(pod, &["spec", kind]).iter().map(|container| meta::text(container, &["name"]))
 }
 
 /// The old pod with the new one's resources, container by container.
@@ -140,19 +119,5 @@ mod tests {
             json!({"metadata": {"generation": 2}, "spec": {"containers": [
             {"name": "c", "image": "i", "resources": {"limits": {"cpu": "1"}}}]}})
         );
-    }
-
-    #[test]
-    fn ephemeral_containers_are_only_added() {
-        let old = json!({"metadata": {}, "spec": {"containers": [{"name": "c"}], "ephemeralContainers": [{"name": "d"}]}});
-        let check = |names: &[&str], errors_expected: usize| {
-            let list: Vec<Value> = names.iter().map(|name| json!({"name": name})).collect();
-            let sent = json!({"spec": {"ephemeralContainers": list}});
-            assert_eq!(with_ephemeral(&sent, &old).1.len(), errors_expected, "{names:?}");
-        };
-        check(&["d", "e"], 0);
-        check(&[], 1);
-        check(&["d", "c"], 1);
-        check(&["x"], 1);
     }
 }

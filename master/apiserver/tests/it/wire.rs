@@ -111,7 +111,8 @@ async fn table_and_metadata_only_come_when_asked_for() {
     assert_eq!(send(&client, path, &[proto], "").await.code, 406);
     let sent = ("content-type", "application/vnd.kubernetes.protobuf");
     let post = "POST /api/v1/namespaces/a/configmaps";
-    assert_eq!(send(&client, post, &[sent], "k8s").await.code, 415);
+    assert_eq!(send(&client, post, &[sent], "k8s").await.code, 400);
+    assert_eq!(send(&client, post, &[("content-type", "text/plain")], "x").await.code, 415);
     let yaml = ("content-type", "application/yaml");
     let answer = send(&client, post, &[yaml], "metadata:\n  name: y\ndata:\n  a: b\n").await;
     assert_eq!((answer.code, &answer.json["data"]["a"]), (201, &json!("b")), "{}", answer.text);

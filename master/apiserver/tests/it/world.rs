@@ -111,6 +111,23 @@ impl World {
     }
 
     fn client(&self, identity: Option<(String, String)>, token: Option<&str>) -> kube::Client {
+        let kubeconfig = serde_json::from_value(self.kubeconfig(identity, token)).unwrap();
+        let options = kube::config::KubeConfigOptions::default();
+        let config =
+            futures::executor::block_on(kube::Config::from_custom_kubeconfig(kubeconfig, &options));
+        kube::Client::try_from(config.unwrap()).unwrap()
+    }
+
+    /// A superuser's kubeconfig, for other programs.
+    pub(crate) fn admin_kubeconfig(&self) -> Value {
+        let usage = ExtendedKeyUsagePurpose::ClientAuth;
+        self.kubeconfig(
+            Some(issue(&self.issuer, "kubernetes-admin", "system:masters", usage)),
+            None,
+        )
+    }
+
+    fn kubeconfig(&self, identity: Option<(String, String)>, token: Option<&str>) -> Value {
         use base64::Engine as _;
         let base64 = |text: &str| base64::engine::general_purpose::STANDARD.encode(text);
         let mut user = serde_json::json!({});
@@ -121,19 +138,15 @@ impl World {
         if let Some(token) = token {
             user["token"] = token.into();
         }
-        let kubeconfig: kube::config::Kubeconfig = serde_json::from_value(serde_json::json!({
+        serde_json::json!({
+            "apiVersion": "v1", "kind": "Config",
             "clusters": [{"name": "c", "cluster": {
                 "server": format!("https://{}", self.address),
                 "certificate-authority-data": base64(&self.ca_pem)}}],
             "users": [{"name": "u", "user": user}],
             "contexts": [{"name": "x", "context": {"cluster": "c", "user": "u"}}],
             "current-context": "x",
-        }))
-        .unwrap();
-        let options = kube::config::KubeConfigOptions::default();
-        let config =
-            futures::executor::block_on(kube::Config::from_custom_kubeconfig(kubeconfig, &options));
-        kube::Client::try_from(config.unwrap()).unwrap()
+        })
     }
 
     /// Stops everything and waits for it.

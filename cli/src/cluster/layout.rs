@@ -1,0 +1,199 @@
+//! Where things lie under a cluster's folder, and which names and addresses follow from it.
+//!
+//! ```text
+//! DIR/cluster.json         what the local cluster is made of
+//! DIR/admin.kubeconfig     the administrator's way in
+//! DIR/pki/ca.crt           the cluster's authority
+//! DIR/run/<name>.pid       one per master and node
+//! DIR/logs/<name>.log
+//! DIR/images/*.tar         loaded by every node at start
+//! DIR/<name>/              data of one master or node
+//! ```
+
+use std::net::Ipv4Addr;
+use std::path::{Path, PathBuf};
+
+use anyhow::Context as _;
+use serde::{Deserialize, Serialize};
+
+use super::Home;
+
+/// The choice of address ranges: 0 is the default cluster's, others follow from the folder's name.
+const RANGES_MAX: u8 = 30;
+
+/// A cluster's folder.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Layout {
+    pub dir: PathBuf,
+}
+
+impl Layout {
+    /// The folder that was asked for, else `~/.trireme`.
+    pub(super) fn of(home: &Home) -> anyhow::Result<Self> {
+        let dir = match &home.data_dir {
+            Some(dir) => std::path::absolute(dir)?,
+            None => default_dir()?,
+        };
+        Ok(Self { dir })
+    }
+
+    pub(super) fn is_default(&self) -> bool {
+        default_dir().is_ok_and(|dir| dir == self.dir)
+    }
+
+    pub(super) fn admin_kubeconfig(&self) -> PathBuf {
+        self.dir.join("admin.kubeconfig")
+    }
+
+    pub(super) fn authority(&self) -> PathBuf {
+        self.dir.join("pki/ca.crt")
+    }
+
+    pub(super) fn images(&self) -> PathBuf {
+        self.dir.join("images")
+    }
+
+    pub(super) fn of_part(&self, name: &str) -> PathBuf {
+        self.dir.join(name)
+    }
+
+    fn cluster_json(&self) -> PathBuf {
+        self.dir.join("cluster.json")
+    }
+
+    /// What the local cluster is made of, if it was ever started.
+    pub(super) fn load(&self) -> anyhow::Result<Option<Cluster>> {
+        let path = self.cluster_json();
+        match std::fs::read(&path) {
+            Ok(text) => {
+                let cluster = serde_json::from_slice(&text)
+                    .with_context(|| format!("{} is damaged", path.display()))?;
+                Ok(Some(cluster))
+            }
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error).with_context(|| path.display().to_string()),
+        }
+    }
+
+    pub(super) fn save(&self, cluster: &Cluster) -> anyhow::Result<()> {
+        let text = serde_json::to_vec_pretty(cluster)?;
+        master_pki::files::write_public(&self.cluster_json(), &text)?;
+        Ok(())
+    }
+
+    /// A short name that differs between folders: bridges, namespaces and tables are called after it.
+    pub(super) fn id(&self) -> String {
+        let hash = hash(&self.dir);
+        format!("{:04x}", hash & 0xffff)
+    }
+}
+
+fn default_dir() -> anyhow::Result<PathBuf> {
+    let home = std::env::var_os("HOME").context("HOME is not set: give --data-dir DIR")?;
+    Ok(PathBuf::from(home).join(".trireme"))
+}
+
+/// FNV-1a over the path.
+fn hash(path: &Path) -> u64 {
+    path.as_os_str().as_encoded_bytes().iter().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
+        (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3)
+    })
+}
+
+/// What a local cluster is made of.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Cluster {
+    pub id: String,
+    pub base_port: u16,
+    /// Which of the address ranges it uses.
+    pub ranges: u8,
+    pub masters: Vec<String>,
+    pub nodes: Vec<String>,
+}
+
+impl Cluster {
+    pub(super) fn new(layout: &Layout, base_port: u16) -> Self {
+        let ranges = if layout.is_default() {
+            0
+        } else {
+            let draw = hash(&layout.dir) >> 16;
+            1 + u8::try_from(draw % u64::from(RANGES_MAX - 1)).unwrap_or(0)
+        };
+        Self { id: layout.id(), base_port, ranges, masters: Vec::new(), nodes: Vec::new() }
+    }
+
+    pub(super) fn service_cidr(&self) -> String {
+        format!("10.{}.0.0/16", 96 + self.ranges)
+    }
+
+    pub(super) fn cluster_dns(&self) -> Ipv4Addr {
+        Ipv4Addr::new(10, 96 + self.ranges, 0, 10)
+    }
+
+    pub(super) fn pod_cidr(&self) -> String {
+        // The default is the one that everybody knows; the others lie below it.
+        let second = if self.ranges == 0 { 244 } else { 200 + self.ranges };
+        format!("10.{second}.0.0/16")
+    }
+
+    /// The bridge's own address, which is also the first node's.
+    pub(super) fn bridge_address(&self) -> Ipv4Addr {
+        Ipv4Addr::new(10, 88, self.ranges, 1)
+    }
+
+    pub(super) fn bridge(&self) -> String {
+        format!("tri-{}", self.id)
+    }
+
+    /// The address of the `index`-th node, from 0.
+    pub(super) fn node_address(&self, index: usize) -> Ipv4Addr {
+        let last = u8::try_from(1 + index).unwrap_or(u8::MAX);
+        Ipv4Addr::new(10, 88, self.ranges, last)
+    }
+
+    /// The namespace that a node lives in; the first one lives in the machine's own.
+    pub(super) fn node_netns(&self, index: usize) -> Option<String> {
+        (index > 0).then(|| format!("tri-{}-node-{}", self.id, index + 1))
+    }
+
+    pub(super) fn api_port(&self, index: usize) -> u16 {
+        self.base_port + u16::try_from(index).unwrap_or(0)
+    }
+
+    pub(super) fn peer_port(&self, index: usize) -> u16 {
+        self.api_port(index) + 100
+    }
+
+    pub(super) fn cgroup_root(&self) -> String {
+        format!("/trireme-{}", self.id)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn layout(dir: &str) -> Layout {
+        Layout { dir: dir.into() }
+    }
+
+    #[test]
+    fn folders_have_names_and_ranges_of_their_own() {
+        let a = Cluster::new(&layout("/tmp/a"), 6443);
+        let b = Cluster::new(&layout("/tmp/b"), 7443);
+        assert_ne!(a.id, b.id);
+        assert_ne!((a.service_cidr(), a.pod_cidr()), (b.service_cidr(), b.pod_cidr()));
+        assert!(a.ranges > 0 && b.ranges > 0, "range 0 belongs to the default cluster");
+    }
+
+    #[test]
+    fn first_node_shares_the_machine_and_the_others_do_not() {
+        let cluster = Cluster { ranges: 0, ..Cluster::new(&layout("/tmp/a"), 6443) };
+        assert_eq!(cluster.node_address(0).to_string(), "10.88.0.1");
+        assert_eq!(cluster.node_address(1).to_string(), "10.88.0.2");
+        assert_eq!(cluster.node_netns(0), None);
+        assert!(cluster.node_netns(1).unwrap().ends_with("-node-2"));
+        assert_eq!((cluster.api_port(2), cluster.peer_port(2)), (6445, 6545));
+    }
+}

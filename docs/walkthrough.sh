@@ -1,0 +1,18 @@
+#!/usr/bin/env bash
+# Plays docs/walkthrough.md on a cluster of its own, then kills its leader under load; leaves nothing behind.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+export PATH="$PWD/bin:$PATH:/usr/sbin:/sbin"
+export TRIREME_DATA_DIR; TRIREME_DATA_DIR=$(mktemp -d /tmp/trireme-walkthrough.XXXXXX)
+# A home of its own: the person's kubeconfig is not touched.
+export HOME="$TRIREME_DATA_DIR/home"; mkdir -p "$HOME"
+export KUBECONFIG="$TRIREME_DATA_DIR/admin.kubeconfig"
+export BASE_PORT=${BASE_PORT:-17443}
+trap 'status=$?; kctl stop --wipe >/dev/null 2>&1 || true; rm -rf "$TRIREME_DATA_DIR"; exit $status' EXIT
+
+kchaos-real play docs/walkthrough.md
+
+url=$(kctl service hello-node --url)
+cluster_ip=$(kctl get service hello-node -o "jsonpath={.spec.clusterIP}")
+kchaos-real failover --kills "${KILLS:-10}" --url "$url" --url "http://$cluster_ip:8080/"

@@ -1,0 +1,80 @@
+//! Bodies written by hand, byte by byte, as client-go writes them.
+
+use super::*;
+
+/// A field with bytes.
+fn field(number: u8, bytes: &[u8]) -> Vec<u8> {
+    let mut out = vec![number << 3 | 2, u8::try_from(bytes.len()).unwrap()];
+    out.extend_from_slice(bytes);
+    out
+}
+
+fn varint_field(number: u8, value: u8) -> Vec<u8> {
+    vec![number << 3, value]
+}
+
+fn body(api_version: &str, kind: &str, raw: &[u8]) -> Vec<u8> {
+    let meta = [field(1, api_version.as_bytes()), field(2, kind.as_bytes())].concat();
+    [MAGIC.to_vec(), field(1, &meta), field(2, raw)].concat()
+}
+
+#[test]
+fn config_map_is_read_with_its_map_and_without_empty_metadata() {
+    let label = [field(1, b"color"), field(2, b"red")].concat();
+    // client-go writes every field that is no pointer, empty or not.
+    let metadata =
+        [field(1, b"c"), field(2, b""), field(3, b"ns"), field(11, &label), field(8, b"")].concat();
+    let data = [field(1, b"a"), field(2, b"b")].concat();
+    let bytes = body("v1", "ConfigMap", &[field(1, &metadata), field(2, &data)].concat());
+    let expected = json!({"apiVersion": "v1", "kind": "ConfigMap", "data": {"a": "b"},
+        "metadata": {"name": "c", "namespace": "ns", "labels": {"color": "red"}}});
+    assert_eq!(decode(&bytes).unwrap(), expected);
+}
+
+#[test]
+fn pointers_keep_their_zero_and_inline_fields_move_up() {
+    let deployment = field(2, &varint_field(1, 0));
+    let bytes = body("apps/v1", "Deployment", &deployment);
+    assert_eq!(decode(&bytes).unwrap()["spec"]["replicas"], 0);
+    let source = field(2, &field(1, &field(1, b"/tmp")));
+    let volume = [field(1, b"v"), source].concat();
+    let bytes = body("v1", "Pod", &field(2, &field(1, &volume)));
+    let expected = json!([{"name": "v", "hostPath": {"path": "/tmp"}}]);
+    assert_eq!(decode(&bytes).unwrap()["spec"]["volumes"], expected);
+}
+
+#[test]
+fn review_and_options_are_found_by_their_kinds() {
+    let attributes = [field(1, b"default"), field(2, b"get"), field(5, b"pods")].concat();
+    let bytes = body(
+        "authorization.k8s.io/v1",
+        "SelfSubjectAccessReview",
+        &field(2, &field(1, &attributes)),
+    );
+    let expected = json!({"namespace": "default", "verb": "get", "resource": "pods"});
+    assert_eq!(decode(&bytes).unwrap()["spec"]["resourceAttributes"], expected);
+    let bytes =
+        body("v1", "DeleteOptions", &[varint_field(1, 0), field(4, b"Background")].concat());
+    let options = decode(&bytes).unwrap();
+    assert_eq!(
+        (&options["gracePeriodSeconds"], &options["propagationPolicy"]),
+        (&json!(0), &json!("Background"))
+    );
+}
+
+#[test]
+fn malformed_bodies_are_refused_and_never_panic() {
+    for bytes in [
+        &b""[..],
+        b"k8s",
+        b"k8s\0\x0a\xff",
+        b"k8s\0\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff",
+        b"{}",
+    ] {
+        assert_eq!(decode(bytes).unwrap_err().code(), 400);
+    }
+    let good = body("v1", "ConfigMap", &field(1, &field(1, b"c")));
+    for end in 0..good.len() {
+        let _ = decode(&good[..end]);
+    }
+}

@@ -1,0 +1,161 @@
+//! Stock `kubectl`, as a user runs it: a client nobody here wrote.
+
+use std::process::Stdio;
+use std::time::Duration;
+
+use tempfile::TempDir;
+use tokio::io::AsyncWriteExt;
+use tokio::process::Command;
+
+use crate::world::World;
+
+/// A home of its own, so that no cache of another cluster is read.
+struct Kubectl {
+    home: TempDir,
+}
+
+impl Kubectl {
+    fn of(world: &World) -> Self {
+        let home = TempDir::new().unwrap();
+        let path = home.path().join("config");
+        std::fs::write(path, world.admin_kubeconfig().to_string()).unwrap();
+        Self { home }
+    }
+
+    /// Runs a command line with some input; returns whether it succeeded and what it printed.
+    async fn try_run(&self, line: &str, input: &str) -> (bool, String) {
+        let mut child = Command::new("kubectl")
+            .args(line.split_whitespace())
+            .env("KUBECONFIG", self.home.path().join("config"))
+            .env("HOME", self.home.path())
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .kill_on_drop(true)
+            .spawn()
+            .expect("kubectl is installed (Debian: kubernetes-client)");
+        let mut stdin = child.stdin.take().unwrap();
+        stdin.write_all(input.as_bytes()).await.unwrap();
+        drop(stdin);
+        let output = tokio::time::timeout(Duration::from_secs(60), child.wait_with_output());
+        let output = output.await.expect("kubectl ends in time").unwrap();
+        let text = [output.stdout, output.stderr].concat();
+        (output.status.success(), String::from_utf8_lossy(&text).into_owned())
+    }
+
+    /// Runs a command line that must succeed and print `expected` somewhere.
+    async fn check(&self, line: &str, input: &str, expected: &str) {
+        let (succeeded, text) = self.try_run(line, input).await;
+        assert!(succeeded && text.contains(expected), "kubectl {line}: {text}");
+    }
+
+    /// Runs a command line that must fail and print `expected` somewhere.
+    async fn refused(&self, line: &str, input: &str, expected: &str) {
+        let (succeeded, text) = self.try_run(line, input).await;
+        assert!(!succeeded && text.contains(expected), "kubectl {line}: {text}");
+    }
+}
+
+const DEPLOYMENT: &str = "
+apiVersion: apps/v1
+kind: Deployment
+metadata: {name: web, labels: {app: web}}
+spec:
+  replicas: 2
+  selector: {matchLabels: {app: web}}
+  template:
+    metadata: {labels: {app: web}}
+    spec:
+      containers:
+      - {name: web, image: 'web:v1', ports: [{containerPort: 80}]}
+";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn kubectl_finds_its_way() {
+    let world = World::bootstrapped().await;
+    let kubectl = Kubectl::of(&world);
+    kubectl.check("version", "", "v1.36.0+trireme").await;
+    kubectl.check("api-resources", "", "deployments").await;
+    kubectl.check("api-versions", "", "apps/v1").await;
+    kubectl.check("get namespaces", "", "kube-node-lease").await;
+    kubectl.check("get svc -A", "", "10.96.0.10").await;
+    kubectl.check("cluster-info", "", "is running at").await;
+    kubectl.check("explain deployment.spec.replicas", "", "FIELD: replicas").await;
+    kubectl.check("auth can-i create pods", "", "yes").await;
+    kubectl.refused("auth can-i create pods --as nobody", "", "no").await;
+    kubectl.refused("get pods --as nobody", "", "cannot list resource \"pods\"").await;
+    kubectl.check("get --raw /readyz?verbose", "", "[+]store ok").await;
+    world.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn kubectl_changes_objects() {
+    let world = World::bootstrapped().await;
+    let kubectl = Kubectl::of(&world);
+    kubectl.check("create -f -", DEPLOYMENT, "deployment.apps/web created").await;
+    kubectl.refused("create -f -", DEPLOYMENT, "already exists").await;
+    kubectl.check("get deployments", "", "READY").await;
+    kubectl.check("get deploy web -o wide", "", "web:v1").await;
+    kubectl.check("get deploy web -o yaml", "", "terminationGracePeriodSeconds: 30").await;
+    kubectl.check("describe deploy web", "", "RollingUpdateStrategy").await;
+    kubectl.check("scale deploy/web --replicas=3", "", "scaled").await;
+    kubectl.check("get deploy web -o jsonpath={.spec.replicas}", "", "3").await;
+    kubectl.check("set image deploy/web web=web:v2", "", "image updated").await;
+    kubectl
+        .check(
+            "get deploy web -o jsonpath={.spec.template.spec.containers[0].ports[0].containerPort}",
+            "",
+            "80",
+        )
+        .await;
+    kubectl.check("label deploy web tier=front", "", "labeled").await;
+    kubectl.check("annotate deploy web note=x", "", "annotated").await;
+    kubectl.check("get deploy -l tier=front -o name", "", "deployment.apps/web").await;
+    kubectl.check("patch deploy web -p {\"spec\":{\"paused\":true}}", "", "patched").await;
+    kubectl
+        .check(
+            "patch deploy web --type=json -p [{\"op\":\"remove\",\"path\":\"/spec/paused\"}]",
+            "",
+            "patched",
+        )
+        .await;
+    kubectl.check("expose deploy web --port=80 --type=NodePort", "", "exposed").await;
+    kubectl.check("get svc web", "", "NodePort").await;
+    kubectl.check("delete deploy,svc web", "", "deleted").await;
+    kubectl.refused("get deploy web", "", "not found").await;
+    world.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn kubectl_applies() {
+    let world = World::bootstrapped().await;
+    let kubectl = Kubectl::of(&world);
+    kubectl.check("apply -f -", DEPLOYMENT, "created").await;
+    kubectl.check("apply -f -", DEPLOYMENT, "unchanged").await;
+    kubectl.check("diff -f -", DEPLOYMENT, "").await;
+    let changed = DEPLOYMENT.replace("replicas: 2", "replicas: 5").replace("web:v1", "web:v2");
+    kubectl.check("apply -f -", &changed, "configured").await;
+    kubectl.check("get deploy web -o jsonpath={.spec.replicas}", "", "5").await;
+    let wrong = DEPLOYMENT.replace("replicas", "replicsa");
+    kubectl.refused("apply -f -", &wrong, "unknown field \"spec.replicsa\"").await;
+    kubectl
+        .check(
+            "apply --dry-run=server -f -",
+            &changed.replace("replicas: 5", "replicas: 7"),
+            "configured (server dry run)",
+        )
+        .await;
+    kubectl.check("get deploy web -o jsonpath={.spec.replicas}", "", "5").await;
+    kubectl.check("create configmap c --from-literal=a=b", "", "created").await;
+    kubectl.check("create secret generic s --from-literal=a=b", "", "created").await;
+    kubectl.check("wait --for=create configmap/c --timeout=10s", "", "condition met").await;
+    kubectl.check("create serviceaccount robot", "", "created").await;
+    kubectl.check("create token robot", "", "ey").await;
+    kubectl.check("create role r --verb=get --resource=pods", "", "created").await;
+    kubectl
+        .check("create rolebinding b --role=r --serviceaccount=default:robot", "", "created")
+        .await;
+    kubectl.check("auth can-i get pods --as system:serviceaccount:default:robot", "", "yes").await;
+    kubectl.check("delete configmap --all", "", "\"c\" deleted").await;
+    world.end().await;
+}
