@@ -1,0 +1,114 @@
+//! A node: its state, what it can hold and what it holds.
+
+use serde_json::Value;
+
+use super::{Page, labels};
+use crate::api::{Api, with_query};
+use crate::error::Result;
+use crate::object::{items, text};
+use crate::print::human;
+use crate::print::jsonpath::shown;
+
+pub(super) async fn describe(api: &Api, page: &mut Page, object: &Value) -> Result {
+    let (spec, status) = (&object["spec"], &object["status"]);
+    let metadata = &object["metadata"];
+    page.line(0, "Name", text(&metadata["name"]));
+    page.line(0, "Roles", roles(&metadata["labels"]));
+    labels(page, object);
+    page.line(0, "CreationTimestamp", human::long_time(text(&metadata["creationTimestamp"])));
+    let taints: Vec<_> = items(&spec["taints"])
+        .iter()
+        .map(|taint| match text(&taint["value"]) {
+            "" => format!("{}:{}", text(&taint["key"]), text(&taint["effect"])),
+            value => format!("{}={value}:{}", text(&taint["key"]), text(&taint["effect"])),
+        })
+        .collect();
+    page.list("Taints:", "", &taints);
+    page.line(0, "Unschedulable", (spec["unschedulable"] == true).to_string());
+    page.conditions(
+        &status["conditions"],
+        &[
+            ("Type", "type"),
+            ("Status", "status"),
+            ("LastHeartbeatTime", "lastHeartbeatTime"),
+            ("LastTransitionTime", "lastTransitionTime"),
+            ("Reason", "reason"),
+            ("Message", "message"),
+        ],
+    );
+    page.raw(0, "Addresses:");
+    items(&status["addresses"])
+        .iter()
+        .for_each(|one| page.line(1, text(&one["type"]), text(&one["address"])));
+    for (key, field) in [("Capacity", "capacity"), ("Allocatable", "allocatable")] {
+        page.raw(0, format!("{key}:"));
+        for (name, quantity) in status[field].as_object().into_iter().flatten() {
+            page.line(1, name, shown(quantity));
+        }
+    }
+    page.raw(0, "System Info:");
+    let info = &status["nodeInfo"];
+    for (key, field) in [
+        ("Machine ID", "machineID"),
+        ("System UUID", "systemUUID"),
+        ("Boot ID", "bootID"),
+        ("Kernel Version", "kernelVersion"),
+        ("OS Image", "osImage"),
+        ("Operating System", "operatingSystem"),
+        ("Architecture", "architecture"),
+        ("Container Runtime Version", "containerRuntimeVersion"),
+        ("Kubelet Version", "kubeletVersion"),
+    ] {
+        page.line(1, key, text(&info[field]));
+    }
+    for (key, field) in [("PodCIDR", "podCIDR")] {
+        if let Some(value) = spec[field].as_str() {
+            page.line(0, key, value);
+        }
+    }
+    pods(api, page, text(&metadata["name"])).await
+}
+
+fn roles(labels: &Value) -> String {
+    let names: Vec<_> = labels
+        .as_object()
+        .into_iter()
+        .flatten()
+        .filter_map(|(key, _)| key.strip_prefix("node-role.kubernetes.io/"))
+        .filter(|name| !name.is_empty())
+        .collect();
+    if names.is_empty() { "<none>".into() } else { names.join(",") }
+}
+
+async fn pods(api: &Api, page: &mut Page, node: &str) -> Result {
+    let selector = format!("spec.nodeName={node},status.phase!=Succeeded,status.phase!=Failed");
+    let list = api.get(&with_query("/api/v1/pods", &[("fieldSelector", selector)])).await?;
+    let pods = items(&list["items"]);
+    page.line(0, "Non-terminated Pods", format!("({} in total)", pods.len()));
+    page.raw(1, "Namespace\tName\tCPU Requests\tCPU Limits\tMemory Requests\tMemory Limits\tAge");
+    page.raw(1, "---------\t----\t------------\t----------\t---------------\t-------------\t---");
+    for pod in pods {
+        let sum = |kind: &str, name: &str| {
+            let all: Vec<_> = items(&pod["spec"]["containers"])
+                .iter()
+                .map(|container| shown(&container["resources"][kind][name]))
+                .filter(|quantity| !quantity.is_empty())
+                .collect();
+            if all.is_empty() { "0".to_owned() } else { all.join("+") }
+        };
+        page.raw(
+            1,
+            format!(
+                "{}\t{}\t{}\t{}\t{}\t{}\t{}",
+                text(&pod["metadata"]["namespace"]),
+                text(&pod["metadata"]["name"]),
+                sum("requests", "cpu"),
+                sum("limits", "cpu"),
+                sum("requests", "memory"),
+                sum("limits", "memory"),
+                human::age(pod["metadata"]["creationTimestamp"].as_str()),
+            ),
+        );
+    }
+    Ok(())
+}

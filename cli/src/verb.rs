@@ -1,0 +1,35 @@
+//! The commands, one file each.
+
+pub mod apply;
+pub mod attach;
+pub mod auth;
+pub mod autoscale;
+pub mod completion;
+pub mod config;
+pub mod cp;
+pub mod create;
+pub mod delete;
+pub mod describe;
+pub mod diff;
+pub mod edit;
+pub mod events;
+pub mod exec;
+pub mod explain;
+pub mod expose;
+pub mod get;
+pub mod image;
+pub mod info;
+pub mod label;
+pub mod logs;
+pub mod node;
+pub mod patch;
+pub mod port_forward;
+pub mod replace;
+pub mod rolling_update;
+pub mod rollout;
+pub mod run;
+pub mod scale;
+pub mod service;
+pub mod set;
+pub mod top;
+pub mod wait;
