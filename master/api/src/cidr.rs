@@ -20,10 +20,12 @@ impl Cidr {
         })
     }
 
+    /// The lowest address.
     pub fn base(&self) -> Ipv4Addr {
         self.base
     }
 
+    /// How many leading bits are the network.
     pub fn prefix(&self) -> u8 {
         self.prefix
     }
@@ -33,6 +35,7 @@ impl Cidr {
         1 << (32 - self.prefix)
     }
 
+    /// Whether an address lies in the range.
     pub fn contains(&self, address: Ipv4Addr) -> bool {
         address.to_bits() & mask(self.prefix) == self.base.to_bits()
     }

@@ -16,21 +16,25 @@ impl FieldPath {
         Self(name.into())
     }
 
+    /// A field of the object here.
     #[must_use]
     pub fn child(&self, name: &str) -> Self {
         if self.0.is_empty() { Self(name.to_owned()) } else { Self(format!("{}.{name}", self.0)) }
     }
 
+    /// An item of the list here.
     #[must_use]
     pub fn index(&self, index: usize) -> Self {
         Self(format!("{}[{index}]", self.0))
     }
 
+    /// An entry of the map here.
     #[must_use]
     pub fn key(&self, key: &str) -> Self {
         Self(format!("{}[{key}]", self.0))
     }
 
+    /// `spec.ports[0]`, as messages have it.
     pub fn as_str(&self) -> &str {
         &self.0
     }
@@ -57,15 +61,25 @@ impl From<FieldPath> for String {
 /// The kinds of findings; `Status.details.causes[].reason` carries [`FieldErrorKind::reason`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum FieldErrorKind {
+    /// A reference leads nowhere.
     NotFound,
+    /// Nothing is there.
     Required,
+    /// It was there before.
     Duplicate,
+    /// It is malformed or out of range.
     Invalid,
+    /// It is none of the known values.
     NotSupported,
+    /// Not under these conditions.
     Forbidden,
+    /// It has too many bytes.
     TooLong,
+    /// It has too many items.
     TooMany,
+    /// Not the client's fault.
     Internal,
+    /// It has the wrong type.
     TypeInvalid,
 }
 
@@ -117,9 +131,13 @@ impl FieldErrorKind {
 /// One finding of validation.
 #[derive(Clone, Debug, PartialEq)]
 pub struct FieldError {
+    /// What is wrong.
     pub kind: FieldErrorKind,
+    /// Where: `spec.ports[0].name`.
     pub field: String,
+    /// The refused value, where the message repeats it.
     pub bad_value: Value,
+    /// Why, in a sentence; may be empty.
     pub detail: String,
 }
 
@@ -133,10 +151,12 @@ impl FieldError {
         Self { kind, field: field.into(), bad_value, detail: detail.into() }
     }
 
+    /// A value must be there.
     pub fn required(field: impl Into<String>, detail: impl Into<String>) -> Self {
         Self::of(FieldErrorKind::Required, field, Value::Null, detail)
     }
 
+    /// A value is malformed or out of range.
     pub fn invalid(
         field: impl Into<String>,
         value: impl Into<Value>,
@@ -145,6 +165,7 @@ impl FieldError {
         Self::of(FieldErrorKind::Invalid, field, value.into(), detail)
     }
 
+    /// A value has the wrong type.
     pub fn type_invalid(
         field: impl Into<String>,
         value: impl Into<Value>,
@@ -153,18 +174,22 @@ impl FieldError {
         Self::of(FieldErrorKind::TypeInvalid, field, value.into(), detail)
     }
 
+    /// A value that must be unique is there twice.
     pub fn duplicate(field: impl Into<String>, value: impl Into<Value>) -> Self {
         Self::of(FieldErrorKind::Duplicate, field, value.into(), "")
     }
 
+    /// A reference leads nowhere.
     pub fn not_found(field: impl Into<String>, value: impl Into<Value>) -> Self {
         Self::of(FieldErrorKind::NotFound, field, value.into(), "")
     }
 
+    /// A value is not allowed under these conditions.
     pub fn forbidden(field: impl Into<String>, detail: impl Into<String>) -> Self {
         Self::of(FieldErrorKind::Forbidden, field, Value::Null, detail)
     }
 
+    /// A value is none of the known ones.
     pub fn not_supported(
         field: impl Into<String>,
         value: impl Into<Value>,
@@ -179,18 +204,21 @@ impl FieldError {
         Self::of(FieldErrorKind::NotSupported, field, value.into(), detail)
     }
 
+    /// A value has more bytes than allowed.
     pub fn too_long(field: impl Into<String>, bytes_max: usize) -> Self {
         let unit = if bytes_max == 1 { "byte" } else { "bytes" };
         let detail = format!("may not be more than {bytes_max} {unit}");
         Self::of(FieldErrorKind::TooLong, field, Value::Null, detail)
     }
 
+    /// A list has more items than allowed.
     pub fn too_many(field: impl Into<String>, actual: usize, max: usize) -> Self {
         let unit = if max == 1 { "item" } else { "items" };
         let detail = format!("must have at most {max} {unit}");
         Self::of(FieldErrorKind::TooMany, field, actual.into(), detail)
     }
 
+    /// The server could not judge or provide a value.
     pub fn internal(field: impl Into<String>, detail: impl Into<String>) -> Self {
         Self::of(FieldErrorKind::Internal, field, Value::Null, detail)
     }

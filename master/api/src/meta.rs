@@ -12,11 +12,17 @@ use crate::time;
 /// An entry of `metadata.ownerReferences`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct OwnerReference {
+    /// Group and version of the owner.
     pub api_version: String,
+    /// The owner's kind.
     pub kind: String,
+    /// The owner's name.
     pub name: String,
+    /// The owner's uid: another object of the same name is no owner.
     pub uid: String,
+    /// Whether this owner manages the object.
     pub is_controller: bool,
+    /// Whether the owner's foreground deletion waits for the object.
     pub blocks_deletion: bool,
 }
 
@@ -72,18 +78,22 @@ pub fn set(object: &mut Value, field: &str, value: impl Into<Value>) {
     }
 }
 
+/// `v1`, `apps/v1`.
 pub fn api_version(object: &Value) -> &str {
     text(object, &["apiVersion"])
 }
 
+/// `Pod`.
 pub fn kind(object: &Value) -> &str {
     text(object, &["kind"])
 }
 
+/// `metadata.name`.
 pub fn name(object: &Value) -> &str {
     text(object, &["metadata", "name"])
 }
 
+/// `metadata.generateName`.
 pub fn generate_name(object: &Value) -> &str {
     text(object, &["metadata", "generateName"])
 }
@@ -93,22 +103,27 @@ pub fn namespace(object: &Value) -> &str {
     text(object, &["metadata", "namespace"])
 }
 
+/// `metadata.uid`.
 pub fn uid(object: &Value) -> &str {
     text(object, &["metadata", "uid"])
 }
 
+/// `metadata.resourceVersion`, opaque.
 pub fn resource_version(object: &Value) -> &str {
     text(object, &["metadata", "resourceVersion"])
 }
 
+/// `metadata.generation`, or 0.
 pub fn generation(object: &Value) -> i64 {
     number(object, &["metadata", "generation"]).unwrap_or_default()
 }
 
+/// `metadata.creationTimestamp`.
 pub fn creation_timestamp(object: &Value) -> Option<Timestamp> {
     time::parse(text(object, &["metadata", "creationTimestamp"]))
 }
 
+/// `metadata.deletionTimestamp`: when the object is to be gone.
 pub fn deletion_timestamp(object: &Value) -> Option<Timestamp> {
     time::parse(text(object, &["metadata", "deletionTimestamp"]))
 }
@@ -118,18 +133,22 @@ pub fn is_terminating(object: &Value) -> bool {
     at(object, &["metadata", "deletionTimestamp"]).is_some()
 }
 
+/// `metadata.deletionGracePeriodSeconds`.
 pub fn deletion_grace_period_seconds(object: &Value) -> Option<i64> {
     number(object, &["metadata", "deletionGracePeriodSeconds"])
 }
 
+/// `metadata.finalizers`.
 pub fn finalizers(object: &Value) -> Vec<&str> {
     items(object, &["metadata", "finalizers"]).iter().filter_map(Value::as_str).collect()
 }
 
+/// `metadata.labels`.
 pub fn labels(object: &Value) -> BTreeMap<String, String> {
     strings(object, &["metadata", "labels"])
 }
 
+/// `metadata.annotations`.
 pub fn annotations(object: &Value) -> BTreeMap<String, String> {
     strings(object, &["metadata", "annotations"])
 }
@@ -150,6 +169,7 @@ pub fn strings(object: &Value, path: &[&str]) -> BTreeMap<String, String> {
     entries.filter_map(|(key, value)| Some((key.clone(), value.as_str()?.to_owned()))).collect()
 }
 
+/// `metadata.ownerReferences`.
 pub fn owner_references(object: &Value) -> Vec<OwnerReference> {
     let owner = |value: &Value| OwnerReference {
         api_version: text(value, &["apiVersion"]).to_owned(),

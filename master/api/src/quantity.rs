@@ -17,12 +17,15 @@ const BINARY_MAX: i128 = i64::MAX as i128 * NANOS;
 /// Why a text is no quantity.
 #[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
 pub enum QuantityError {
+    /// It does not look like a quantity.
     #[error(
         "quantities must match the regular expression '^([+-]?[0-9.]+)([eEinumkKMGTP]*[-+]?[0-9]*)$'"
     )]
     Format,
+    /// It has no number.
     #[error("unable to parse numeric part of quantity")]
     Number,
+    /// Its suffix is unknown.
     #[error("unable to parse quantity's suffix")]
     Suffix,
 }
@@ -30,9 +33,12 @@ pub enum QuantityError {
 /// The family of suffixes a quantity was written in, and is written in again.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Format {
+    /// `100m`, `2k`.
     #[default]
     DecimalSi,
+    /// `64Ki`, `1Gi`.
     BinarySi,
+    /// `1e3`.
     DecimalExponent,
 }
 
@@ -44,6 +50,7 @@ pub struct Quantity {
 }
 
 impl Quantity {
+    /// Nothing.
     pub const ZERO: Self = Self { nanos: 0, format: Format::DecimalSi };
 
     /// Reads upstream's notation; what is finer than a billionth is rounded away from zero.
@@ -85,10 +92,12 @@ impl Quantity {
         }
     }
 
+    /// So many whole units.
     pub fn from_units(units: i64) -> Self {
         Self { nanos: i128::from(units) * NANOS, format: Format::DecimalSi }
     }
 
+    /// So many thousandths.
     pub fn from_millis(millis: i64) -> Self {
         Self { nanos: i128::from(millis) * (NANOS / 1000), format: Format::DecimalSi }
     }
@@ -113,10 +122,12 @@ impl Quantity {
         i64::try_from(up).unwrap_or(if up < 0 { i64::MIN } else { i64::MAX })
     }
 
+    /// Whether it is nothing.
     pub fn is_zero(self) -> bool {
         self.nanos == 0
     }
 
+    /// Whether it is less than nothing.
     pub fn is_negative(self) -> bool {
         self.nanos < 0
     }
@@ -126,6 +137,7 @@ impl Quantity {
         self.nanos % NANOS == 0
     }
 
+    /// How it was written.
     pub fn format(self) -> Format {
         self.format
     }

@@ -14,19 +14,26 @@ use crate::names;
 /// How a requirement compares a label.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Operator {
+    /// The value is one of these.
     In(BTreeSet<String>),
     /// Also true where the label is absent.
     NotIn(BTreeSet<String>),
+    /// The label is there.
     Exists,
+    /// The label is not there.
     DoesNotExist,
+    /// The value is a number above this.
     GreaterThan(i64),
+    /// The value is a number below this.
     LessThan(i64),
 }
 
 /// One term of a label selector.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Requirement {
+    /// The label.
     pub key: String,
+    /// What its value must be.
     pub operator: Operator,
 }
 
@@ -48,6 +55,7 @@ impl Requirement {
 /// All terms of a label selector; an object must fulfil each.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct LabelSelector {
+    /// The terms.
     pub requirements: Vec<Requirement>,
 }
 
@@ -57,6 +65,7 @@ impl LabelSelector {
         Self::default()
     }
 
+    /// Whether there are no terms.
     pub fn is_everything(&self) -> bool {
         self.requirements.is_empty()
     }
@@ -390,22 +399,28 @@ fn check_values(key: &str, operator: &Operator) -> Result<(), String> {
 /// One term of a field selector, `key=value` or `key!=value`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FieldTerm {
+    /// The field, for instance `spec.nodeName`.
     pub key: String,
+    /// The value.
     pub value: String,
+    /// Whether the field must have the value, or must not.
     pub is_equal: bool,
 }
 
 /// All terms of a field selector; an object must fulfil each.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct FieldSelector {
+    /// The terms.
     pub terms: Vec<FieldTerm>,
 }
 
 impl FieldSelector {
+    /// The selector that matches everything.
     pub fn everything() -> Self {
         Self::default()
     }
 
+    /// Whether there are no terms.
     pub fn is_everything(&self) -> bool {
         self.terms.is_empty()
     }

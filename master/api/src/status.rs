@@ -10,12 +10,14 @@ pub use crate::field::{FieldError, FieldErrorKind, FieldPath, aggregate};
 /// A group and a plural, or a group and a kind: what a refusal is about.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Subject {
+    /// Empty for the core group.
     pub group: String,
     /// The plural (`pods`); in [`ApiError::Invalid`] the kind (`Pod`).
     pub name: String,
 }
 
 impl Subject {
+    /// A group and a name.
     pub fn new(group: impl Into<String>, name: impl Into<String>) -> Self {
         Self { group: group.into(), name: name.into() }
     }
@@ -33,24 +35,30 @@ impl std::fmt::Display for Subject {
 /// Why the API refused a request.
 #[derive(Clone, Debug, Error, PartialEq)]
 pub enum ApiError {
+    /// The request makes no sense as it is.
     #[error("{0}")]
     BadRequest(String),
+    /// Nobody knows who asks.
     #[error("Unauthorized")]
     Unauthorized,
     /// `message` is what follows `is forbidden: `.
     #[error("{}", forbidden(subject, name, message))]
     Forbidden { subject: Subject, name: String, message: String },
+    /// There is no such object.
     #[error("{subject} {name:?} not found")]
     NotFound { subject: Subject, name: String },
     /// A path or a kind that is not served at all.
     #[error("the server could not find the requested resource")]
     NoSuchPath,
+    /// There is such an object already.
     #[error("{subject} {name:?} already exists")]
     AlreadyExists { subject: Subject, name: String },
+    /// Every name that was drawn is taken.
     #[error(
         "{subject} {name:?} already exists, the server was not able to generate a unique name for the object"
     )]
     GenerateName { subject: Subject, name: String },
+    /// The object is not as the client thinks it is.
     #[error("Operation cannot be fulfilled on {subject} {name:?}: {message}")]
     Conflict { subject: Subject, name: String, message: String },
     /// Server-side apply met fields of other managers.
@@ -59,31 +67,42 @@ pub enum ApiError {
     /// The revision was compacted, or the continue token is too old.
     #[error("{0}")]
     Expired(String),
+    /// It was there, and will not come back.
     #[error("{0}")]
     Gone(String),
+    /// The object breaks rules, each named by field.
     #[error("{}", invalid(kind, name, errors))]
     Invalid { kind: Subject, name: String, errors: Vec<FieldError> },
     /// The request is well formed but cannot be carried out on this object: a patch that does not fit.
     #[error("the server rejected our request due to an error in our request: {0}")]
     Unprocessable(String),
+    /// The kind does not have this verb.
     #[error("{action} is not supported on resources of kind \"{subject}\"")]
     MethodNotAllowed { subject: Subject, action: String },
+    /// The server cannot answer in the form that is asked for.
     #[error("only the following media types are accepted: {}", accepted.join(", "))]
     NotAcceptable { accepted: Vec<String> },
+    /// The server cannot read the form that was sent.
     #[error("the body of the request was in an unknown format - accepted media types include: {}", accepted.join(", "))]
     UnsupportedMediaType { accepted: Vec<String> },
+    /// Too much at once; later.
     #[error("{message}")]
     TooManyRequests { message: String, retry_after_s: u32, causes: Vec<Cause> },
+    /// The body is too large.
     #[error("Request entity too large: {0}")]
     TooLarge(String),
+    /// The server did not manage in time; trying again may help.
     #[error(
         "The {operation} operation against {subject} could not be completed at this time, please try again."
     )]
     ServerTimeout { subject: Subject, operation: String, retry_after_s: u32 },
+    /// The request took too long.
     #[error("Timeout: {0}")]
     Timeout(String),
+    /// The server cannot serve at the moment.
     #[error("{0}")]
     Unavailable(String),
+    /// The server is wrong.
     #[error("Internal error occurred: {0}")]
     Internal(String),
 }
@@ -91,8 +110,11 @@ pub enum ApiError {
 /// One entry of `Status.details.causes`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Cause {
+    /// A machine-readable word.
     pub reason: String,
+    /// For a person.
     pub message: String,
+    /// Which field it is about.
     pub field: String,
 }
 
@@ -112,22 +134,27 @@ fn invalid(kind: &Subject, name: &str, errors: &[FieldError]) -> String {
 }
 
 impl ApiError {
+    /// [`ApiError::BadRequest`].
     pub fn bad_request(message: impl Into<String>) -> Self {
         Self::BadRequest(message.into())
     }
 
+    /// [`ApiError::Internal`].
     pub fn internal(message: impl std::fmt::Display) -> Self {
         Self::Internal(message.to_string())
     }
 
+    /// [`ApiError::NotFound`] by group, plural and name.
     pub fn not_found(group: &str, plural: &str, name: &str) -> Self {
         Self::NotFound { subject: Subject::new(group, plural), name: name.to_owned() }
     }
 
+    /// [`ApiError::AlreadyExists`] by group, plural and name.
     pub fn already_exists(group: &str, plural: &str, name: &str) -> Self {
         Self::AlreadyExists { subject: Subject::new(group, plural), name: name.to_owned() }
     }
 
+    /// [`ApiError::Forbidden`] by group, plural and name.
     pub fn forbidden(group: &str, plural: &str, name: &str, message: impl Into<String>) -> Self {
         Self::Forbidden {
             subject: Subject::new(group, plural),
@@ -136,6 +163,7 @@ impl ApiError {
         }
     }
 
+    /// [`ApiError::Conflict`] by group, plural and name.
     pub fn conflict(group: &str, plural: &str, name: &str, message: impl Into<String>) -> Self {
         Self::Conflict {
             subject: Subject::new(group, plural),
@@ -150,10 +178,12 @@ impl ApiError {
         Self::conflict(group, plural, name, message)
     }
 
+    /// [`ApiError::Invalid`] by group, kind and name.
     pub fn invalid(group: &str, kind: &str, name: &str, errors: Vec<FieldError>) -> Self {
         Self::Invalid { kind: Subject::new(group, kind), name: name.to_owned(), errors }
     }
 
+    /// [`ApiError::TooManyRequests`] without causes.
     pub fn too_many_requests(message: impl Into<String>, retry_after_s: u32) -> Self {
         Self::TooManyRequests { message: message.into(), retry_after_s, causes: Vec::new() }
     }
