@@ -68,7 +68,7 @@ async fn filters(
     }
     let demand = filter::in_flight::demand(call, is_trusted);
     let _place = filter::in_flight::take(server, demand).await?;
-    filter::authorization::check(server, call)?;
+    filter::authorization::check(server, call).await?;
     if call.info.is_long_running() {
         return handler::handle(server, call).await;
     }

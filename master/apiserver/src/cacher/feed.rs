@@ -124,7 +124,8 @@ fn split(key: &[u8]) -> Option<(&str, &str)> {
     let group_end = path.find('/')?;
     let table_end = group_end + 1 + path[group_end + 1..].find('/')?;
     let key = &path[table_end + 1..];
-    (!key.is_empty()).then_some((&path[..table_end], key))
+    // Addresses and ports that services have claimed are no objects.
+    (!key.is_empty() && !path.starts_with("ranges/")).then_some((&path[..table_end], key))
 }
 
 #[cfg(test)]
@@ -140,5 +141,6 @@ mod tests {
         check("/registry/core/nodes/", None);
         check("/registry/core", None);
         check("/claims/x/y/z", None);
+        check("/registry/ranges/serviceips/10.96.0.1", None);
     }
 }

@@ -163,7 +163,7 @@ impl Cacher {
         let tables = self.tables.read();
         let count = |(name, table): (&String, &SharedTable)| {
             let table = table.read();
-            (name.clone(), table.len(), table.watchers())
+            (name.clone(), table.objects(), table.watchers())
         };
         tables.iter().map(count).collect()
     }

@@ -224,7 +224,7 @@ impl Table {
     }
 
     /// How many objects there are.
-    pub fn len(&self) -> usize {
+    pub fn objects(&self) -> usize {
         self.entries.len()
     }
 

@@ -89,7 +89,9 @@ async fn once(
     store(server, call, target, &object).await
 }
 
-/// Runs the mutating plugins. A pod may come before its namespace's default account: it waits a moment.
+/// Runs the mutating plugins. A refusal counts only once this master knows all that was acknowledged (a
+/// namespace made a moment ago, through another master); and a pod may come before its namespace's default
+/// account: it waits a moment.
 async fn admit(
     server: &Server,
     call: &Call,
@@ -98,19 +100,21 @@ async fn admit(
 ) -> Result<Value, ApiError> {
     let request = server.admission_request(call, target, Operation::Create, "", None);
     let began_ms = server.clock.monotonic_ms();
+    let mut is_fresh = false;
     loop {
         let mut tried = object.clone();
-        match server.admission.mutate(&request, &mut tried) {
-            Ok(()) => return Ok(tried),
-            Err(error) => {
-                let waited_ms = server.clock.monotonic_ms().saturating_sub(began_ms);
-                let waits = admission::waits_for_default_account(&error);
-                if !waits || u128::from(waited_ms) > ACCOUNT_WAIT_MAX.as_millis() {
-                    return Err(error);
-                }
-                tokio::time::sleep(ACCOUNT_LOOK_EVERY).await;
-            }
+        let Err(error) = server.admission.mutate(&request, &mut tried) else { return Ok(tried) };
+        if !is_fresh {
+            server.catch_up().await?;
+            is_fresh = true;
+            continue;
         }
+        let waited_ms = server.clock.monotonic_ms().saturating_sub(began_ms);
+        let waits = admission::waits_for_default_account(&error);
+        if !waits || u128::from(waited_ms) > ACCOUNT_WAIT_MAX.as_millis() {
+            return Err(error);
+        }
+        tokio::time::sleep(ACCOUNT_LOOK_EVERY).await;
     }
 }
 
@@ -126,9 +130,18 @@ async fn store(
         let mut object = object.clone();
         let cx = server.cx(&call.identity, attempt);
         let companions = resource.strategy.companions(Some(&mut object), None, &cx);
-        let companions = companions.map_err(|errors| {
-            ApiError::invalid(&resource.group, &resource.kind, &target.name, errors)
-        })?;
+        let companions = match companions {
+            Ok(companions) => companions,
+            // An address may have become free a moment ago.
+            Err(_) if attempt == 0 => {
+                server.catch_up().await?;
+                continue;
+            }
+            Err(errors) => {
+                let (group, kind) = (&resource.group, &resource.kind);
+                return Err(ApiError::invalid(group, kind, &target.name, errors));
+            }
+        };
         let value = target.stored(&object);
         let write = Write {
             key: &key,

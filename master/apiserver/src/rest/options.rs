@@ -62,10 +62,7 @@ impl ListOptions {
         let wanted = query.get("resourceVersion");
         let matching = query.get("resourceVersionMatch");
         let token = query.get("continue").map(str::to_owned);
-        let sends_initial = match query.get("sendInitialEvents") {
-            None => None,
-            Some(_) => Some(query.flag("sendInitialEvents")),
-        };
+        let sends_initial = query.get("sendInitialEvents").map(|_| query.flag("sendInitialEvents"));
         let errors = if is_watch {
             watch_errors(matching, sends_initial, token.is_some())
         } else {

@@ -1,6 +1,9 @@
 //! The API server as clients see it: over TLS, with the `kube` crate and with plain HTTP, on a store in memory.
 
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
 mod kubectl;
+mod kubelet;
 mod objects;
 mod wire;
 mod world;

@@ -189,3 +189,108 @@ async fn client_in_process_obeys_the_same_rules() {
     maps.create(&PostParams::default(), &config_map("x", "red")).await.unwrap();
     world.end().await;
 }
+
+#[tokio::test]
+async fn watch_ends_when_the_server_stops() {
+    let world = World::start().await;
+    let maps: Api<ConfigMap> = Api::all(world.admin());
+    let mut watch = maps.watch(&WatchParams::default(), "0").await.unwrap().boxed();
+    world.end().await;
+    let end = tokio::time::timeout(Duration::from_secs(10), watch.try_next()).await;
+    assert!(matches!(end.expect("in time"), Ok(None) | Err(_)));
+}
+
+#[tokio::test]
+async fn namespace_goes_once_its_finalizer_is_gone() {
+    let world = World::start().await;
+    let client = world.admin();
+    namespace(&client, "a").await;
+    let all: Api<Namespace> = Api::all(client.clone());
+    all.delete("a", &DeleteParams::default()).await.unwrap();
+    let dying = all.get("a").await.unwrap();
+    assert_eq!(dying.status.unwrap().phase.as_deref(), Some("Terminating"));
+    let maps: Api<ConfigMap> = Api::namespaced(client.clone(), "a");
+    let refused = maps.create(&PostParams::default(), &config_map("x", "red")).await.unwrap_err();
+    assert!(refused.to_string().contains("being terminated"), "{refused}");
+    let mut last = all.get("a").await.unwrap();
+    last.spec.as_mut().unwrap().finalizers = None;
+    let body = serde_json::to_vec(&last).unwrap();
+    let request = http::Request::put("/api/v1/namespaces/a/finalize")
+        .header("content-type", "application/json")
+        .body(body)
+        .unwrap();
+    client.request::<Namespace>(request).await.unwrap();
+    assert!(all.get_opt("a").await.unwrap().is_none());
+    world.end().await;
+}
+
+#[tokio::test]
+async fn events_are_one_kind_in_two_groups() {
+    use k8s_openapi::api::core::v1::Event as CoreEvent;
+    use k8s_openapi::api::events::v1::Event;
+    let world = World::start().await;
+    let client = world.admin();
+    namespace(&client, "a").await;
+    let event: CoreEvent = serde_json::from_value(json!({
+        "metadata": {"name": "e", "namespace": "a"}, "reason": "Started", "message": "hello",
+        "involvedObject": {"kind": "Pod", "name": "p", "namespace": "a"}, "type": "Normal",
+        "source": {"component": "test"}, "count": 1,
+    }))
+    .unwrap();
+    let core: Api<CoreEvent> = Api::namespaced(client.clone(), "a");
+    core.create(&PostParams::default(), &event).await.unwrap();
+    let new: Api<Event> = Api::namespaced(client, "a");
+    assert_eq!(new.get("e").await.unwrap().note.as_deref(), Some("hello"));
+    let listed = new.list(&ListParams::default()).await.unwrap();
+    assert_eq!(listed.items[0].regarding.as_ref().unwrap().name.as_deref(), Some("p"));
+    let selected = ListParams::default().fields("involvedObject.name=p,reason=Started");
+    assert_eq!(core.list(&selected).await.unwrap().items.len(), 1);
+    world.end().await;
+}
+
+#[tokio::test]
+async fn many_writers_of_one_object_lose_nothing() {
+    let world = World::start().await;
+    let client = world.admin();
+    namespace(&client, "a").await;
+    let maps: Api<ConfigMap> = Api::namespaced(client, "a");
+    maps.create(&PostParams::default(), &config_map("x", "red")).await.unwrap();
+    let patches = (0..20).map(|index| {
+        let maps = maps.clone();
+        async move {
+            let patch = json!({"data": {format!("k{index}"): "v"}});
+            let params = kube::api::PatchParams::default();
+            maps.patch("x", &params, &kube::api::Patch::Merge(&patch)).await.unwrap();
+        }
+    });
+    futures::future::join_all(patches).await;
+    assert_eq!(maps.get("x").await.unwrap().data.unwrap().len(), 21);
+    world.end().await;
+}
+
+#[tokio::test]
+async fn pod_is_bound_once() {
+    let world = World::start().await;
+    let client = world.admin();
+    namespace(&client, "a").await;
+    let account = json!({"metadata": {"name": "default"}});
+    let account: k8s_openapi::api::core::v1::ServiceAccount =
+        serde_json::from_value(account).unwrap();
+    let accounts: Api<_> = Api::namespaced(client.clone(), "a");
+    accounts.create(&PostParams::default(), &account).await.unwrap();
+    let pods: Api<Pod> = Api::namespaced(client.clone(), "a");
+    pods.create(&PostParams::default(), &pod("p", "")).await.unwrap();
+    let bind = |node: &str| {
+        let binding = json!({"metadata": {"name": "p"}, "target": {"kind": "Node", "name": node}});
+        let request = http::Request::post("/api/v1/namespaces/a/pods/p/binding")
+            .header("content-type", "application/json")
+            .body(serde_json::to_vec(&binding).unwrap())
+            .unwrap();
+        client.request::<serde_json::Value>(request)
+    };
+    bind("n1").await.unwrap();
+    let again = bind("n2").await.unwrap_err();
+    assert!(again.to_string().contains("already assigned to node \"n1\""), "{again}");
+    assert_eq!(pods.get("p").await.unwrap().spec.unwrap().node_name.as_deref(), Some("n1"));
+    world.end().await;
+}

@@ -77,7 +77,7 @@ async fn refusals_have_the_codes_and_texts_of_upstream() {
 
 #[tokio::test]
 async fn anonymous_learns_of_health_and_nothing_else() {
-    let (world, _) = with_maps(0).await;
+    let world = World::bootstrapped().await;
     let nobody = world.bearer(None);
     for path in ["/livez", "/readyz", "/healthz", "/version", "/livez/ping", "/readyz?verbose"] {
         assert_eq!(send(&nobody, &format!("GET {path}"), &[], "").await.code, 200, "{path}");

@@ -30,7 +30,6 @@ pub(crate) struct World {
 #[derive(Debug)]
 pub(crate) struct Answer {
     pub(crate) code: u16,
-    pub(crate) headers: http::HeaderMap,
     pub(crate) json: Value,
     pub(crate) text: String,
 }
@@ -118,6 +117,22 @@ impl World {
         kube::Client::try_from(config.unwrap()).unwrap()
     }
 
+    /// The TLS of a kubelet whose certificate says that it is `name`.
+    pub(crate) fn kubelet_tls(&self, name: &str) -> rustls::ServerConfig {
+        use rustls_pki_types::pem::PemObject;
+        let usage = ExtendedKeyUsagePurpose::ServerAuth;
+        let (cert, key) = issue(&self.issuer, name, "system:nodes", usage);
+        let cert = rustls_pki_types::CertificateDer::from_pem_slice(cert.as_bytes()).unwrap();
+        let key = rustls_pki_types::PrivateKeyDer::from_pem_slice(key.as_bytes()).unwrap();
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        rustls::ServerConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_no_client_auth()
+            .with_single_cert(vec![cert], key)
+            .unwrap()
+    }
+
     /// A superuser's kubeconfig, for other programs.
     pub(crate) fn admin_kubeconfig(&self) -> Value {
         let usage = ExtendedKeyUsagePurpose::ClientAuth;
@@ -191,5 +206,5 @@ pub(crate) async fn send(
     let bytes = body.collect().await.unwrap().to_bytes();
     let text = String::from_utf8_lossy(&bytes).into_owned();
     let json = serde_json::from_str(&text).unwrap_or(Value::Null);
-    Answer { code: parts.status.as_u16(), headers: parts.headers, json, text }
+    Answer { code: parts.status.as_u16(), json, text }
 }
