@@ -3,10 +3,11 @@
 use std::sync::Arc;
 
 use http::StatusCode;
-use http::header::{ETAG, HeaderValue};
+use http::header::{ACCEPT, ETAG, HeaderValue};
 use master_api::status::ApiError;
 use master_registry::openapi::OpenApi;
 
+use crate::body::Body;
 use crate::call::{Call, Response};
 use crate::respond;
 
@@ -16,6 +17,9 @@ pub(super) async fn run(
     call: &Call,
     parts: &[&str],
 ) -> Result<Response, ApiError> {
+    if parts == ["v2"] {
+        return Ok(v2(call));
+    }
     let openapi = openapi.clone();
     let path = match parts {
         ["v3"] => {
@@ -32,4 +36,24 @@ pub(super) async fn run(
         response.headers_mut().insert(ETAG, etag);
     }
     Ok(response)
+}
+
+/// OpenAPI v2 names no types: clients that read it (kubectl before v1.27) then leave checking to the server,
+/// which does it; without any document they would refuse to send anything.
+fn v2(call: &Call) -> Response {
+    const PROTOBUF: &str = "application/com.github.proto-openapi.spec.v2@v1.0+protobuf";
+    let wants_protobuf = call.header(ACCEPT).contains("proto-openapi.spec.v2");
+    if wants_protobuf {
+        // An empty message is a document without definitions.
+        return respond::with_body(
+            StatusCode::OK,
+            HeaderValue::from_static(PROTOBUF),
+            Body::empty(),
+        );
+    }
+    let document = serde_json::json!({
+        "swagger": "2.0", "paths": {}, "definitions": {},
+        "info": { "title": "Kubernetes", "version": crate::health::VERSION },
+    });
+    respond::bytes(StatusCode::OK, document.to_string())
 }

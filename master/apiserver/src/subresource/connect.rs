@@ -107,6 +107,9 @@ async fn log(server: &Server, call: &Call, target: &Target) -> Result<Response, 
         // The kubelet says why in plain text; clients expect a Status.
         return Err(ApiError::bad_request(text(answer).await));
     }
+    if code.is_server_error() {
+        return Err(ApiError::Internal(text(answer).await));
+    }
     Ok(pass_on(answer))
 }
 

@@ -5,5 +5,6 @@
 mod kubectl;
 mod kubelet;
 mod objects;
+mod watching;
 mod wire;
 mod world;

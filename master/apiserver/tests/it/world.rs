@@ -13,14 +13,17 @@ use rcgen::{
 use serde_json::Value;
 use store_env::clock::SystemClock;
 use store_env::task::{Crew, Group};
+use store_handle::local::Local;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 /// One master, alone.
 pub(crate) struct World {
     pub(crate) server: Arc<Server>,
+    pub(crate) handle: Arc<Local>,
     address: SocketAddr,
     ca_pem: String,
+    keys_pem: String,
     issuer: Issuer<'static, KeyPair>,
     pub(crate) stop: CancellationToken,
     crew: Crew,
@@ -43,47 +46,27 @@ impl World {
         params.distinguished_name.push(DnType::CommonName, "test-ca");
         let ca_pem = params.self_signed(&ca_key).unwrap().pem();
         let issuer = Issuer::new(params, ca_key);
-        let (cert, key) = issue(&issuer, "kube-apiserver", "", ExtendedKeyUsagePurpose::ServerAuth);
-        let (client_cert, client_key) = issue(
-            &issuer,
-            "kube-apiserver-kubelet-client",
-            "system:masters",
-            ExtendedKeyUsagePurpose::ClientAuth,
-        );
-
         let stop = CancellationToken::new();
         let mut group = Group::under(&stop);
-        let clock = SystemClock::shared();
-        let handle = store_handle::local::Local::start(clock.clone(), &mut group);
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let address = listener.local_addr().unwrap();
-        let server = Server::new(ServerConfig {
-            handle,
-            clock,
-            cluster: Default::default(),
-            tls: TlsMaterial {
-                cert_chain_pem: cert.into(),
-                key_pem: key.into(),
-                client_ca_pem: ca_pem.clone().into(),
-            },
-            kubelet_client: KubeletClient {
-                cert_chain_pem: client_cert.into(),
-                key_pem: client_key.into(),
-                ca_pem: ca_pem.clone().into(),
-            },
-            sa_keys_pem: master_auth::tokens::generate_pem().unwrap().into(),
-            sa_issuer: "https://kubernetes.default.svc.cluster.local".into(),
-            master_name: "master-1".into(),
-            advertise: address,
-        })
-        .unwrap();
-        server.run_background(&mut group);
-        let serving = server.clone();
-        group.spawn("server", |stop| serving.serve(listener, stop));
+        let handle = Local::start(SystemClock::shared(), &mut group);
+        let keys_pem = master_auth::tokens::generate_pem().unwrap();
         let mut crew = Crew::new();
+        let (server, address) = serve(&handle, &issuer, &ca_pem, &keys_pem, &mut group).await;
         crew.spawn(async move { group.run(Duration::from_secs(10)).await.unwrap() });
         assert!(server.cacher().wait_for(1, Duration::from_secs(10)).await);
-        Self { server, address, ca_pem, issuer, stop, crew }
+        Self { server, handle, address, ca_pem, keys_pem, issuer, stop, crew }
+    }
+
+    /// A second master on the same store; ends with this world.
+    pub(crate) async fn second(&mut self) -> kube::Client {
+        let mut group = Group::under(&self.stop);
+        let (server, address) =
+            serve(&self.handle, &self.issuer, &self.ca_pem, &self.keys_pem, &mut group).await;
+        self.crew.spawn(async move { group.run(Duration::from_secs(10)).await.unwrap() });
+        assert!(server.cacher().wait_for(1, Duration::from_secs(10)).await);
+        let usage = ExtendedKeyUsagePurpose::ClientAuth;
+        let admin = issue(&self.issuer, "kubernetes-admin", "system:masters", usage);
+        client(&kubeconfig(address, &self.ca_pem, Some(admin), None))
     }
 
     /// A server with the objects of every cluster.
@@ -110,11 +93,7 @@ impl World {
     }
 
     fn client(&self, identity: Option<(String, String)>, token: Option<&str>) -> kube::Client {
-        let kubeconfig = serde_json::from_value(self.kubeconfig(identity, token)).unwrap();
-        let options = kube::config::KubeConfigOptions::default();
-        let config =
-            futures::executor::block_on(kube::Config::from_custom_kubeconfig(kubeconfig, &options));
-        kube::Client::try_from(config.unwrap()).unwrap()
+        client(&kubeconfig(self.address, &self.ca_pem, identity, token))
     }
 
     /// The TLS of a kubelet whose certificate says that it is `name`.
@@ -136,32 +115,8 @@ impl World {
     /// A superuser's kubeconfig, for other programs.
     pub(crate) fn admin_kubeconfig(&self) -> Value {
         let usage = ExtendedKeyUsagePurpose::ClientAuth;
-        self.kubeconfig(
-            Some(issue(&self.issuer, "kubernetes-admin", "system:masters", usage)),
-            None,
-        )
-    }
-
-    fn kubeconfig(&self, identity: Option<(String, String)>, token: Option<&str>) -> Value {
-        use base64::Engine as _;
-        let base64 = |text: &str| base64::engine::general_purpose::STANDARD.encode(text);
-        let mut user = serde_json::json!({});
-        if let Some((cert, key)) = identity {
-            user["client-certificate-data"] = base64(&cert).into();
-            user["client-key-data"] = base64(&key).into();
-        }
-        if let Some(token) = token {
-            user["token"] = token.into();
-        }
-        serde_json::json!({
-            "apiVersion": "v1", "kind": "Config",
-            "clusters": [{"name": "c", "cluster": {
-                "server": format!("https://{}", self.address),
-                "certificate-authority-data": base64(&self.ca_pem)}}],
-            "users": [{"name": "u", "user": user}],
-            "contexts": [{"name": "x", "context": {"cluster": "c", "user": "u"}}],
-            "current-context": "x",
-        })
+        let admin = issue(&self.issuer, "kubernetes-admin", "system:masters", usage);
+        kubeconfig(self.address, &self.ca_pem, Some(admin), None)
     }
 
     /// Stops everything and waits for it.
@@ -169,6 +124,80 @@ impl World {
         self.stop.cancel();
         self.crew.finish(Duration::from_secs(20)).await;
     }
+}
+
+/// A server on a store, listening on a port of its own.
+async fn serve(
+    handle: &Arc<Local>,
+    issuer: &Issuer<'static, KeyPair>,
+    ca_pem: &str,
+    keys_pem: &str,
+    group: &mut Group,
+) -> (Arc<Server>, SocketAddr) {
+    let (cert, key) = issue(issuer, "kube-apiserver", "", ExtendedKeyUsagePurpose::ServerAuth);
+    let usage = ExtendedKeyUsagePurpose::ClientAuth;
+    let (client_cert, client_key) =
+        issue(issuer, "kube-apiserver-kubelet-client", "system:masters", usage);
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let server = Server::new(ServerConfig {
+        handle: handle.clone(),
+        clock: SystemClock::shared(),
+        cluster: Default::default(),
+        tls: TlsMaterial {
+            cert_chain_pem: cert.into(),
+            key_pem: key.into(),
+            client_ca_pem: ca_pem.into(),
+        },
+        kubelet_client: KubeletClient {
+            cert_chain_pem: client_cert.into(),
+            key_pem: client_key.into(),
+            ca_pem: ca_pem.into(),
+        },
+        sa_keys_pem: keys_pem.into(),
+        sa_issuer: "https://kubernetes.default.svc.cluster.local".into(),
+        master_name: "master-1".into(),
+        advertise: address,
+    })
+    .unwrap();
+    server.run_background(group);
+    let serving = server.clone();
+    group.spawn("server", |stop| serving.serve(listener, stop));
+    (server, address)
+}
+
+fn client(kubeconfig: &Value) -> kube::Client {
+    let kubeconfig = serde_json::from_value(kubeconfig.clone()).unwrap();
+    let options = kube::config::KubeConfigOptions::default();
+    let config = kube::Config::from_custom_kubeconfig(kubeconfig, &options);
+    kube::Client::try_from(futures::executor::block_on(config).unwrap()).unwrap()
+}
+
+fn kubeconfig(
+    address: SocketAddr,
+    ca_pem: &str,
+    identity: Option<(String, String)>,
+    token: Option<&str>,
+) -> Value {
+    use base64::Engine as _;
+    let base64 = |text: &str| base64::engine::general_purpose::STANDARD.encode(text);
+    let mut user = serde_json::json!({});
+    if let Some((cert, key)) = identity {
+        user["client-certificate-data"] = base64(&cert).into();
+        user["client-key-data"] = base64(&key).into();
+    }
+    if let Some(token) = token {
+        user["token"] = token.into();
+    }
+    serde_json::json!({
+        "apiVersion": "v1", "kind": "Config",
+        "clusters": [{"name": "c", "cluster": {
+            "server": format!("https://{address}"),
+            "certificate-authority-data": base64(ca_pem)}}],
+        "users": [{"name": "u", "user": user}],
+        "contexts": [{"name": "x", "context": {"cluster": "c", "user": "u"}}],
+        "current-context": "x",
+    })
 }
 
 /// A certificate and its key, PEM.
