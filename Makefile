@@ -5,7 +5,7 @@ SHELL := /bin/bash
 
 ENV := . .ci/env.sh;
 # How many seeds CI simulates; more on demand: `make sim SEEDS=1..1000`.
-SEEDS ?= 1..300
+SEEDS ?= 1..301
 
 .PHONY: help packages rocksdb build up down status test check unit sim demo bench clean
 

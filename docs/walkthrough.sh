@@ -8,11 +8,11 @@ export TRIREME_DATA_DIR; TRIREME_DATA_DIR=$(mktemp -d /tmp/trireme-walkthrough.X
 # A home of its own: the person's kubeconfig is not touched.
 export HOME="$TRIREME_DATA_DIR/home"; mkdir -p "$HOME"
 export KUBECONFIG="$TRIREME_DATA_DIR/admin.kubeconfig"
-export BASE_PORT=${BASE_PORT:-17443}
+export BASE_PORT=${BASE_PORT:-27443}
 trap 'status=$?; kctl stop --wipe >/dev/null 2>&1 || true; rm -rf "$TRIREME_DATA_DIR"; exit $status' EXIT
 
 kchaos-real play docs/walkthrough.md
 
 url=$(kctl service hello-node --url)
 cluster_ip=$(kctl get service hello-node -o "jsonpath={.spec.clusterIP}")
-kchaos-real failover --kills "${KILLS:-10}" --url "$url" --url "http://$cluster_ip:8080/"
+kchaos-real failover --kctl "$PWD/bin/kctl" --kills "${KILLS:-10}" --url "$url" --url "http://$cluster_ip:8080/"

@@ -23,6 +23,8 @@ use crate::store::StoreThread;
 
 /// What tasks get to end by themselves.
 const GRACE: Duration = Duration::from_secs(5);
+/// Watches resume, and pages of a list are read, from at most so long ago.
+const HISTORY_KEPT: Duration = Duration::from_secs(300);
 /// How long until bootstrap objects are tried again.
 const RETRY: Duration = Duration::from_millis(200);
 
@@ -44,6 +46,10 @@ pub async fn run(config: Config, stop: CancellationToken) -> anyhow::Result<()> 
     let mut group = Group::under(&stop);
     server.run_background(&mut group);
     let informers = Informers::start(&component(&server, CONTROLLERS, None), &mut group);
+    let (compacted, compactor_clock) = (handle.clone(), clock.clone());
+    group.spawn("compactor", move |stop| {
+        store_handle::compactor::run(compacted, compactor_clock, HISTORY_KEPT, stop)
+    });
     for listener in listeners {
         let server = server.clone();
         group.spawn("api", move |stop| server.serve(listener, stop));

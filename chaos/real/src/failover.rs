@@ -36,7 +36,7 @@ pub(crate) struct Args {
     #[arg(long)]
     url: Vec<http::Uri>,
     /// Pods of a Deployment; one of them is deleted after each kill, and must be replaced.
-    #[arg(long, default_value = "app=hello-node")]
+    #[arg(long, default_value = "run=hello-node")]
     pods: String,
     /// Fail unless the median of the longest gaps is below this.
     #[arg(long, default_value_t = 1_000)]
@@ -55,6 +55,7 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<()> {
     let cluster = Cluster { kctl: args.kctl.clone(), data_dir: args.data_dir.clone() };
     let status = cluster.whole(WHOLE_WITHIN).await?;
     let servers: Vec<String> = status.masters.iter().map(|it| it.address.clone()).collect();
+    load::prepare(cluster.client(&servers)?).await?;
     let clock = SystemClock::shared();
     let ledger = Arc::new(Ledger::default());
     let stop = CancellationToken::new();

@@ -9,7 +9,7 @@ use bytes::Bytes;
 use http_body_util::{BodyExt as _, Empty};
 use hyper_util::client::legacy::Client as HttpClient;
 use hyper_util::rt::TokioExecutor;
-use k8s_openapi::api::core::v1::ConfigMap;
+use k8s_openapi::api::core::v1::{ConfigMap, Namespace};
 use kube::api::{DeleteParams, ListParams, PostParams};
 use kube::{Api, Client};
 use store_env::clock::SharedClock;
@@ -19,7 +19,9 @@ use tokio_util::sync::CancellationToken;
 /// A request that takes longer than this has failed.
 const REQUEST_MAX: Duration = Duration::from_secs(10);
 /// The label of what the writers write.
-pub(crate) const LABEL: &str = "chaos-real";
+const LABEL: &str = "chaos-real";
+/// Where they write it.
+const NAMESPACE: &str = "chaos-real";
 
 /// What the writers were told.
 #[derive(Debug, Default)]
@@ -43,7 +45,7 @@ pub(crate) async fn write(
     clock: SharedClock,
     stop: CancellationToken,
 ) {
-    let maps: Api<ConfigMap> = Api::namespaced(client, "default");
+    let maps: Api<ConfigMap> = Api::namespaced(client, NAMESPACE);
     let mut count = 0;
     while !stop.is_cancelled() {
         count += 1;
@@ -90,7 +92,7 @@ pub(crate) async fn curl(url: http::Uri, ledger: Arc<Ledger>, stop: Cancellation
 
 /// Which acknowledged writes are not there, or not as acknowledged.
 pub(crate) async fn lost(client: Client, ledger: &Ledger) -> anyhow::Result<Vec<String>> {
-    let maps: Api<ConfigMap> = Api::namespaced(client, "default");
+    let maps: Api<ConfigMap> = Api::namespaced(client, NAMESPACE);
     let params = ListParams::default().labels(&format!("{LABEL}=yes"));
     let there: BTreeMap<String, String> = maps
         .list(&params)
@@ -104,11 +106,22 @@ pub(crate) async fn lost(client: Client, ledger: &Ledger) -> anyhow::Result<Vec<
     Ok(lost.map(|(name, _)| name.clone()).collect())
 }
 
-/// Removes what the writers wrote.
+/// Makes the namespace that the writers write to.
+pub(crate) async fn prepare(client: Client) -> anyhow::Result<()> {
+    let namespaces: Api<Namespace> = Api::all(client);
+    let namespace: Namespace =
+        serde_json::from_value(serde_json::json!({ "metadata": { "name": NAMESPACE } }))?;
+    match namespaces.create(&PostParams::default(), &namespace).await {
+        Ok(_) => Ok(()),
+        Err(kube::Error::Api(status)) if status.code == 409 => Ok(()),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Removes what the writers wrote: the cluster empties the namespace by itself.
 pub(crate) async fn sweep(client: Client) -> anyhow::Result<()> {
-    let maps: Api<ConfigMap> = Api::namespaced(client, "default");
-    let params = ListParams::default().labels(&format!("{LABEL}=yes"));
-    maps.delete_collection(&DeleteParams::default(), &params).await?;
+    let namespaces: Api<Namespace> = Api::all(client);
+    namespaces.delete(NAMESPACE, &DeleteParams::default()).await?;
     Ok(())
 }
 

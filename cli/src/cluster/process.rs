@@ -1,6 +1,5 @@
 //! The daemons of a local cluster: started apart from us, found again by their pid file, stopped.
 
-use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
@@ -48,9 +47,9 @@ impl Daemon {
     pub(super) fn pid(&self) -> Option<u32> {
         let pid: u32 = std::fs::read_to_string(&self.pid_file).ok()?.trim().parse().ok()?;
         let command = std::fs::read(format!("/proc/{pid}/cmdline")).ok()?;
-        let mut words = command.split(|byte| *byte == 0);
-        let program = words.next()?;
-        let is_ours = program.ends_with(self.program.as_bytes())
+        // Just after its start the program is still an argument of `setsid`, which then becomes it.
+        let mut first = command.split(|byte| *byte == 0).take(2);
+        let is_ours = first.any(|word| word.ends_with(self.program.as_bytes()))
             && self.args.iter().all(|arg| command_has(&command, arg));
         let is_zombie = std::fs::read_to_string(format!("/proc/{pid}/stat"))
             .is_ok_and(|stat| stat.rsplit(')').next().is_some_and(|rest| rest.starts_with(" Z")));
@@ -155,8 +154,22 @@ pub(super) async fn run_program(name: &str, args: &[String]) -> anyhow::Result<(
     bail!("`{name} {}` failed: {}", args.join(" "), told.trim())
 }
 
-/// Replaces this process; only returns on failure.
-pub(super) fn replace_with(name: &str, args: &[String]) -> anyhow::Result<()> {
-    let error = Command::new(find_program(name)?).args(args).exec();
-    Err(error).with_context(|| format!("cannot run {name}"))
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn daemon_is_known_from_its_first_moment() {
+        let folder = tempfile::tempdir().unwrap();
+        let layout = Layout { dir: folder.path().to_owned() };
+        let daemon = Daemon::new(&layout, "sleeper", "sleep", vec!["60".into()]);
+        assert_eq!(daemon.pid(), None);
+        let pid = daemon.start().unwrap();
+        // Looked at over and over while `setsid` turns into the program: never taken for dead.
+        for _ in 0..200 {
+            assert_eq!(daemon.pid(), Some(pid));
+        }
+        assert!(daemon.stop(Duration::from_secs(5)).await.unwrap());
+        assert_eq!(daemon.pid(), None);
+    }
 }

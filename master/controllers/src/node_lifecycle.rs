@@ -28,6 +28,7 @@ use self::zones::{Health, Limiter, zone_of};
 use crate::context::Cx;
 use crate::controller::{Controller, Requeue};
 use crate::error::{Error, Forgive};
+use crate::informers::NODE_LEASES;
 use crate::owner::name_of;
 use crate::pods;
 
@@ -110,7 +111,7 @@ fn announce(cx: &Cx, node: &Node, shared: &Shared) {
 /// How long the node has been silent, as far as this leader knows.
 fn listen(cx: &Cx, node: &Node, shared: &Shared) -> Silence {
     let name = name_of(&node.metadata);
-    let lease = cx.informers.node_leases.get(name);
+    let lease = cx.informers.node_leases.get(&lease_key(name));
     let sign = plan::sign_of_life(node, lease.as_deref());
     let now_ms = cx.clock.monotonic_ms();
     let mut watchman = shared.lock();
@@ -161,4 +162,26 @@ async fn mark_pods(cx: &Cx, node: &str) -> Result<(), Error> {
         }
     }
     Ok(())
+}
+
+/// Under which key the copy of the leases holds a node's.
+fn lease_key(node: &str) -> String {
+    format!("{NODE_LEASES}/{node}")
+}
+
+#[cfg(test)]
+mod tests {
+    use k8s_openapi::api::coordination::v1::Lease;
+    use master_client::informer::key_of;
+
+    use super::*;
+
+    /// Leases looked up by the node's bare name were never found: every node fell silent after its grace.
+    #[test]
+    fn lease_of_a_node_is_found_where_the_informer_puts_it() {
+        let mut lease = Lease::default();
+        lease.metadata.namespace = Some(NODE_LEASES.to_owned());
+        lease.metadata.name = Some("node-1".to_owned());
+        assert_eq!(key_of(&lease), lease_key("node-1"));
+    }
 }

@@ -47,6 +47,9 @@ impl Lab {
         ip::ip(&["link", "add", &peer, "type", "veth", "peer", "name", "eth0", "netns", netns])
             .await?;
         ip::ip(&["link", "set", &peer, "master", &self.bridge, "up"]).await?;
+        // With br_netfilter, a connection that is redirected back to the node it came from is bridged,
+        // not routed: the port must be allowed to send it where it came from.
+        ip::ip(&["link", "set", &peer, "type", "bridge_slave", "hairpin", "on"]).await?;
         let (gateway, length) = self.address.split_once('/').unwrap_or((&self.address, "24"));
         let own = format!("{address}/{length}");
         ip::ip(&["-n", netns, "link", "set", "lo", "up"]).await?;

@@ -158,7 +158,8 @@ impl Chain {
 impl Ruleset {
     /// What `state` asks for; `before` tells which target has which index.
     pub fn of(state: &State, before: &Self) -> Self {
-        let mut next = Self::default();
+        // A chain stays once it is there: it costs nothing, and adding it again would double its rules.
+        let mut next = Self { chains: before.chains.clone(), ..Self::default() };
         for (front, back) in &state.fronts {
             next.add(*front, back, before.slots.get(front).map(Vec::as_slice).unwrap_or_default());
         }

@@ -19,6 +19,8 @@ use crate::pleg::Listing;
 
 /// A status is sent this often though nothing changed; the lease shows life in between.
 const HEARTBEAT_MS: u64 = 5 * 60_000;
+/// A node that was taken for lost says within this time that it is not.
+const ASK_EVERY_MS: u64 = 10_000;
 const LOOK_EVERY: Duration = Duration::from_secs(5);
 /// While the node is not ready, or the masters do not answer.
 const LOOK_SOON: Duration = Duration::from_millis(300);
@@ -31,7 +33,7 @@ pub(super) async fn run(
     listing: watch::Receiver<Listing>,
     stop: CancellationToken,
 ) -> TaskResult {
-    let mut reporter = Reporter { cx, listing, sent: None, sent_ms: 0 };
+    let mut reporter = Reporter { cx, listing, sent: None, sent_ms: 0, asked_ms: 0 };
     loop {
         let pause = match reporter.look().await {
             Ok(true) => LOOK_EVERY,
@@ -49,12 +51,19 @@ pub(super) async fn run(
     }
 }
 
+fn is_unknown(node: &Node) -> bool {
+    let conditions = node.status.iter().flat_map(|status| status.conditions.iter().flatten());
+    conditions.into_iter().any(|it| it.type_ == "Ready" && it.status == "Unknown")
+}
+
 struct Reporter {
     cx: Arc<Context>,
     listing: watch::Receiver<Listing>,
     /// What was sent last, without heartbeats.
     sent: Option<NodeStatus>,
     sent_ms: u64,
+    /// When the masters were last asked what they think of this node.
+    asked_ms: u64,
 }
 
 impl Reporter {
@@ -67,7 +76,7 @@ impl Reporter {
         let mut status = facts::status(&self.cx, &seen, &version, &images);
         let is_ready = seen.runtime_problem.is_none() && seen.network_problem.is_none();
         let bare = NodeStatus { conditions: Some(without_times(&seen)), ..status.clone() };
-        let is_news = self.sent.as_ref() != Some(&bare);
+        let is_news = self.sent.as_ref() != Some(&bare) || self.is_doubted(now_ms).await?;
         if !is_news && now_ms < self.sent_ms + HEARTBEAT_MS {
             return Ok(is_ready);
         }
@@ -81,6 +90,17 @@ impl Reporter {
         within("node status", api.patch_status(name, &parameters, &patch)).await?;
         (self.sent, self.sent_ms) = (Some(bare), now_ms);
         Ok(is_ready)
+    }
+
+    /// Whether the masters took this node for lost while it could not reach them, and still say so.
+    async fn is_doubted(&mut self, now_ms: u64) -> Result<bool> {
+        if now_ms < self.asked_ms + ASK_EVERY_MS {
+            return Ok(false);
+        }
+        let api: Api<Node> = Api::all(self.cx.objects.client("the node")?);
+        let node = within("node", api.get_opt(&self.cx.config.node_name)).await?;
+        self.asked_ms = now_ms;
+        Ok(node.is_none_or(|node| is_unknown(&node)))
     }
 
     async fn see(&self) -> Seen {

@@ -68,6 +68,14 @@ fn service_without_targets_refuses_at_once() {
 }
 
 #[test]
+fn chain_that_is_there_is_not_added_again() {
+    let one = ruleset(&[1]);
+    let none = Ruleset::of(&state(&[], None), &one);
+    let again = Ruleset::of(&state(&[1], None), &none);
+    assert!(!change(&config(), &none, &again).contains("chain "), "its rules would be doubled");
+}
+
+#[test]
 fn targets_keep_their_index_while_they_stay() {
     let target = |last: u8| (Ipv4Addr::new(10, 244, 0, last), 8080);
     #[rustfmt::skip]
