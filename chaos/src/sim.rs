@@ -221,8 +221,10 @@ fn play(
             let mut fault = choice[rng.random_range(0..choice.len())]();
             let done = fault.inject(&mut Field { sim, world, rng });
             world.lock().note(now, &done);
+            // The first has to outlast a lease and an election, so that another member leads.
+            let least_ms = if report.faults.is_empty() { 3_000 } else { 500 };
             report.faults.push(done);
-            active = Some((now + millis(rng, 500, 4_000), fault));
+            active = Some((now + millis(rng, least_ms, 4_500), fault));
         }
     }
     if let Some((_, mut fault)) = active {

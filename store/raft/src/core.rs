@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use openraft::async_runtime::WatchReceiver;
 use store_env::clock::SharedClock;
+use store_env::disk::Lane;
 use store_handle::{Leadership, MemberId};
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
@@ -30,6 +31,8 @@ pub(crate) struct Core {
     pub(crate) replica: Arc<Replica>,
     pub(crate) peers: Arc<Peers>,
     pub(crate) clock: SharedClock,
+    /// For work on the state's disk that no entry has to wait for.
+    pub(crate) flush: Lane,
     pub(crate) syncs: Arc<SyncStats>,
     pub(crate) leadership: watch::Sender<Leadership>,
     pub(crate) proposals: mpsc::Sender<Pending>,

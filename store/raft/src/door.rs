@@ -247,13 +247,15 @@ impl Peer for Door {
         let SnapshotPiece::Head { vote, meta } = next_piece(&mut frames).await? else {
             return Err(Status::invalid_argument("a snapshot begins with its head"));
         };
-        let mut replacement = self.core.replica.begin_replace()?;
+        let (replica, flush) = (self.core.replica.clone(), &self.core.flush);
+        let mut replacement = flush.run(move || replica.begin_replace()).await??;
         let mut count = 0;
         loop {
             match next_piece(&mut frames).await? {
                 SnapshotPiece::Records(records) => {
                     count += records.len() as u64;
-                    replacement.put(records)?;
+                    let put = move || replacement.put(records).map(|()| replacement);
+                    replacement = flush.run(put).await??;
                 }
                 SnapshotPiece::End { records } if records == count => break,
                 _ => return Err(Status::data_loss("pieces of the snapshot are missing")),

@@ -22,6 +22,7 @@ mod propose;
 mod read;
 pub mod replica;
 pub mod runtime;
+mod slow_disk;
 pub mod snapshot;
 mod store;
 mod sync_stats;

@@ -39,6 +39,11 @@ impl Machine {
         let lane = |name| if threaded { Lane::thread(name) } else { Ok(Lane::Inline) };
         Ok(Self { replica, apply: lane("raft-apply")?, flush: lane("raft-flush")? })
     }
+
+    /// The lane for flushes, and whatever else no entry should wait for.
+    pub(crate) fn flush_lane(&self) -> Lane {
+        self.flush.clone()
+    }
 }
 
 impl RaftStateMachine<TypeConfig> for Machine {

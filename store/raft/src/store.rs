@@ -27,7 +27,7 @@ use crate::network::Lines;
 use crate::peers::{Identity, Peers, Times};
 use crate::replica::Replica;
 use crate::types::{MemberNode, Raft};
-use crate::{door, fail_over, leading, members, propose, read};
+use crate::{door, fail_over, leading, members, propose, read, slow_disk};
 
 /// How long a member that stops waits for what it has proposed.
 const DRAIN_MAX: Duration = Duration::from_secs(1);
@@ -66,6 +66,7 @@ impl RaftStore {
         let me = Identity { cluster_id, epoch, from: member.id, to: 0 };
         let peers = Peers::new(deps.network, times, me);
         let syncs = log.stats();
+        let flush = machine.flush_lane();
         let lines = Lines { me: member.id, peers: peers.clone() };
         let raft = Raft::new(member.id, raft_config, lines, log, machine).await;
         let raft = raft.map_err(|error| StartError::Raft { reason: error.to_string() })?;
@@ -77,6 +78,7 @@ impl RaftStore {
             replica,
             peers,
             clock: deps.clock,
+            flush,
             syncs,
             leadership: watch::Sender::new(Leadership::default()),
             proposals,
@@ -106,6 +108,7 @@ impl RaftStore {
         group.spawn("raft reads", |stop| read::run(core.clone(), readers, stop));
         group.spawn("raft leadership", |stop| leading::run(core.clone(), stop));
         group.spawn("raft promotion", |stop| members::promote(core.clone(), stop));
+        group.spawn("raft slow disk", |stop| slow_disk::run(core.clone(), stop));
         group.spawn("raft introduction", |stop| members::introduce(core.clone(), stop));
         group.spawn("raft fail-over", |stop| fail_over::run(core.clone(), stop));
         group.spawn("watch hub", |stop| Hub::run(hub, history, stop));

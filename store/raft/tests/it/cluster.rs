@@ -12,6 +12,7 @@ use store_handle::{
     Command, Handle, Member, MemberId, Op, ProposeError, PutRequest, RangeRequest, Reply, Revision,
     Txn,
 };
+use store_raft::disk::LogDisk;
 use store_raft::memory::{MemoryLog, MemoryState};
 use store_raft::{Config, Deps, RaftStore, Start};
 use tokio_util::sync::CancellationToken;
@@ -41,6 +42,8 @@ pub(crate) struct Cluster {
     pub(crate) nodes: BTreeMap<MemberId, Node>,
     addresses: BTreeMap<MemberId, String>,
     pub(crate) snapshot_entries: u64,
+    /// Log disks of a special kind.
+    pub(crate) logs: BTreeMap<MemberId, Arc<dyn LogDisk>>,
 }
 
 pub(crate) fn member(id: MemberId) -> Member {
@@ -89,11 +92,15 @@ impl Cluster {
     /// Members 1 to `count`, founded together, led by one of them.
     pub(crate) async fn founded(count: u64) -> Self {
         let mut cluster = Self::new();
-        for id in 1..=count {
-            cluster.start(id, Start::Found((1..=count).map(member).collect())).await;
-        }
-        cluster.leader().await;
+        cluster.found(count).await;
         cluster
+    }
+
+    pub(crate) async fn found(&mut self, count: u64) {
+        for id in 1..=count {
+            self.start(id, Start::Found((1..=count).map(member).collect())).await;
+        }
+        self.leader().await;
     }
 
     pub(crate) async fn start(&mut self, id: MemberId, start: Start) {
@@ -106,7 +113,8 @@ impl Cluster {
         let disks = self.disks.entry(id).or_default().clone();
         let clock: SharedClock = SystemClock::shared();
         let network = self.network.clone().expect("a cluster has a network");
-        let deps = Deps { network, clock, log: Arc::new(disks.log), state: Arc::new(disks.state) };
+        let log = self.logs.get(&id).cloned().unwrap_or_else(|| Arc::new(disks.log));
+        let deps = Deps { network, clock, log, state: Arc::new(disks.state) };
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(1)
             .enable_all()

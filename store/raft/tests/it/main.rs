@@ -10,3 +10,5 @@ mod fail_over;
 mod membership;
 #[cfg(test)]
 mod restart;
+#[cfg(test)]
+mod slow_disk;
