@@ -1,5 +1,6 @@
 //! `kctl stop`: everything of a local cluster ends; its data stays, unless it is to be wiped.
 
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::Args;
@@ -35,6 +36,7 @@ pub(super) async fn run(args: StopArgs) -> anyhow::Result<()> {
         return Ok(());
     };
     stop_nodes(&layout, &cluster).await?;
+    remove_cgroups(&cluster.cgroup_root());
     progress.done("nodes and their containers stopped");
     let daemons: Vec<_> = (0..cluster.masters.len())
         .map(|index| start::master_place(&layout, &cluster, index).daemon(&layout))
@@ -73,6 +75,25 @@ async fn stop_nodes(layout: &Layout, cluster: &Cluster) -> anyhow::Result<()> {
         stopped?;
     }
     Ok(())
+}
+
+/// Removes the cluster's own cgroup, under which each node had one, from every hierarchy (v1) or the only
+/// one (v2). A cgroup that still holds a process cannot be removed, and stays.
+fn remove_cgroups(root: &str) {
+    let hierarchies = std::fs::read_dir("/sys/fs/cgroup").into_iter().flatten().flatten();
+    let folders = hierarchies.map(|entry| entry.path()).chain([PathBuf::from("/sys/fs/cgroup")]);
+    for folder in folders {
+        remove_empty(&folder.join(root.trim_start_matches('/')));
+    }
+}
+
+fn remove_empty(folder: &Path) {
+    let Ok(entries) = std::fs::read_dir(folder) else { return };
+    for entry in entries.flatten().filter(|entry| entry.path().is_dir()) {
+        remove_empty(&entry.path());
+    }
+    // Only an empty one can be removed; its files belong to the kernel.
+    let _ = std::fs::remove_dir(folder);
 }
 
 fn wipe(layout: &Layout) -> anyhow::Result<()> {
