@@ -51,6 +51,19 @@ const OFFERED: [&str; 2] = ["application/json", "application/yaml"];
 
 /// Chooses the first clause that can be served.
 pub fn negotiate(headers: &HeaderMap, query: &Query) -> Result<Output, ApiError> {
+    choose(headers, query, |_| true)
+}
+
+/// The same for what is no stored object, and so has no rows and no metadata of its own.
+pub fn negotiate_plain(headers: &HeaderMap, query: &Query) -> Result<Output, ApiError> {
+    choose(headers, query, |form| form == Form::Object)
+}
+
+fn choose(
+    headers: &HeaderMap,
+    query: &Query,
+    is_served: impl Fn(Form) -> bool,
+) -> Result<Output, ApiError> {
     let accept = headers.get(ACCEPT).and_then(|value| value.to_str().ok()).unwrap_or("");
     let pretty = wants_pretty(headers, query);
     if accept.trim().is_empty() {
@@ -58,7 +71,8 @@ pub fn negotiate(headers: &HeaderMap, query: &Query) -> Result<Output, ApiError>
     }
     let mut clauses: Vec<Clause<'_>> = accept.split(',').map(clause).collect();
     clauses.sort_by(|a, b| b.quality.total_cmp(&a.quality));
-    let chosen = clauses.iter().find_map(|clause| output(clause, pretty));
+    let served = |output: &Output| is_served(output.form);
+    let chosen = clauses.iter().find_map(|clause| output(clause, pretty).filter(served));
     chosen.ok_or_else(|| ApiError::NotAcceptable {
         accepted: OFFERED.iter().map(|&media| media.to_owned()).collect(),
     })

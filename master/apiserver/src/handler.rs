@@ -12,7 +12,7 @@ use crate::rest::change::Rules;
 use crate::rest::{self, Target};
 use crate::route::{Asked, Route};
 use crate::server::Server;
-use crate::{discovery, health, respond, subresource};
+use crate::{content, discovery, health, respond, subresource};
 
 /// Paths that anybody may ask.
 const PUBLIC: [&str; 4] = ["livez", "readyz", "healthz", "version"];
@@ -40,12 +40,15 @@ async fn route(server: &Arc<Server>, call: &mut Call) -> Result<Response, ApiErr
     let resource = resource.ok_or(ApiError::NoSuchPath)?.clone();
     fits(&resource, call)?;
     if !resource.is_stored() {
+        content::negotiate_plain(&call.headers, &call.query)?;
         return subresource::review::run(server, call, &resource).await;
     }
     let target = Target::of(&resource, call);
     if !call.info.subresource.is_empty() {
         return below(server, call, &target).await;
     }
+    // Before anything is done: a client that cannot read the answer must not have written.
+    content::negotiate(&call.headers, &call.query)?;
     match &*call.info.verb {
         "get" => rest::get::run(server, call, &target).await,
         "list" => rest::list::run(server, call, &target).await,

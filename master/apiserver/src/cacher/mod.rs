@@ -126,22 +126,26 @@ impl Cacher {
                 remaining: 0,
             };
         };
-        let (changed_at, mut entries) = {
+        let all = if limit == 0 { usize::MAX } else { limit };
+        let Some(matcher) = matcher else {
+            let table = table.read();
+            let mut scan = table.scan(scope, after);
+            let entries: Vec<_> = scan.by_ref().take(all).cloned().collect();
+            let remaining = scan.count();
+            let changed_at = table.applied();
+            let revision = published.max(changed_at);
+            return Snapshot { revision, changed_at, entries, more: remaining > 0, remaining };
+        };
+        // Matching may decode objects: not under the lock.
+        let (changed_at, candidates) = {
             let table = table.read();
             (table.applied(), table.scan(scope, after).cloned().collect::<Vec<_>>())
         };
         let revision = published.max(changed_at);
-        let mut total = entries.len();
-        if let Some(matcher) = matcher {
-            entries.retain(|entry| matcher.matches(entry));
-            total = entries.len();
-        }
-        let more = limit > 0 && total > limit;
-        if more {
-            entries.truncate(limit);
-        }
-        let remaining = total - entries.len();
-        Snapshot { revision, changed_at, entries, more, remaining }
+        let mut matching = candidates.into_iter().filter(|entry| matcher.matches(entry));
+        let entries: Vec<_> = matching.by_ref().take(all).collect();
+        let more = limit > 0 && matching.next().is_some();
+        Snapshot { revision, changed_at, entries, more, remaining: 0 }
     }
 
     /// Starts a watch of one table.

@@ -86,10 +86,16 @@ pub async fn change(
             Err(error) => return Err(error),
         };
         let old = current.as_ref().expect("prepared from it");
+        // Nothing changes: nothing is written, if that is what the store has, too.
         if let Step::Put(new) = &step
             && old.is_stored_as(&target.stored(new))
-            && (is_fresh || call.is_dry_run())
         {
+            let newest = if is_fresh { current.clone() } else { server.fresh(target).await? };
+            is_fresh = true;
+            if revision(&newest) != revision(&current) {
+                current = newest;
+                continue;
+            }
             call.warnings.extend(warnings);
             return Ok(target.shown(old.clone()));
         }

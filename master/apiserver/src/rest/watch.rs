@@ -8,7 +8,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use http::StatusCode;
 use http::header::HeaderValue;
 use master_api::status::ApiError;
@@ -177,9 +177,15 @@ struct Ended;
 
 impl Stream {
     async fn run(mut self, first: First) -> Result<(), Ended> {
+        let mut batch = BytesMut::new();
         for entry in first.initial {
-            let frame = self.writer.entry(Kind::Added, &entry, &entry.json);
-            self.send(frame).await?;
+            batch.extend_from_slice(&self.writer.entry(Kind::Added, &entry, &entry.json));
+            if batch.len() >= BATCH_BYTES {
+                self.send(batch.split().freeze()).await?;
+            }
+        }
+        if !batch.is_empty() {
+            self.send(batch.freeze()).await?;
         }
         if let Some(revision) = first.marks_end {
             let frame = self.writer.bookmark(revision, true);

@@ -20,8 +20,10 @@ use super::{Server, tls};
 use crate::chain;
 use crate::metrics::Gauge;
 
-/// How long a client may take over its handshake, or over the head of a request.
+/// How long a client may take over its handshake.
 const HANDSHAKE_MAX: Duration = Duration::from_secs(10);
+/// How long a connection may be idle, or take over the head of a request.
+const HEAD_MAX: Duration = Duration::from_secs(90);
 /// How long requests may go on once a stop was asked for.
 const DRAIN_MAX: Duration = Duration::from_secs(5);
 /// Connections held at once; more wait in the kernel's queue.
@@ -112,7 +114,7 @@ async fn connection(
 
 fn builder() -> auto::Builder<TokioExecutor> {
     let mut builder = auto::Builder::new(TokioExecutor::new());
-    builder.http1().timer(TokioTimer::new()).header_read_timeout(HANDSHAKE_MAX);
+    builder.http1().timer(TokioTimer::new()).header_read_timeout(HEAD_MAX);
     builder
         .http2()
         .timer(TokioTimer::new())

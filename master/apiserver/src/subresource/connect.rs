@@ -333,8 +333,10 @@ fn forwarded(
     place: &Place,
     wants_tunnel: bool,
 ) -> Result<Request<RequestBody>, ApiError> {
-    let rest = call.raw_path.split_once("/proxy").map_or("", |(_, rest)| rest);
-    let mut path = if rest.is_empty() { "/".to_owned() } else { rest.to_owned() };
+    // /api/v1/nodes/<name>/proxy/… or /api/v1/namespaces/<ns>/<plural>/<name>/proxy/…
+    let skipped = if call.info.namespace.is_empty() { 5 } else { 7 };
+    let rest = call.raw_path.trim_start_matches('/').splitn(skipped + 1, '/').nth(skipped);
+    let mut path = format!("/{}", rest.unwrap_or(""));
     if !call.raw_query.is_empty() {
         path.push('?');
         path.push_str(&call.raw_query);

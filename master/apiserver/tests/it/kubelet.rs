@@ -118,8 +118,8 @@ async fn logs_come_from_the_nodes_kubelet() {
         (refused.code, refused.text.contains("container x is not valid for pod p")),
         (400, true)
     );
-    let proxied = send(&client, "GET /api/v1/nodes/n/proxy/stats/summary?a=b", &[], "").await;
-    assert_eq!((proxied.code, &*proxied.text), (200, "/stats/summary?a=b"));
+    let proxied = send(&client, "GET /api/v1/nodes/n/proxy/proxy/summary?a=b", &[], "").await;
+    assert_eq!((proxied.code, &*proxied.text), (200, "/proxy/summary?a=b"));
     world.end().await;
 }
 

@@ -70,6 +70,8 @@ async fn config_map_is_created_read_listed_replaced_and_deleted() {
     changed.data.as_mut().unwrap().insert("c".into(), "d".into());
     let changed = maps.replace("x", &PostParams::default(), &changed).await.unwrap();
     assert_ne!(changed.metadata.resource_version, made.metadata.resource_version);
+    let same = maps.replace("x", &PostParams::default(), &changed).await.unwrap();
+    assert_eq!(same.metadata.resource_version, changed.metadata.resource_version);
     let stale = maps.replace("x", &PostParams::default(), &made).await.unwrap_err();
     assert!(stale.to_string().contains("the object has been modified"), "{stale}");
 

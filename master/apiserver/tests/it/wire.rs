@@ -113,6 +113,11 @@ async fn table_and_metadata_only_come_when_asked_for() {
     let post = "POST /api/v1/namespaces/a/configmaps";
     assert_eq!(send(&client, post, &[sent], "k8s").await.code, 400);
     assert_eq!(send(&client, post, &[("content-type", "text/plain")], "x").await.code, 415);
+    let review = "POST /apis/authorization.k8s.io/v1/selfsubjectaccessreviews";
+    let asked =
+        json!({"spec": {"nonResourceAttributes": {"path": "/", "verb": "get"}}}).to_string();
+    let only_table = ("accept", "application/json;as=Table;v=v1;g=meta.k8s.io");
+    assert_eq!(send(&client, review, &[JSON, only_table], asked).await.code, 406);
     let yaml = ("content-type", "application/yaml");
     let answer = send(&client, post, &[yaml], "metadata:\n  name: y\ndata:\n  a: b\n").await;
     assert_eq!((answer.code, &answer.json["data"]["a"]), (201, &json!("b")), "{}", answer.text);
