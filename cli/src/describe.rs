@@ -19,6 +19,9 @@ use crate::print::tabs::Tabs;
 use crate::term;
 use crate::verb::events::{last_seen, seen};
 
+/// A longer annotation gets lines of its own.
+const ANNOTATION_BYTES_MAX: usize = 140;
+
 /// Lines of `key:\tvalue`, indented by levels of two spaces.
 #[derive(Debug, Default)]
 pub struct Page {
@@ -49,18 +52,25 @@ impl Page {
         self.list(&format!("{pad}{key}:"), &pad, &pairs);
     }
 
-    /// As [`Page::pairs`], for annotations: `key: value`, without what only machines read.
+    /// As [`Page::pairs`], for annotations: `key: value`, without what only machines read; long ones and
+    /// those of several lines below their key, cut off.
     pub fn annotations(&mut self, level: usize, key: &str, map: &Value) {
         let pad = "  ".repeat(level);
-        let is_shown = |key: &str| key != crate::verb::apply::LAST_APPLIED;
-        let pairs: Vec<_> = map
-            .as_object()
-            .into_iter()
-            .flatten()
-            .filter(|(key, _)| is_shown(key))
-            .map(|(key, value)| format!("{key}: {}", shown(value)))
-            .collect();
-        self.list(&format!("{pad}{key}:"), &pad, &pairs);
+        let mut lines = Vec::new();
+        for (key, value) in map.as_object().into_iter().flatten() {
+            if key == crate::verb::apply::LAST_APPLIED {
+                continue;
+            }
+            let value = shown(value);
+            let value = value.trim_end_matches('\n');
+            if key.len() + value.len() + 2 <= ANNOTATION_BYTES_MAX && !value.contains('\n') {
+                lines.push(format!("{key}: {value}"));
+                continue;
+            }
+            lines.push(format!("{key}:"));
+            lines.extend(value.lines().map(|line| format!("  {}", shortened(line))));
+        }
+        self.list(&format!("{pad}{key}:"), &pad, &lines);
     }
 
     /// Values below each other beside one key.
@@ -76,6 +86,8 @@ impl Page {
 
     /// The conditions of a status.
     pub fn conditions(&mut self, conditions: &Value, columns: &[(&str, &str)]) {
+        // kubectl puts a space before the tabs of a node's.
+        let separator = if columns.len() > 3 { " \t" } else { "\t" };
         if items(conditions).is_empty() {
             return;
         }
@@ -90,7 +102,7 @@ impl Page {
                 (_, value) => term::safe_line(value),
             };
             let cells: Vec<_> = columns.iter().map(|(_, field)| cell(field)).collect();
-            self.raw(1, cells.join("\t"));
+            self.raw(1, cells.join(separator));
         }
     }
 
@@ -120,13 +132,20 @@ pub async fn describe(api: &Api, found: &Found, with_events: bool) -> Result<Str
         ("batch", "Job") => workload::job(&mut page, object),
         _ => generic::describe(&mut page, object),
     }
-    if with_events {
+    if with_events && found.resource.kind != "Namespace" {
         events(api, &mut page, found).await?;
     }
     Ok(page.lay_out())
 }
 
-/// Name, namespace, labels, annotations.
+fn shortened(line: &str) -> String {
+    match line.char_indices().nth(ANNOTATION_BYTES_MAX - 2) {
+        Some((end, _)) => format!("{}...", &line[..end]),
+        None => line.to_owned(),
+    }
+}
+
+/// Name and namespace.
 fn head(page: &mut Page, object: &Value) {
     let metadata = &object["metadata"];
     page.line(0, "Name", text(&metadata["name"]));

@@ -241,7 +241,7 @@ mod tests {
         check("pods,deploy x", "pods/x deployments/x");
         check("deploy/x no/y", "deployments/x nodes/y");
         check("all", "pods/* events/* deployments/* events/*");
-        check("pods deploy/x", "error: there is no need to specify a reso");
+        check("pods deploy/x", "error: there is no need to specify a res");
         check("pods/", "error: arguments in resource/name form m");
         check("gizmos", "error: the server doesn't have a resourc");
     }

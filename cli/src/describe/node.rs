@@ -25,6 +25,7 @@ pub(super) async fn describe(api: &Api, page: &mut Page, object: &Value) -> Resu
         .collect();
     page.list("Taints:", "", &taints);
     page.line(0, "Unschedulable", (spec["unschedulable"] == true).to_string());
+    lease(api, page, text(&metadata["name"])).await?;
     page.conditions(
         &status["conditions"],
         &[
@@ -67,6 +68,24 @@ pub(super) async fn describe(api: &Api, page: &mut Page, object: &Value) -> Resu
         }
     }
     pods(api, page, text(&metadata["name"])).await
+}
+
+/// When the node was last heard of.
+async fn lease(api: &Api, page: &mut Page, node: &str) -> Result {
+    let leases = api.resource("leases.coordination.k8s.io").await?;
+    let path = leases.object("kube-node-lease", node);
+    let lease = api.get_if_there(&path).await.ok().flatten();
+    page.raw(0, "Lease:");
+    let Some(lease) = lease else {
+        page.raw(1, "Failed to get lease: not found");
+        return Ok(());
+    };
+    let time =
+        |field: &str| lease["spec"][field].as_str().map_or("<unset>".to_owned(), human::long_time);
+    page.line(1, "HolderIdentity", lease["spec"]["holderIdentity"].as_str().unwrap_or("<unset>"));
+    page.line(1, "AcquireTime", time("acquireTime"));
+    page.line(1, "RenewTime", time("renewTime"));
+    Ok(())
 }
 
 fn roles(labels: &Value) -> String {

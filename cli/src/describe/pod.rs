@@ -80,11 +80,16 @@ pub(super) fn template(page: &mut Page, template: &Value) {
     if let Some(account) = spec["serviceAccountName"].as_str() {
         page.line(1, "Service Account", account);
     }
-    let mut inner = Page::default();
-    containers(&mut inner, "Init Containers", &spec["initContainers"], &Value::Null);
-    containers(&mut inner, "Containers", &spec["containers"], &Value::Null);
-    for line in inner.text.lines() {
-        page.raw(1, line);
+    for (title, field) in [("Init Containers", "initContainers"), ("Containers", "containers")] {
+        if items(&spec[field]).is_empty() {
+            continue;
+        }
+        page.raw(1, format!("{title}:"));
+        for container in items(&spec[field]) {
+            // Not two levels in, but one space: that is how kubectl prints it.
+            page.raw(1, format!(" {}:", text(&container["name"])));
+            one_container(page, container, None);
+        }
     }
     volumes(page, 1, &spec["volumes"]);
     page.pairs(1, "Node-Selectors", &spec["nodeSelector"]);
@@ -350,7 +355,8 @@ fn volume_source(page: &mut Page, level: usize, kind: &str, source: &Value) {
                     page.line(level, "TokenExpirationSeconds", shown(&token["expirationSeconds"]));
                 } else if let Some(config) = one.get("configMap") {
                     page.line(level, "ConfigMapName", text(&config["name"]));
-                    page.line(level, "Optional", (config["optional"] == true).to_string());
+                    let optional = config["optional"].as_bool().map(|value| value.to_string());
+                    page.line(level, "ConfigMapOptional", optional.as_deref().unwrap_or("<nil>"));
                 } else if let Some(secret) = one.get("secret") {
                     page.line(level, "SecretName", text(&secret["name"]));
                 } else if one.get("downwardAPI").is_some() {
@@ -397,7 +403,7 @@ impl Page {
         self.raw(0, "Conditions:");
         self.raw(1, "Type\tStatus");
         for condition in items(conditions) {
-            self.raw(1, format!("{}\t{} ", text(&condition["type"]), text(&condition["status"])));
+            self.raw(1, format!("{} \t{} ", text(&condition["type"]), text(&condition["status"])));
         }
     }
 }
@@ -474,8 +480,8 @@ Containers:
             "    Environment:",
             "      A:  b",
             "      /v from v (ro)",
-            "  Type   Status",
-            "  Ready  True ",
+            "  Type    Status",
+            "  Ready   True ",
             "Tolerations:     k:NoExecute op=Exists for 300s",
         ] {
             assert!(got.lines().any(|got| got == line), "{line}\nin\n{got}");

@@ -135,11 +135,13 @@ async fn list(api: &Api, args: &CanIArgs) -> Result {
         }
     }
     for rule in items(&status["nonResourceRules"]) {
-        table.push_str(&format!(
-            "\t[{}]\t[]\t[{}]\n",
-            words(&rule["nonResourceURLs"]),
-            words(&rule["verbs"])
-        ));
+        for url in items(&rule["nonResourceURLs"]) {
+            let line = format!("\t[{}]\t[]\t[{}]\n", text(url), words(&rule["verbs"]));
+            // Several roles allow the same paths.
+            if !table.contains(&line) {
+                table.push_str(&line);
+            }
+        }
     }
     term::out(&Tabs::of_tables().lay_out(&term::safe(&table)));
     Ok(())

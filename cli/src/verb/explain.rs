@@ -64,9 +64,16 @@ pub async fn run(args: &ExplainArgs, flags: &Global) -> Result {
     }
     let own = text(&described["description"]);
     let inner = explainer.inner(schema);
-    let description = if own.is_empty() { text(&inner["description"]) } else { own };
     outln!("DESCRIPTION:");
-    term::out(&wrapped(if description.is_empty() { "<empty>" } else { description }, 4));
+    // What the field is for, then what its type is.
+    let general = text(&inner["description"]);
+    let mut parts: Vec<&str> = [own, general].into_iter().filter(|part| !part.is_empty()).collect();
+    parts.dedup();
+    term::out(&if parts.is_empty() {
+        wrapped("<empty>", 4)
+    } else {
+        wrapped(&parts.join("\n\n"), 4)
+    });
     if inner["properties"].is_object() {
         outln!("\nFIELDS:");
         term::out(&explainer.fields(inner, 2, args.recursive, 0));

@@ -128,7 +128,7 @@ pub async fn api_resources(args: &ApiResourcesArgs, flags: &Global) -> Result {
         Some(other) => {
             return Err(said(format!("--sort-by accepts only name or kind, not {other:?}")));
         }
-        None => {}
+        None => shown.sort_by(|a, b| (&a.group, &a.plural).cmp(&(&b.group, &b.plural))),
     }
     if args.output.as_deref() == Some("name") {
         shown.iter().for_each(|one| outln!("{}", one.qualified()));

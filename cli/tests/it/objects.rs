@@ -36,7 +36,7 @@ async fn workload_is_made_changed_looked_at_and_deleted() {
     world.kctl("label deployment hello tier=web").await.prints("deployment.apps/hello labeled\n");
     world.kctl("label deployment hello tier-").await.prints("deployment.apps/hello unlabeled\n");
     world
-        .kctl("annotate deploy/hello note='a b'")
+        .kctl("annotate deploy/hello 'note=a b'")
         .await
         .prints("deployment.apps/hello annotated\n");
     world.kctl("rollout pause deployment/hello").await.prints("deployment.apps/hello paused\n");
@@ -52,11 +52,8 @@ async fn workload_is_made_changed_looked_at_and_deleted() {
         .kctl("describe service hello")
         .await
         .shows(&["Type:                     LoadBalancer", "Selector:                 run=hello"]);
-    world.kctl("describe deployment hello").await.shows(
-        &["Pod Template:", "  Labels:  run=hello", "   hello:"]
-            .map(|line| line.trim_end_matches("   hello:"))
-            .map(|line| if line.is_empty() { "Pod Template:" } else { line }),
-    );
+    let lines = ["Pod Template:", "  Labels:  run=hello", "   hello:", "    Image:      hello:v2"];
+    world.kctl("describe deployment hello").await.shows(&lines);
     world
         .kctl("delete service,deployment hello")
         .await
@@ -102,13 +99,13 @@ async fn files_are_created_applied_edited_and_replaced() {
         .await
         .prints("configmap/piped created\n");
     world
-        .kctl_with("replace -f -", &map("  z: y\n").replace("settings", "piped"), &[])
+        .kctl_with("replace -f -", &map("  z: new\n").replace("settings", "piped"), &[])
         .await
         .prints("configmap/piped replaced\n");
     world
         .kctl("get cm piped settings -o custom-columns=NAME:.metadata.name,Z:.data.z")
         .await
-        .prints("NAME       Z\npiped      y\nsettings   <none>\n");
+        .prints("NAME       Z\npiped      new\nsettings   <none>\n");
     world
         .kctl("delete -f a.yaml")
         .await

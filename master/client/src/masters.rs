@@ -292,7 +292,7 @@ struct Service {
 }
 
 impl tower::Service<Request<Body>> for Service {
-    type Response = Response<Guarded<Inner>>;
+    type Response = Response<Guarded<deliver::Held>>;
     type Error = tower::BoxError;
     type Future = BoxFuture<'static, Result<Self::Response, Self::Error>>;
 

@@ -4,6 +4,9 @@
 
 use serde_json::{Map, Value};
 
+/// Lines are broken at the first space after so many characters.
+const WIDTH: usize = 80;
+
 /// The document, with a newline at its end.
 pub fn to_string(value: &Value) -> String {
     let mut out = String::new();
@@ -11,7 +14,7 @@ pub fn to_string(value: &Value) -> String {
         Value::Object(map) if !map.is_empty() => write_map(&mut out, map, 0, false),
         Value::Array(items) if !items.is_empty() => write_list(&mut out, items, 0, false),
         scalar => {
-            write_inline(&mut out, scalar, 0);
+            write_inline(&mut out, scalar, 0, 0);
             out.push('\n');
         }
     }
@@ -26,8 +29,10 @@ fn write_map(out: &mut String, map: &Map<String, Value>, indent: usize, mut at_s
             pad(out, indent);
         }
         at_start = false;
+        let key_start = out.len();
         out.push_str(&scalar_text(key));
         out.push(':');
+        let column = indent + out[key_start..].chars().count() + 1;
         match &map[key] {
             Value::Object(inner) if !inner.is_empty() => {
                 out.push('\n');
@@ -39,7 +44,7 @@ fn write_map(out: &mut String, map: &Map<String, Value>, indent: usize, mut at_s
             }
             value => {
                 out.push(' ');
-                write_inline(out, value, indent);
+                write_inline(out, value, indent, column);
                 out.push('\n');
             }
         }
@@ -57,22 +62,45 @@ fn write_list(out: &mut String, items: &[Value], indent: usize, mut at_start: bo
             Value::Object(inner) if !inner.is_empty() => write_map(out, inner, indent + 2, true),
             Value::Array(inner) if !inner.is_empty() => write_list(out, inner, indent + 2, true),
             value => {
-                write_inline(out, value, indent);
+                write_inline(out, value, indent, indent + 2);
                 out.push('\n');
             }
         }
     }
 }
 
-fn write_inline(out: &mut String, value: &Value, indent: usize) {
+/// A value that follows its key or dash, where the line has `column` characters already.
+fn write_inline(out: &mut String, value: &Value, indent: usize, column: usize) {
     match value {
         Value::Null => out.push_str("null"),
         Value::Bool(flag) => out.push_str(if *flag { "true" } else { "false" }),
         Value::Number(number) => out.push_str(&number.to_string()),
         Value::String(text) if is_block(text) => write_block(out, text, indent + 2),
-        Value::String(text) => out.push_str(&scalar_text(text)),
+        Value::String(text) => write_folded(out, &scalar_text(text), indent + 2, column),
         Value::Array(_) => out.push_str("[]"),
         Value::Object(_) => out.push_str("{}"),
+    }
+}
+
+/// Breaks a long scalar at its single spaces, as kubectl's library does: readers join the lines again.
+fn write_folded(out: &mut String, text: &str, indent: usize, mut column: usize) {
+    let is_double_quoted = text.starts_with('"');
+    let last = text.len().saturating_sub(1);
+    let mut before = ' ';
+    let mut chars = text.char_indices().peekable();
+    while let Some((place, c)) = chars.next() {
+        let next = chars.peek().map_or(' ', |(_, next)| *next);
+        // Within double quotes a break is not only a space: those are left whole.
+        let may_break = c == ' ' && before != ' ' && next != ' ' && !is_double_quoted;
+        if may_break && column > WIDTH && place > 1 && place + 1 < last {
+            out.push('\n');
+            pad(out, indent);
+            column = indent;
+        } else {
+            out.push(c);
+            column += 1;
+        }
+        before = c;
     }
 }
 
@@ -295,7 +323,28 @@ spec:
     }
 
     #[test]
+    fn long_lines_are_broken_at_spaces() {
+        let text = "Contains a CA bundle that can be used to verify the kube-apiserver when using internal endpoints such as the internal service IP or kubernetes.default.svc. No other usage is guaranteed across distributions of Kubernetes clusters.";
+        let printed = to_string(
+            &json!({"items": [{"metadata": {"annotations": {"kubernetes.io/description": text}}}]}),
+        );
+        let wanted = "\
+      kubernetes.io/description: Contains a CA bundle that can be used to verify the
+        kube-apiserver when using internal endpoints such as the internal service
+        IP or kubernetes.default.svc. No other usage is guaranteed across distributions
+        of Kubernetes clusters.
+";
+        assert!(printed.ends_with(wanted), "{printed}");
+    }
+
+    #[test]
     fn what_is_printed_reads_back() {
+        let long = "word and 'quotes': # ".repeat(20);
+        for text in [long.as_str(), long.trim(), &"x".repeat(300), &"two  spaces ".repeat(20)] {
+            let value = json!({"k": [text, {"v": text}]});
+            let back: Value = serde_saphyr::from_str(&to_string(&value)).unwrap();
+            assert_eq!(back, value, "{}", to_string(&value));
+        }
         for text in [
             "a\n", "a\n\n", "\na", " a\nb", "a\n\tb", "\ta\nb", "a\r\nb", "yes", "0o7", "x\u{85}y",
             "\n", "%a", "- ",

@@ -32,9 +32,7 @@ pub(super) async fn show(api: &Api, found: &Found, wanted: i64) -> Result {
         let revision = revision
             .ok_or_else(|| said(format!("unable to find the specified revision {wanted}")))?;
         outln!("{} with revision #{wanted}", found.named());
-        term::out(
-            &Tabs::of_descriptions().lay_out(&describe::pod::template_text(&revision.template)),
-        );
+        term::out(&describe::pod::template_text(&revision.template));
         return Ok(());
     }
     outln!("{} ", found.named());
@@ -68,7 +66,8 @@ pub(super) async fn undo(api: &Api, found: &Found, to: i64, change: &Change) -> 
             .pop()
             .ok_or_else(|| said(format!("no rollout history found for {}", found.named())))?
     };
-    if target.template == without_hash(&found.object["spec"]["template"]) {
+    let template = without_hash(&target.template);
+    if template == without_hash(&found.object["spec"]["template"]) {
         outln!(
             "{} skipped rollback (current template already matches revision {})",
             found.named(),
@@ -77,7 +76,7 @@ pub(super) async fn undo(api: &Api, found: &Found, to: i64, change: &Change) -> 
         return Ok(());
     }
     let mut operations =
-        vec![json!({ "op": "replace", "path": "/spec/template", "value": target.template })];
+        vec![json!({ "op": "replace", "path": "/spec/template", "value": template })];
     if found.resource.kind == "Deployment" && !target.cause.is_empty() {
         let mut annotations = found.object["metadata"]["annotations"].clone();
         object::at_mut(&mut annotations, &[CHANGE_CAUSE]).clone_from(&json!(target.cause));
@@ -122,7 +121,7 @@ fn revision(keeper: &Value) -> Option<Revision> {
         return Some(Revision { number, cause, template });
     }
     let number = text(&annotations[REVISION]).parse().ok()?;
-    Some(Revision { number, cause, template: without_hash(&keeper["spec"]["template"]) })
+    Some(Revision { number, cause, template: keeper["spec"]["template"].clone() })
 }
 
 fn without_hash(template: &Value) -> Value {

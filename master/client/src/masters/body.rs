@@ -3,7 +3,6 @@
 //! A watch on a master that fell silent would otherwise wait for ever.
 
 use std::pin::Pin;
-use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
@@ -15,17 +14,17 @@ use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 
 use super::Error;
 
-/// An answer on its way in. Keeps what it holds (`keep`: the client behind it) alive.
+/// An answer on its way in. What it comes through (`keep`: client and connection) lives as long.
 pub(super) struct Guarded<K> {
     body: Incoming,
     server: Uri,
     lost: Pin<Box<WaitForCancellationFutureOwned>>,
     deadline: Option<Pin<Box<Sleep>>>,
-    _keep: Arc<K>,
+    _keep: K,
 }
 
 impl<K> Guarded<K> {
-    pub(super) fn new(body: Incoming, server: Uri, lost: CancellationToken, keep: Arc<K>) -> Self {
+    pub(super) fn new(body: Incoming, server: Uri, lost: CancellationToken, keep: K) -> Self {
         let lost = Box::pin(lost.cancelled_owned());
         Self { body, server, lost, deadline: None, _keep: keep }
     }
@@ -41,7 +40,7 @@ impl<K> Guarded<K> {
     }
 }
 
-impl<K> Body for Guarded<K> {
+impl<K: Unpin> Body for Guarded<K> {
     type Data = Bytes;
     type Error = Error;
 

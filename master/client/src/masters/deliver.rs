@@ -30,6 +30,9 @@ const READ_TRIES_MAX: u32 = 5;
 /// A token file is read again after this long.
 const TOKEN_AGE_MAX_MS: u64 = 60_000;
 
+/// What an answer comes through.
+pub(super) type Held = (Arc<Inner>, Arc<Session>);
+
 /// What decides how a request is treated.
 struct Order {
     parts: Parts,
@@ -46,7 +49,7 @@ struct Order {
 pub(super) async fn deliver(
     inner: Arc<Inner>,
     request: Request<Body>,
-) -> Result<Response<Guarded<Inner>>, BoxError> {
+) -> Result<Response<Guarded<Held>>, BoxError> {
     let (parts, body) = request.into_parts();
     let body = body.collect().await?.to_bytes();
     let order = Order::new(parts, body, inner.config.request_timeout);
@@ -60,7 +63,7 @@ pub(super) async fn deliver(
 }
 
 /// Tries until there is an answer to hand on, or a failure that must not be hidden by a retry.
-async fn attempts(inner: &Arc<Inner>, order: &Order) -> Result<Response<Guarded<Inner>>, Error> {
+async fn attempts(inner: &Arc<Inner>, order: &Order) -> Result<Response<Guarded<Held>>, Error> {
     let mut breaks = 0;
     let mut patience = 0;
     loop {
@@ -93,19 +96,23 @@ async fn once(
     if order.is_upgrade {
         return inner.dialer.fresh(&session.server, request, &inner.crew).await;
     }
-    session.send(&inner.dialer, &inner.crew, request).await
+    session.send(&inner.dialer, &inner.crew, request, order.given_up(session)).await
 }
 
 fn guard(
     inner: &Arc<Inner>,
     order: &Order,
-    session: &Session,
+    session: &Arc<Session>,
     answer: Response<Incoming>,
-) -> Response<Guarded<Inner>> {
+) -> Response<Guarded<Held>> {
     // An upgraded stream has a connection of its own, which the shared one's end says nothing about.
-    let lost = if order.is_upgrade { CancellationToken::new() } else { session.lost.clone() };
+    let lost = match order.is_upgrade {
+        true => CancellationToken::new(),
+        false => order.given_up(session).clone(),
+    };
     let until = if order.is_stream { None } else { order.deadline };
-    answer.map(|body| Guarded::new(body, session.server.clone(), lost, inner.clone()).until(until))
+    let held = (inner.clone(), session.clone());
+    answer.map(|body| Guarded::new(body, session.server.clone(), lost, held).until(until))
 }
 
 impl Order {
@@ -129,6 +136,11 @@ impl Order {
         *request.uri_mut() = session::on(server, path)?;
         inner.dress(&mut request).await?;
         Ok(request)
+    }
+
+    /// What ends the wait for this request: reads move with the client.
+    fn given_up<'s>(&self, session: &'s Session) -> &'s CancellationToken {
+        if self.is_read { &session.left } else { &session.lost }
     }
 
     /// What a failure means for the caller; `None`: try again.

@@ -15,6 +15,9 @@ use super::session::{Session, on};
 /// Missed pings after which a master is given up although no other answers.
 const MISSED_MAX: u32 = 6;
 
+/// How long writes on a master that was left for another may still take.
+const WRITES_FINISH: Duration = Duration::from_secs(5);
+
 /// How often the list of masters is read.
 const REFRESH_EVERY: Duration = Duration::from_secs(30);
 const REFRESH_TIMEOUT: Duration = Duration::from_secs(5);
@@ -52,7 +55,12 @@ async fn check(inner: &Arc<Inner>, session: &Arc<Session>, missed: u32) -> u32 {
     if let Ok(better) = inner.race_well(others).await {
         tracing::info!(from = %session.server, to = %better.server, reason, "moving to another master");
         inner.install(better);
-        session.lost.cancel();
+        session.left.cancel();
+        let lost = session.lost.clone();
+        inner.crew.lock().spawn(async move {
+            tokio::time::sleep(WRITES_FINISH).await;
+            lost.cancel();
+        });
         return 0;
     }
     if missed + 1 >= MISSED_MAX {
@@ -77,7 +85,7 @@ async fn read_endpoints(inner: &Arc<Inner>, session: &Session) -> Result<Vec<Uri
     let uri = on(&session.server, ENDPOINTS_PATH)?;
     let mut request = Request::get(uri).body(Full::default()).map_err(|error| error.to_string())?;
     inner.dress(&mut request).await?;
-    let answer = session.send(&inner.dialer, &inner.crew, request).await;
+    let answer = session.send(&inner.dialer, &inner.crew, request, &session.left).await;
     let answer = answer.map_err(|failure| format!("{failure:?}"))?;
     if !answer.status().is_success() {
         return Err(answer.status().to_string());

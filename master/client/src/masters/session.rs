@@ -55,8 +55,11 @@ pub(super) struct Dialer {
 #[derive(Debug)]
 pub(super) struct Session {
     pub(super) server: Uri,
-    /// Cancelled when the connection ended or the master was given up.
+    /// Cancelled when the connection ended or the master was given up: nothing waits any more.
     pub(super) lost: CancellationToken,
+    /// Cancelled when the client moved to another master: what can be asked again there moves along,
+    /// while writes under way get a little longer, for a slow master is not a dead one.
+    pub(super) left: CancellationToken,
     /// `None`: this server speaks HTTP/1.1 only, every request gets a connection of its own.
     sender: Option<http2::SendRequest<Full<Bytes>>>,
     crew: Arc<Mutex<Crew>>,
@@ -68,7 +71,8 @@ impl Dialer {
         let (io, is_h2) = self.dial(server, false).await?;
         let crew = Arc::new(Mutex::new(Crew::new()));
         let lost = CancellationToken::new();
-        let mut session = Session { server: server.clone(), lost, sender: None, crew };
+        let left = lost.child_token();
+        let mut session = Session { server: server.clone(), lost, left, sender: None, crew };
         if is_h2 {
             let exec = CrewExec { crew: Arc::downgrade(&session.crew) };
             let (sender, connection) = http2::Builder::new(exec)
@@ -134,16 +138,17 @@ impl Dialer {
 impl Session {
     /// Whether requests may still be put on this connection.
     pub(super) fn is_open(&self) -> bool {
-        !self.lost.is_cancelled() && self.sender.as_ref().is_none_or(|sender| !sender.is_closed())
+        !self.left.is_cancelled() && self.sender.as_ref().is_none_or(|sender| !sender.is_closed())
     }
 
-    /// Sends one request and waits for the head of its answer. `crew` gets the task of a connection
-    /// that is made for this request alone.
+    /// Sends one request and waits for the head of its answer, or until `given_up`. `crew` gets the task
+    /// of a connection that is made for this request alone.
     pub(super) async fn send(
         &self,
         dialer: &Dialer,
         crew: &Mutex<Crew>,
         request: Request<Full<Bytes>>,
+        given_up: &CancellationToken,
     ) -> Result<Response<Incoming>, Failure> {
         let Some(mut sender) = self.sender.clone() else {
             return dialer.fresh(&self.server, request, crew).await;
@@ -156,7 +161,7 @@ impl Session {
                 let reason = chain(failed.error());
                 if returned || was_refused(failed.error()) { Failure::NotSent(reason) } else { Failure::Unknown(reason) }
             }),
-            () = self.lost.cancelled() => Err(Failure::Unknown("it stopped answering".into())),
+            () = given_up.cancelled() => Err(Failure::Unknown("it stopped answering".into())),
         }
     }
 
@@ -164,7 +169,7 @@ impl Session {
     pub(super) async fn probe(&self, dialer: &Dialer, crew: &Mutex<Crew>) -> Result<(), String> {
         let request = Request::get(on(&self.server, "/livez")?).body(Full::default());
         let request = request.map_err(|error| error.to_string())?;
-        match self.send(dialer, crew, request).await {
+        match self.send(dialer, crew, request, &self.lost).await {
             Ok(answer) if answer.status().is_server_error() => Err(unwell(answer.status())),
             Ok(_) => Ok(()),
             Err(Failure::NotSent(reason) | Failure::Unknown(reason)) => Err(reason),
