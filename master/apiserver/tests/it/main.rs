@@ -5,6 +5,7 @@
 mod kubectl;
 mod kubelet;
 mod objects;
+mod subresources;
 mod watching;
 mod wire;
 mod world;

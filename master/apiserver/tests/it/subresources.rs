@@ -1,0 +1,152 @@
+//! Paths below objects: tokens that work, scales, evictions, discovery of it all.
+
+use serde_json::{Value, json};
+
+use crate::world::{Answer, World, send};
+
+const JSON: (&str, &str) = ("content-type", "application/json");
+const MERGE: (&str, &str) = ("content-type", "application/merge-patch+json");
+
+/// Sends a body that must be taken.
+async fn post(client: &kube::Client, path: &str, body: Value) -> Answer {
+    let answer = send(client, &format!("POST {path}"), &[JSON], body.to_string()).await;
+    assert_eq!(answer.code, 201, "{path}: {}", answer.text);
+    answer
+}
+
+#[tokio::test]
+async fn token_of_a_service_account_is_an_identity_until_the_account_is_gone() {
+    let world = World::bootstrapped().await;
+    let admin = world.admin();
+    let accounts = "/api/v1/namespaces/default/serviceaccounts";
+    post(&admin, accounts, json!({"metadata": {"name": "robot"}})).await;
+    let asked = json!({"spec": {"expirationSeconds": 3600}});
+    let answer = post(&admin, &format!("{accounts}/robot/token"), asked).await;
+    let token = answer.json["status"]["token"].as_str().unwrap().to_owned();
+    let robot = world.bearer(Some(&token));
+
+    let who = "/apis/authentication.k8s.io/v1/selfsubjectreviews";
+    let me = post(&robot, who, json!({})).await.json;
+    assert_eq!(me["status"]["userInfo"]["username"], "system:serviceaccount:default:robot");
+    let pods = "GET /api/v1/namespaces/default/pods";
+    let refused = send(&robot, pods, &[], "").await;
+    assert_eq!(refused.code, 403, "{}", refused.text);
+
+    let rbac = "/apis/rbac.authorization.k8s.io/v1/namespaces/default";
+    let binding = json!({"metadata": {"name": "b"},
+        "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "view"},
+        "subjects": [{"kind": "ServiceAccount", "name": "robot", "namespace": "default"}]});
+    post(&admin, &format!("{rbac}/rolebindings"), binding).await;
+    assert_eq!(send(&robot, pods, &[], "").await.code, 200);
+    let review = json!({"spec": {"token": token}});
+    let seen = post(&admin, "/apis/authentication.k8s.io/v1/tokenreviews", review).await.json;
+    assert_eq!(seen["status"]["authenticated"], true);
+
+    let gone = send(&admin, &format!("DELETE {accounts}/robot"), &[], "").await;
+    assert_eq!(gone.code, 200, "{}", gone.text);
+    // Everything acknowledged is seen by the next read, and so by the next judgement.
+    assert_eq!(send(&admin, &format!("GET {accounts}/robot"), &[], "").await.code, 404);
+    assert_eq!(send(&robot, pods, &[], "").await.code, 401);
+    world.end().await;
+}
+
+#[tokio::test]
+async fn scale_changes_replicas_and_nothing_else() {
+    let world = World::bootstrapped().await;
+    let admin = world.admin();
+    let labels = json!({"app": "web"});
+    let deployment = json!({"metadata": {"name": "web"}, "spec": {
+        "replicas": 2, "selector": {"matchLabels": labels},
+        "template": {"metadata": {"labels": labels}, "spec": {"containers": [{"name": "c", "image": "i"}]}}}});
+    let path = "/apis/apps/v1/namespaces/default/deployments";
+    post(&admin, path, deployment).await;
+    let scale = send(&admin, &format!("GET {path}/web/scale"), &[], "").await.json;
+    assert_eq!(
+        (&scale["spec"]["replicas"], &scale["status"]["selector"]),
+        (&json!(2), &json!("app=web"))
+    );
+    let patch = json!({"spec": {"replicas": 5}}).to_string();
+    let patched = send(&admin, &format!("PATCH {path}/web/scale"), &[MERGE], patch).await;
+    assert_eq!(
+        (patched.code, &patched.json["spec"]["replicas"]),
+        (200, &json!(5)),
+        "{}",
+        patched.text
+    );
+    let web = send(&admin, &format!("GET {path}/web"), &[], "").await.json;
+    assert_eq!((&web["spec"]["replicas"], &web["metadata"]["generation"]), (&json!(5), &json!(2)));
+    let stale = send(&admin, &format!("PUT {path}/web/scale"), &[JSON], scale.to_string()).await;
+    assert_eq!(stale.code, 409, "{}", stale.text);
+    let below = json!({"spec": {"replicas": -1}}).to_string();
+    let refused = send(&admin, &format!("PATCH {path}/web/scale"), &[MERGE], below).await;
+    assert_eq!(refused.code, 422, "{}", refused.text);
+    world.end().await;
+}
+
+#[tokio::test]
+async fn eviction_obeys_the_disruption_budget() {
+    let world = World::bootstrapped().await;
+    let admin = world.admin();
+    post(
+        &admin,
+        "/api/v1/namespaces/default/serviceaccounts",
+        json!({"metadata": {"name": "default"}}),
+    )
+    .await;
+    let pods = "/api/v1/namespaces/default/pods";
+    for name in ["a", "b"] {
+        let pod = json!({"metadata": {"name": name, "labels": {"app": "web"}},
+            "spec": {"containers": [{"name": "c", "image": "i"}]}});
+        post(&admin, pods, pod).await;
+        let running = json!({"status": {"phase": "Running"}}).to_string();
+        send(&admin, &format!("PATCH {pods}/{name}/status"), &[MERGE], running).await;
+    }
+    let budgets = "/apis/policy/v1/namespaces/default/poddisruptionbudgets";
+    let budget = json!({"metadata": {"name": "one"},
+        "spec": {"minAvailable": 1, "selector": {"matchLabels": {"app": "web"}}}});
+    post(&admin, budgets, budget).await;
+    let status = json!({"status": {"disruptionsAllowed": 1, "currentHealthy": 2, "desiredHealthy": 1,
+        "expectedPods": 2, "observedGeneration": 1}});
+    let set =
+        send(&admin, &format!("PATCH {budgets}/one/status"), &[MERGE], status.to_string()).await;
+    assert_eq!(set.code, 200, "{}", set.text);
+    let evict = |name: &str| json!({"metadata": {"name": name, "namespace": "default"}});
+    post(&admin, &format!("{pods}/a/eviction"), evict("a")).await;
+    assert_eq!(send(&admin, &format!("GET {pods}/a"), &[], "").await.code, 404);
+    let one = send(&admin, &format!("GET {budgets}/one"), &[], "").await.json;
+    assert_eq!(one["status"]["disruptionsAllowed"], 0);
+    assert!(one["status"]["disruptedPods"]["a"].is_string());
+    // The client would try a 429 again by itself: asked below it.
+    let line = format!("POST {pods}/b/eviction?dryRun=All");
+    assert_eq!(send(&admin, &line, &[JSON], evict("b").to_string()).await.code, 201);
+    assert_eq!(send(&admin, &format!("GET {pods}/b"), &[], "").await.code, 200);
+    world.end().await;
+}
+
+#[tokio::test]
+async fn both_discoveries_list_the_same_resources() {
+    let world = World::start().await;
+    let client = world.admin();
+    let mut old = Vec::new();
+    for group in client.list_api_groups().await.unwrap().groups {
+        for version in group.versions {
+            let list = client.list_api_group_resources(&version.group_version).await.unwrap();
+            let names = list.resources.iter().filter(|resource| !resource.name.contains('/'));
+            old.extend(
+                names.map(|resource| format!("{}/{}", version.group_version, resource.name)),
+            );
+        }
+    }
+    let mut new = Vec::new();
+    for group in client.list_api_groups_aggregated().await.unwrap().items {
+        let name = group.metadata.and_then(|metadata| metadata.name).unwrap_or_default();
+        for version in group.versions {
+            let prefix = format!("{name}/{}", version.version.unwrap_or_default());
+            let names = version.resources.into_iter().filter_map(|resource| resource.resource);
+            new.extend(names.map(|resource| format!("{prefix}/{resource}")));
+        }
+    }
+    assert!(old.contains(&"apps/v1/deployments".to_owned()));
+    assert_eq!(old, new);
+    world.end().await;
+}
