@@ -66,3 +66,75 @@ impl Secure for MutualTls {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
+    use rustls::RootCertStore;
+    use rustls::crypto::ring::default_provider;
+    use rustls::server::WebPkiClientVerifier;
+    use rustls_pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+    use super::*;
+    use crate::net::Tcp;
+
+    type Ca = (CertificateDer<'static>, Issuer<'static, KeyPair>);
+
+    fn ca() -> Ca {
+        let mut params = CertificateParams::new(Vec::new()).unwrap();
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        let key = KeyPair::generate().unwrap();
+        let certificate = params.self_signed(&key).unwrap().der().clone();
+        (certificate, Issuer::new(params, key))
+    }
+
+    /// A member that trusts `trusted`, has a certificate of `own`, and lets in whom `admit` says.
+    fn member(trusted: &Ca, own: &Ca, admit: bool) -> MutualTls {
+        let key = KeyPair::generate().unwrap();
+        let params = CertificateParams::new(vec!["127.0.0.1".to_owned()]).unwrap();
+        let chain = vec![params.signed_by(&key, &own.1).unwrap().der().clone()];
+        let key = PrivateKeyDer::from(PrivatePkcs8KeyDer::from(key.serialize_der()));
+        let mut roots = RootCertStore::empty();
+        roots.add(trusted.0.clone()).unwrap();
+        let (roots, provider) = (Arc::new(roots), Arc::new(default_provider()));
+        let client = ClientConfig::builder_with_provider(provider.clone())
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_root_certificates(roots.clone())
+            .with_client_auth_cert(chain.clone(), key.clone_key())
+            .unwrap();
+        let verifier = WebPkiClientVerifier::builder_with_provider(roots, provider.clone());
+        let server = ServerConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_client_cert_verifier(verifier.build().unwrap())
+            .with_single_cert(chain, key)
+            .unwrap();
+        let admit: Admit = Arc::new(move |_| admit.then(|| "m1".to_owned()));
+        MutualTls::new(Arc::new(client), Arc::new(server), admit)
+    }
+
+    async fn meet(near: MutualTls, far: MutualTls) -> io::Result<String> {
+        let mut door = Tcp::shared(far).listen("127.0.0.1:0").await?;
+        let network = Tcp::shared(near);
+        let dial = network.dial(&door.address());
+        let accept = async { door.accept().await?.await };
+        let (dialled, accepted) = tokio::join!(dial, accept);
+        let (mut near, mut far) = (dialled?, accepted?);
+        near.write_all(b"x").await?;
+        near.flush().await?;
+        assert_eq!(far.stream.read_u8().await?, b'x');
+        Ok(far.peer)
+    }
+
+    #[tokio::test]
+    async fn only_a_certificate_of_the_group_that_is_admitted_gets_in() {
+        let (ours, theirs) = (ca(), ca());
+        let us = |admit| member(&ours, &ours, admit);
+        assert_eq!(meet(us(true), us(true)).await.unwrap(), "m1");
+        assert!(meet(us(true), us(false)).await.is_err(), "not admitted");
+        assert!(meet(member(&ours, &theirs, true), us(true)).await.is_err(), "a stranger dials");
+        assert!(meet(us(true), member(&ours, &theirs, true)).await.is_err(), "a stranger answers");
+    }
+}
