@@ -3,6 +3,7 @@
 //! This is the wiring; the rooms are `node-kubelet`, `node-proxy`, `node-net`, `node-dns`, `node-cri`.
 
 pub mod app;
+pub mod cli;
 pub mod config;
 pub mod containerd;
 pub mod error;

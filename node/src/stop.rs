@@ -11,6 +11,7 @@ use futures::future::join_all;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use node_cri::{CriClient, Runtime, v1};
+use store_env::clock::SystemClock;
 
 use crate::app::RECORD;
 use crate::config::{PAUSE_IMAGE, RunArgs};
@@ -41,17 +42,26 @@ pub async fn run(args: StopArgs) -> anyhow::Result<()> {
     let record: Option<RunArgs> = std::fs::read(args.data_dir.join(RECORD))
         .ok()
         .and_then(|text| serde_json::from_slice(&text).ok());
-    let layout = Layout::under(&args.data_dir, PAUSE_IMAGE);
+    let recorded = record.as_ref();
+    let pause = recorded.map_or(PAUSE_IMAGE, |flags| flags.pause_image.as_str());
+    let layout = Layout::under(&args.data_dir, pause);
     if layout.socket().exists() {
-        stop_pods(&layout, Duration::from_secs(args.grace)).await;
+        // Only a containerd can give the pods' addresses back: if it is gone, it is started once more.
+        match Containerd::ensure(layout.clone(), SystemClock::shared()).await {
+            Ok(_) => stop_pods(&layout, Duration::from_secs(args.grace)).await,
+            Err(error) => tracing::warn!(%error, "pods are stopped by force"),
+        }
     }
     Containerd::stop(&layout).await;
+    let root = args.cgroup_root.or(recorded.map(|flags| flags.cgroup_root.clone()));
+    let root = root.filter(|root| !root.trim_matches('/').is_empty());
+    if let Some(root) = &root {
+        node_kubelet::kill_cgroups(root);
+    }
     kill_shims(&layout.socket()).await;
     node_kubelet::unmount_all(&args.data_dir)?;
-    let recorded = record.as_ref();
-    let root = args.cgroup_root.or(recorded.map(|flags| flags.cgroup_root.clone()));
-    if let Some(root) = root.filter(|root| root.trim_matches('/') != "") {
-        remove_cgroups(&root).await;
+    if let Some(root) = &root {
+        remove_cgroups(root).await;
     }
     let id = args.cluster_id.or(recorded.map(|flags| flags.cluster_id.clone()));
     if let Some(id) = id {

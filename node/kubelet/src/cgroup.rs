@@ -6,6 +6,8 @@
 use std::path::{Path, PathBuf};
 
 use k8s_openapi::api::core::v1::Pod;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 
 use crate::amount;
 use crate::error::{Error, Result};
@@ -175,9 +177,37 @@ impl Cgroups {
     }
 }
 
-/// Removes the cgroup `root` of a node with everything under it.
+/// Removes the cgroup `root` of a node with everything under it, and those above it that are empty then.
 pub fn remove_all(root: &str) -> Result<()> {
-    Cgroups::detect().remove(root)
+    let cgroups = Cgroups::detect();
+    cgroups.remove(root)?;
+    for hierarchy in cgroups.hierarchies() {
+        let above = Path::new(root.trim_matches('/')).ancestors().skip(1);
+        for parent in above.filter(|parent| !parent.as_os_str().is_empty()) {
+            // What another node still uses does not go.
+            let _ = std::fs::remove_dir(hierarchy.join(parent));
+        }
+    }
+    Ok(())
+}
+
+/// Kills every process in the cgroup `root` of a node and below it.
+pub fn kill_all(root: &str) {
+    for hierarchy in Cgroups::detect().hierarchies() {
+        kill_tree(&hierarchy.join(root.trim_matches('/')));
+    }
+}
+
+fn kill_tree(directory: &Path) {
+    let Ok(entries) = std::fs::read_dir(directory) else { return };
+    for entry in entries.flatten().filter(|entry| entry.path().is_dir()) {
+        kill_tree(&entry.path());
+    }
+    let processes = std::fs::read_to_string(directory.join("cgroup.procs")).unwrap_or_default();
+    for pid in processes.lines().filter_map(|line| line.parse().ok()) {
+        // It may have ended by itself; then there is nothing to do.
+        let _ = kill(Pid::from_raw(pid), Signal::SIGKILL);
+    }
 }
 
 fn write(file: &Path, value: u64) -> Result<()> {

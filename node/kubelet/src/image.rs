@@ -1,5 +1,7 @@
 //! Images for containers: present, pulled, or waited for.
 
+use std::collections::BTreeMap;
+
 use k8s_openapi::api::core::v1::{Container, Pod, Secret};
 use node_cri::{SharedRuntime, v1};
 use parking_lot::Mutex;
@@ -12,6 +14,13 @@ use crate::events::Recorder;
 use crate::objects::Objects;
 use crate::pod;
 
+/// Failed pulls by image: the back-off, when each failed, in which words.
+#[derive(Debug)]
+struct Failures {
+    backoff: Backoff,
+    last: BTreeMap<String, (u64, String)>,
+}
+
 /// Brings images to this node, one failed pull at a time.
 #[derive(Debug)]
 pub(crate) struct Images {
@@ -19,8 +28,7 @@ pub(crate) struct Images {
     objects: Objects,
     clock: SharedClock,
     events: Recorder,
-    /// Failed pulls by image: the back-off, when it failed, the words.
-    failures: Mutex<(Backoff, std::collections::BTreeMap<String, (u64, String)>)>,
+    failures: Mutex<Failures>,
 }
 
 impl Images {
@@ -30,7 +38,8 @@ impl Images {
         clock: SharedClock,
         events: Recorder,
     ) -> Self {
-        let failures = Mutex::new((Backoff::kubelet(), Default::default()));
+        let failures = Failures { backoff: Backoff::kubelet(), last: BTreeMap::new() };
+        let failures = Mutex::new(failures);
         Self { runtime, objects, clock, events, failures }
     }
 
@@ -67,8 +76,8 @@ impl Images {
         let now_ms = self.clock.unix_ms();
         {
             let failures = self.failures.lock();
-            if let Some((failed_ms, message)) = failures.1.get(name)
-                && failures.0.remaining_ms(name, *failed_ms, now_ms) > 0
+            if let Some((failed_ms, message)) = failures.last.get(name)
+                && failures.backoff.remaining_ms(name, *failed_ms, now_ms) > 0
             {
                 let error =
                     Error::ImageBackOff { image: name.to_owned(), message: message.clone() };
@@ -87,8 +96,8 @@ impl Images {
             Err(error) => return Err(self.failed(pod, container, name, &error, done_ms)),
         };
         let mut failures = self.failures.lock();
-        failures.0.reset(name);
-        failures.1.remove(name);
+        failures.backoff.reset(name);
+        failures.last.remove(name);
         let took = done_ms.saturating_sub(now_ms);
         let text = format!("Successfully pulled image {name:?} in {took}ms");
         self.events.normal(pod, Some(&container.name), "Pulled", text);
@@ -108,9 +117,9 @@ impl Images {
     ) -> Error {
         let message = error.to_string();
         let mut failures = self.failures.lock();
-        let failed_ms = failures.1.get(name).map_or(now_ms, |(failed_ms, _)| *failed_ms);
-        failures.0.tried(name, failed_ms, now_ms);
-        failures.1.insert(name.to_owned(), (now_ms, message.clone()));
+        let failed_ms = failures.last.get(name).map_or(now_ms, |(failed_ms, _)| *failed_ms);
+        failures.backoff.tried(name, failed_ms, now_ms);
+        failures.last.insert(name.to_owned(), (now_ms, message.clone()));
         let text = format!("Failed to pull image {name:?}: {message}");
         self.events.warning(pod, Some(&container.name), "Failed", text);
         Error::ImagePull(message)
@@ -122,8 +131,8 @@ impl Images {
         let now_ms = self.clock.unix_ms();
         let names = pod::containers(pod).filter_map(|(_, container)| container.image.as_deref());
         let waits = names.filter_map(|name| {
-            let (failed_ms, _) = failures.1.get(name)?;
-            Some(now_ms + failures.0.remaining_ms(name, *failed_ms, now_ms))
+            let (failed_ms, _) = failures.last.get(name)?;
+            Some(now_ms + failures.backoff.remaining_ms(name, *failed_ms, now_ms))
         });
         waits.min()
     }

@@ -14,13 +14,21 @@ use crate::view::{ContainerView, PodView};
 /// What a container gets after a hook that used all of its grace.
 const GRACE_MIN: Duration = Duration::from_secs(2);
 
+/// How a container is stopped.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Manner {
+    pub(crate) grace: Duration,
+    /// Asked to hurry up, a container is not given its hook a second time.
+    pub(crate) with_hook: bool,
+}
+
 /// Stops one container with its hook and its grace.
 pub(crate) async fn container(
     cx: &Context,
     pod: &Pod,
     view: &PodView,
     found: &ContainerView,
-    grace: Duration,
+    Manner { grace, with_hook }: Manner,
     text: String,
 ) -> Result<()> {
     cx.events.normal(pod, Some(&found.name), "Killing", text);
@@ -29,6 +37,7 @@ pub(crate) async fn container(
     let spec = pod::container(pod, &found.name).map(|(_, container)| container);
     let hook = spec.and_then(|spec| spec.lifecycle.as_ref()?.pre_stop.as_ref());
     if let (Some(spec), Some(hook)) = (spec, hook)
+        && with_hook
         && !grace.is_zero()
     {
         let ip = cx.pod_ips(pod, view).first().copied();
@@ -45,14 +54,15 @@ pub(crate) async fn container(
 }
 
 /// Stops all containers of a pod, then its sandboxes. Sidecars go last, in reverse order.
-pub(crate) async fn pod(cx: &Context, pod: &Pod, view: &PodView, grace: Duration) -> Result<()> {
+pub(crate) async fn pod(cx: &Context, pod: &Pod, view: &PodView, manner: Manner) -> Result<()> {
+    let grace = manner.grace;
     let started_ms = cx.clock.monotonic_ms();
     let is_sidecar = |found: &&ContainerView| {
         matches!(pod::container(pod, &found.name), Some((Role::Sidecar, _)))
     };
     let stop = |found: &ContainerView, grace: Duration| {
         let (found, text) = (found.clone(), format!("Stopping container {}", found.name));
-        async move { container(cx, pod, view, &found, grace, text).await }
+        async move { container(cx, pod, view, &found, Manner { grace, ..manner }, text).await }
     };
     let mains = view.running().filter(|found| !is_sidecar(found));
     for stopped in join_all(mains.map(|found| stop(found, grace))).await {

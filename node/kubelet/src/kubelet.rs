@@ -27,6 +27,7 @@ use crate::objects::Objects;
 use crate::pleg::{self, Listing};
 use crate::pod;
 use crate::probe::Probes;
+use crate::rotate;
 use crate::server;
 use crate::source::{files, mirror};
 use crate::statuses::Statuses;
@@ -110,6 +111,8 @@ pub(crate) fn assemble(
         });
         node::start(&context, &listing, group);
     }
+    let for_logs = context.clone();
+    group.spawn("kubelet-logs", move |stop| rotate::run(for_logs, stop));
     let for_statuses = statuses.clone();
     group.spawn("kubelet-statuses", move |stop| for_statuses.run(stop));
     server::start(&context, pods.clone(), static_news.clone(), group)?;

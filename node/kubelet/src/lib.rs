@@ -32,6 +32,7 @@ mod pod;
 mod probe;
 mod qos;
 mod resolv;
+mod rotate;
 mod sandbox;
 mod server;
 mod source;
@@ -46,7 +47,7 @@ mod volume;
 mod worker;
 mod workers;
 
-pub use cgroup::remove_all as remove_cgroups;
+pub use cgroup::{kill_all as kill_cgroups, remove_all as remove_cgroups};
 pub use config::{Config, ServerTls};
 pub use error::{Error, Result};
 pub use kubelet::{Parts, PodStore, start};

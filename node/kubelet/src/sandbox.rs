@@ -21,7 +21,8 @@ pub(crate) fn config(
     let (namespace, name, uid) = (pod::namespace(pod), pod::name(pod), pod::uid(pod));
     let logs = config.pod_logs_dir(namespace, name, uid);
     let hostname = match (pod::is_host_network(pod), pod::fqdn(pod, &config.cluster_domain)) {
-        (true, _) => config.node_name.clone(),
+        // It is in the node's UTS namespace, whose name is not the pod's to set.
+        (true, _) => String::new(),
         (false, Some(fqdn)) if pod::spec(pod).set_hostname_as_fqdn == Some(true) => fqdn,
         _ => pod::hostname(pod),
     };

@@ -20,11 +20,12 @@ use tokio_util::sync::CancellationToken;
 use crate::backoff::Backoff;
 use crate::context::Context;
 use crate::error::{Error, Result};
-use crate::kill;
+use crate::kill::{self, Manner};
 use crate::messages;
 use crate::plan::{self, Action, Health, Plan, Waiting, Why};
 use crate::pod;
 use crate::qos;
+use crate::rotate;
 use crate::start;
 use crate::status;
 use crate::view::{PodView, State};
@@ -70,12 +71,16 @@ pub(crate) struct Worker {
     backoff: Backoff,
     /// Containers that did not start when they were last tried.
     start_errors: BTreeMap<String, Waiting>,
+    /// Containers that wait for their back-off.
+    backing_off: BTreeSet<String>,
     messages: BTreeMap<String, String>,
     /// The pod's work is done, or the node ends it: why, if it is a failure.
     is_finished: bool,
     verdict: Option<Waiting>,
     volumes_ready_ms: Option<u64>,
     retries: u32,
+    /// The containers were told to end.
+    is_ending: bool,
     is_down: bool,
 }
 
@@ -93,11 +98,13 @@ impl Worker {
             poke,
             backoff: Backoff::kubelet(),
             start_errors: BTreeMap::new(),
+            backing_off: BTreeSet::new(),
             messages: BTreeMap::new(),
             is_finished: false,
             verdict: None,
             volumes_ready_ms: None,
             retries: 0,
+            is_ending: false,
             is_down: false,
         }
     }
@@ -174,6 +181,7 @@ impl Worker {
                 return Ok(Next::Now);
             }
             let plan = self.plan(pod, &view, now_ms);
+            self.tell_of_waits(pod, &plan.waiting);
             self.report(pod, &view, &plan.waiting);
             if plan.is_finished {
                 self.is_finished = true;
@@ -208,6 +216,19 @@ impl Worker {
         }
         let backoff = &self.backoff;
         plan::plan(&plan::Inputs { pod, view, health: &health, backoff, now_ms })
+    }
+
+    /// One event for each wait, when it begins.
+    fn tell_of_waits(&mut self, pod: &Pod, waiting: &BTreeMap<String, Waiting>) {
+        for name in waiting.keys().filter(|name| !self.backing_off.contains(*name)) {
+            let (pod_name, namespace) = (pod::name(pod), pod::namespace(pod));
+            let text = format!(
+                "Back-off restarting failed container {name} in pod {pod_name}_{namespace}({})",
+                self.uid
+            );
+            self.cx.events.warning(pod, Some(name), "BackOff", text);
+        }
+        self.backing_off = waiting.keys().cloned().collect();
     }
 
     fn wake_ms(&self, pod: &Pod, plan: &Plan, now_ms: u64) -> u64 {
@@ -256,7 +277,7 @@ impl Worker {
                     let mut part = view.clone();
                     part.sandboxes.retain(|sandbox| sandbox.id == id);
                     part.containers.retain(|container| container.sandbox_id == id);
-                    kill::pod(&cx, pod, &part, Duration::from_secs(pod::grace_s(pod))).await?;
+                    kill::pod(&cx, pod, &part, self.manner(pod)).await?;
                     cx.runtime.stop_sandbox(&id).await?;
                 }
                 Action::CreateSandbox { attempt } => {
@@ -265,7 +286,12 @@ impl Worker {
                     self.report(pod, view, &BTreeMap::new());
                 }
                 Action::Stop { id, why, .. } => self.stop(pod, view, &id, why).await?,
-                Action::Remove { id } => cx.runtime.remove_container(&id).await?,
+                Action::Remove { id } => {
+                    cx.runtime.remove_container(&id).await?;
+                    if let Some(found) = view.containers.iter().find(|found| found.id == id) {
+                        rotate::forget(&cx.config.logs_dir(), &found.log_path);
+                    }
+                }
                 Action::RemoveSandbox { id } => cx.runtime.remove_sandbox(&id).await?,
                 Action::Start { name, restarts } => {
                     changed |= self.start(pod, view, &name, restarts).await?;
@@ -308,7 +334,8 @@ impl Worker {
         let own = probe.and_then(|probe| probe.termination_grace_period_seconds);
         let own = own.filter(|_| matches!(why, Why::Unhealthy(_)));
         let seconds = own.and_then(|own| u64::try_from(own).ok()).unwrap_or(pod::grace_s(pod));
-        kill::container(&self.cx, pod, view, found, Duration::from_secs(seconds), text).await
+        let manner = Manner { grace: Duration::from_secs(seconds), with_hook: true };
+        kill::container(&self.cx, pod, view, found, manner, text).await
     }
 
     /// Starts a container. Returns false when it did not start, which its status will say.
@@ -357,9 +384,19 @@ impl Worker {
         }
     }
 
+    fn manner(&self, pod: &Pod) -> Manner {
+        Manner { grace: Duration::from_secs(pod::grace_s(pod)), with_hook: !self.is_ending }
+    }
+
     fn before(&self, pod: &Pod) -> PodStatus {
-        let reported = self.cx.statuses.last(&self.uid);
-        reported.or_else(|| pod.status.clone()).unwrap_or_default()
+        let known = pod.status.clone().unwrap_or_default();
+        let Some(mut reported) = self.cx.statuses.last(&self.uid) else { return known };
+        let own = reported.conditions.take().into_iter().flatten();
+        let own = own.filter(|found| status::is_own(&found.type_));
+        let foreign = known.conditions.into_iter().flatten();
+        let foreign = foreign.filter(|found| !status::is_own(&found.type_));
+        reported.conditions = Some(own.chain(foreign).collect());
+        reported
     }
 
     fn report(&self, pod: &Pod, view: &PodView, waiting: &BTreeMap<String, Waiting>) {
@@ -397,15 +434,19 @@ impl Worker {
         let mut view = self.read(pod).await?;
         if view.is_anything_up() {
             self.is_down = false;
-            self.report(pod, &view, &BTreeMap::new());
-            kill::pod(&self.cx, pod, &view, Duration::from_secs(pod::grace_s(pod))).await?;
+            if !desired.is_removed {
+                self.report(pod, &view, &BTreeMap::new());
+            }
+            let manner = self.manner(pod);
+            self.is_ending = true;
+            kill::pod(&self.cx, pod, &view, manner).await?;
             view = self.read(pod).await?;
             if view.is_anything_up() {
                 return Ok(Next::At(self.cx.clock.unix_ms() + RETRY_FIRST_MS));
             }
         }
         self.is_down = true;
-        if !pod::is_terminal(pod) {
+        if !pod::is_terminal(pod) && !desired.is_removed {
             self.report(pod, &view, &BTreeMap::new());
         }
         self.cx.volumes.remove(&self.uid).await?;

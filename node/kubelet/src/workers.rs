@@ -20,6 +20,22 @@ struct Slot {
     poke: Arc<Notify>,
 }
 
+/// Whether a worker must look: most changes of an object are the kubelet's own reports, coming back.
+fn is_news(before: &Arc<Pod>, after: &Arc<Pod>) -> bool {
+    if Arc::ptr_eq(before, after) {
+        return false;
+    }
+    let (old, new) = (&before.metadata, &after.metadata);
+    // Readiness gates are conditions that others write.
+    pod::spec(after).readiness_gates.is_some()
+        || before.spec != after.spec
+        || old.deletion_timestamp != new.deletion_timestamp
+        || old.deletion_grace_period_seconds != new.deletion_grace_period_seconds
+        || old.labels != new.labels
+        || old.annotations != new.annotations
+        || pod::is_terminal(before) != pod::is_terminal(after)
+}
+
 /// One worker for each pod uid.
 #[derive(Debug)]
 pub(crate) struct Workers {
@@ -46,12 +62,8 @@ impl Workers {
         for (uid, pod) in wanted {
             match self.slots.get(uid) {
                 Some(slot) => drop(slot.desired.send_if_modified(|desired| {
-                    let is_news = !Arc::ptr_eq(&desired.pod, pod)
-                        && desired.pod.metadata.resource_version != pod.metadata.resource_version;
-                    if is_news {
-                        desired.pod = pod.clone();
-                    }
-                    is_news
+                    let before = std::mem::replace(&mut desired.pod, pod.clone());
+                    is_news(&before, pod)
                 })),
                 // One after the other, when a pod of the same name is still coming down.
                 None if self.slots.values().any(|slot| slot.key == pod::key(pod)) => {}

@@ -27,9 +27,7 @@ fn pod_of(policy: &str, containers: &str) -> Pod {
 /// STATE is `run`, `new`, `lost`, `sick`, `slow` (startup probe), `old` (image) or an exit code.
 fn view_of(pod: &Pod, state: &str) -> (PodView, Health) {
     let (mut view, mut health) = (PodView::default(), Health::default());
-    let mut clock = 0;
-    for word in state.split(", ").filter(|word| !word.is_empty()) {
-        clock += 1;
+    for (clock, word) in (1..).zip(state.split(", ").filter(|word| !word.is_empty())) {
         if let "+" | "-" = word {
             let attempt = u32::try_from(view.sandboxes.len()).unwrap();
             let id = format!("s{attempt}");

@@ -8,6 +8,7 @@
 //! - A container that was ready before the kubelet was restarted stays so until a probe says otherwise.
 
 mod counter;
+mod grpc;
 pub(crate) mod handler;
 
 use std::collections::BTreeMap;
@@ -236,10 +237,10 @@ impl Task {
                 if let Some(is_well) = counter.take(verdict.is_ok()) {
                     self.record(if is_well { Ok(()) } else { verdict });
                 }
-                let is_over = match (self.key.1, self.outcome()) {
-                    (Kind::Startup, Some(_)) | (Kind::Liveness, Some(Err(_))) => true,
-                    _ => false,
-                };
+                let is_over = matches!(
+                    (self.key.1, self.outcome()),
+                    (Kind::Startup, Some(_)) | (Kind::Liveness, Some(Err(_)))
+                );
                 if is_over {
                     return;
                 }
@@ -284,8 +285,9 @@ impl Task {
                 Ok(port) => handler::tcp(self.ip, port, timeout).await,
                 Err(error) => Err(error),
             }
+        } else if let Some(action) = &probe.grpc {
+            grpc::check(action, self.ip, timeout).await
         } else {
-            // gRPC probes are not asked; a container is not punished for that.
             Ok(())
         };
         if let Err(message) = &verdict {

@@ -284,15 +284,4 @@ impl Server {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn query_values_are_decoded() {
-        let check = |text: &str, expected: &str| assert_eq!(decode(text), expected);
-        check("sh+-c", "sh -c");
-        check("a%20b%2Fc", "a b/c");
-        check("100%", "100%");
-        check("%zz", "%zz");
-    }
-}
+mod tests;

@@ -10,6 +10,11 @@ use crate::pod::{self, Role};
 const OWNED: [&str; 5] =
     ["PodReadyToStartContainers", "Initialized", "Ready", "ContainersReady", "PodScheduled"];
 
+/// Whether the kubelet writes conditions of this kind.
+pub(crate) fn is_own(kind: &str) -> bool {
+    OWNED.contains(&kind)
+}
+
 /// A condition without its times: kind, whether true, reason, message.
 type Verdict = (&'static str, bool, Option<&'static str>, Option<String>);
 
@@ -27,7 +32,7 @@ pub(super) fn conditions(
         ("PodScheduled", true, None, None),
     ];
     let before = inputs.before.conditions.iter().flatten();
-    let foreign = before.filter(|found| !OWNED.contains(&found.type_.as_str())).cloned();
+    let foreign = before.filter(|found| !is_own(&found.type_)).cloned();
     verdicts.into_iter().map(|verdict| dated(inputs, verdict)).chain(foreign).collect()
 }
 

@@ -30,7 +30,8 @@ pub(super) fn statuses(inputs: &Inputs<'_>) -> Statuses {
         match role {
             Role::Main => statuses.mains.push(status),
             Role::Init | Role::Sidecar => {
-                is_initialized &= status.ready || status.started == Some(true);
+                let has_started = role == Role::Sidecar && status.started == Some(true);
+                is_initialized &= status.ready || has_started;
                 statuses.inits.push(status);
             }
         }
@@ -67,7 +68,8 @@ fn one(
     };
     match &latest.state {
         State::Running => {
-            status.ready = inputs.ready.contains(id);
+            // An init container is ready once it has ended well.
+            status.ready = role != Role::Init && inputs.ready.contains(id);
             status.state = Some(running(latest));
             status.last_state = earlier(inputs, latest);
             status.resources = container.resources.clone();
