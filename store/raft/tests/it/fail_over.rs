@@ -1,6 +1,6 @@
 //! Leaders that die, stop, or hand over.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use store_handle::{Handle, ProposeError, Term};
 
@@ -16,7 +16,7 @@ async fn write_goes_on_at_once_when_the_leader_is_killed() {
     tokio::time::sleep(Duration::from_millis(300)).await;
 
     cluster.kill(leader).await;
-    let killed = Instant::now();
+    let killed = tokio::time::Instant::now();
     insist(cluster.store(survivor), "after", "2").await;
     let gap = killed.elapsed();
     assert!(gap < Duration::from_millis(400), "{gap:?}: by connection, not by time-out");
