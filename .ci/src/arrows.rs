@@ -17,6 +17,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("node-*", &["store-env", "master-api", "master-client"]),
     ("cli", &["store-env", "master-api", "master-client", "master-pki"]),
     ("chaos", &["*"]),
+    ("chaos-*", &["*"]),
 ];
 
 /// Dependencies of `manifest` (a path, and its text) that point up the stairs. Dependencies for tests

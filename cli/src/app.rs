@@ -26,7 +26,7 @@ pub fn main() -> i32 {
         Err(error) => {
             let code = error.exit_code();
             match &error {
-                Error::Exit(0 | 1) => {}
+                Error::Exit(_) => {}
                 error => errln!("{error}"),
             }
             code

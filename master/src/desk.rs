@@ -99,18 +99,21 @@ impl Desk {
         api: SocketAddr,
     ) -> Result<JoinReply, ApiError> {
         check_name(&name)?;
-        let known = self.handle.members().into_iter().find(|member| member.name == name);
-        // A join that was interrupted is begun again under the same number.
-        let member_id = match known {
-            Some(member) if member.peer_address == peer.to_string() => member.id,
-            Some(_) => {
+        if let Some(known) = self.handle.members().into_iter().find(|member| member.name == name) {
+            // A master that voted and comes back with an empty disk would have forgotten its votes.
+            if known.is_voter {
                 let message = format!(
-                    "master \"{name}\" is a member already, at another address: remove it first with `kctl cluster remove {name}`"
+                    "master \"{name}\" is a member already: if its disk is lost, remove it first with `kctl cluster remove {name}`"
                 );
                 return Err(ApiError::conflict("", "masters", &name, message));
             }
-            None => (rand::random::<u64>() >> 11) | 1,
-        };
+            // One that never voted has nothing to forget: an interrupted join begins anew.
+            self.handle
+                .change_membership(MembershipChange::Remove(known.id))
+                .await
+                .map_err(|error| unavailable("removing the earlier learner", &error))?;
+        }
+        let member_id = (rand::random::<u64>() >> 11) | 1;
         let member = Member {
             id: member_id,
             name,

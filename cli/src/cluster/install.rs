@@ -266,7 +266,7 @@ pub(super) async fn init(args: InitArgs) -> anyhow::Result<()> {
     let dns = nth_address(&args.service_cidr, 10)?;
     make_cluster(&layout, &place, &args.service_cidr, &args.pod_cidr, dns)?;
     start::write_kubeconfig(&layout, &[place.api_advertise])?;
-    place.daemon(&layout).start()?;
+    start::ensure_running(&place.daemon(&layout))?;
     start::until_ready(&layout, &place).await?;
     progress.done(&format!("{} leads a new cluster", args.name));
     for part in [PartArg::Master, PartArg::Node] {
@@ -291,7 +291,7 @@ pub(super) async fn join(args: JoinArgs) -> anyhow::Result<()> {
             if !place.exists() {
                 join_as_master(&token, &place).await?;
             }
-            place.daemon(&layout).start()?;
+            start::ensure_running(&place.daemon(&layout))?;
             // A joined master holds the authority, so its administrator can act from here too.
             adopt_administrator(&layout, &place)?;
             start::until_ready(&layout, &place).await?;
@@ -310,7 +310,7 @@ pub(super) async fn join(args: JoinArgs) -> anyhow::Result<()> {
                 join_as_node(&token, &place).await?;
             }
             start::build_images(&layout).await?;
-            place.daemon(&layout)?.start()?;
+            start::ensure_running(&place.daemon(&layout)?)?;
         }
     }
     progress.done(&format!("{} has joined", args.name));

@@ -28,12 +28,12 @@ const LOOK_EVERY: Duration = Duration::from_millis(50);
 pub struct StartArgs {
     #[command(flatten)]
     home: Home,
-    /// How many masters: 1, 3 or 5.
-    #[arg(long, default_value_t = 3)]
-    masters: usize,
-    /// How many nodes.
-    #[arg(long, default_value_t = 1)]
-    nodes: usize,
+    /// How many masters: 1, 3 or 5. [default: 3, or as many as the cluster has]
+    #[arg(long)]
+    masters: Option<usize>,
+    /// How many nodes. [default: 1, or as many as the cluster has]
+    #[arg(long)]
+    nodes: Option<usize>,
     /// The first master's API port; the others count up from it.
     #[arg(long, default_value_t = 6443)]
     base_port: u16,
@@ -48,8 +48,10 @@ pub(super) async fn run(args: StartArgs) -> anyhow::Result<()> {
     let is_new = known.is_none();
     let mut cluster = known.unwrap_or_else(|| Cluster::new(&layout, args.base_port));
     // A cluster that exists comes back as it was, and only ever grows.
-    let masters = if is_new { args.masters } else { args.masters.max(cluster.masters.len()) };
-    let nodes = args.nodes.max(cluster.nodes.len());
+    let (masters, nodes) =
+        if is_new { (3, 1) } else { (cluster.masters.len(), cluster.nodes.len()) };
+    let masters = args.masters.unwrap_or(masters).max(cluster.masters.len());
+    let nodes = args.nodes.unwrap_or(nodes).max(cluster.nodes.len());
     cluster.masters = (1..=masters).map(|n| format!("master-{n}")).collect();
     cluster.nodes = (1..=nodes).map(|n| format!("node-{n}")).collect();
     layout.save(&cluster)?;
@@ -66,14 +68,13 @@ pub(super) async fn run(args: StartArgs) -> anyhow::Result<()> {
 }
 
 fn check(args: &StartArgs) -> anyhow::Result<()> {
-    if ![1, 3, 5].contains(&args.masters) {
+    if let Some(masters) = args.masters.filter(|masters| ![1, 3, 5].contains(masters)) {
         bail!(
-            "--masters {}: must be 1, 3 or 5 (an even number tolerates no more failures than the odd one below it)",
-            args.masters
+            "--masters {masters}: must be 1, 3 or 5 (an even number tolerates no more failures than the odd one below it)"
         );
     }
-    if args.nodes > 200 {
-        bail!("--nodes {}: at most 200 fit on one machine's bridge", args.nodes);
+    if let Some(nodes) = args.nodes.filter(|nodes| *nodes > 200) {
+        bail!("--nodes {nodes}: at most 200 fit on one machine's bridge");
     }
     if !nix::unistd::geteuid().is_root() {
         bail!("kctl start makes network namespaces and containers: run it as root");
@@ -192,7 +193,7 @@ async fn nodes_up(layout: &Layout, cluster: &Cluster, progress: &Progress) -> an
     Ok(())
 }
 
-fn ensure_running(daemon: &Daemon) -> anyhow::Result<()> {
+pub(super) fn ensure_running(daemon: &Daemon) -> anyhow::Result<()> {
     if daemon.pid().is_none() {
         daemon.start()?;
     }

@@ -62,10 +62,10 @@ pub(super) async fn describe(api: &Api, page: &mut Page, object: &Value) -> Resu
     ] {
         page.line(1, key, text(&info[field]));
     }
-    for (key, field) in [("PodCIDR", "podCIDR")] {
-        if let Some(value) = spec[field].as_str() {
-            page.line(0, key, value);
-        }
+    if let Some(cidr) = spec["podCIDR"].as_str() {
+        let all: Vec<_> = items(&spec["podCIDRs"]).iter().map(text).collect();
+        page.line(0, "PodCIDR", cidr);
+        page.line(0, "PodCIDRs", all.join(","));
     }
     pods(api, page, text(&metadata["name"])).await
 }

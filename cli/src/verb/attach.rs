@@ -78,7 +78,18 @@ impl Terminal {
 }
 
 /// Connects our standard streams with a remote process, in raw mode if it has a terminal.
+///
+/// # Errors
+/// [`Error::Exit`] with the process's own exit code, which has been told then.
 pub async fn carry(api: &Api, path: &str, terminal: Terminal) -> Result {
+    let outcome = connect(api, path, terminal).await;
+    if let Err(Error::Exit(code)) = &outcome {
+        errln!("command terminated with exit code {code}");
+    }
+    outcome
+}
+
+async fn connect(api: &Api, path: &str, terminal: Terminal) -> Result {
     let print = |channel: u8, data: &[u8]| match channel {
         STDOUT => term::out_bytes(data),
         STDERR => term::err_bytes(data),

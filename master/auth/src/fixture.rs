@@ -127,7 +127,10 @@ pub(crate) fn request(who: &Identity, line: &str) -> Attributes {
     }
     let (resource, subresource) = words[2].split_once('/').unwrap_or((words[2], ""));
     let full_name = words.get(3).copied().unwrap_or_default();
-    let (namespace, name) = full_name.split_once('/').unwrap_or(("", full_name));
+    let is_cluster_scoped = resource == "signers"; // whose names have a slash
+    let full_name =
+        full_name.split_once('/').filter(|_| !is_cluster_scoped).unwrap_or(("", full_name));
+    let (namespace, name) = full_name;
     request.group = if words[1] == "core" { "" } else { words[1] }.into();
     request.resource = resource.into();
     request.subresource = subresource.into();

@@ -195,7 +195,8 @@ impl Cx {
         };
         let request = requests_of(object).delete(name(object), &params);
         let answer = self.client.request_status::<K>(request.map_err(build)?);
-        let _either = timeout(RPC_DEADLINE, answer).await.map_err(|_| Error::TooLate("delete"))??;
+        let _either =
+            timeout(RPC_DEADLINE, answer).await.map_err(|_| Error::TooLate("delete"))??;
         let key = key_of(object);
         let is_going = |object: &K| {
             object.meta().uid != uid

@@ -93,7 +93,11 @@ impl<'g> Controller<'g> {
     }
 }
 
-async fn feed<K: Watched>(store: Store<K>, queue: Queue, keys: impl Fn(&K) -> Vec<String> + Send + Sync) {
+async fn feed<K: Watched>(
+    store: Store<K>,
+    queue: Queue,
+    keys: impl Fn(&K) -> Vec<String> + Send + Sync,
+) {
     let mut changes = store.subscribe();
     let add = |object: &K| keys(object).into_iter().for_each(|key| queue.add(key));
     while let Some(change) = changes.recv().await {

@@ -19,6 +19,7 @@ use serde_json::json;
 use store_env::task::Group;
 
 use self::plan::{Step, View, plan};
+pub(crate) use self::revision::template_hash;
 use crate::context::Cx;
 use crate::controller::{Controller, Requeue};
 use crate::error::{Error, Forgive};
@@ -36,9 +37,7 @@ pub(crate) fn start(cx: &Cx, group: &mut Group) {
     Controller::new("deployment-controller", cx, group)
         .of(&informers.deployments)
         .watches(&informers.replica_sets, move |set| owners(&deployments, &set.metadata))
-        .watches(&informers.pods, move |pod| {
-            recreated(&sets, &rolled, pod).into_iter().collect()
-        })
+        .watches(&informers.pods, move |pod| recreated(&sets, &rolled, pod).into_iter().collect())
         .run(5, reconcile);
 }
 
@@ -143,8 +142,7 @@ async fn create(cx: &Cx, deployment: &mut Deployment, set: ReplicaSet) -> Result
         let known = cx.informers.replica_sets.get(&key_of(&set));
         let is_ours = known.is_some_and(|known| {
             let owner = controller_of(&known.metadata).map(|owner| &owner.uid);
-            owner == deployment.metadata.uid.as_ref()
-                && revision::same_template(&known, deployment)
+            owner == deployment.metadata.uid.as_ref() && revision::same_template(&known, deployment)
         });
         if !is_ours {
             status.collision_count = Some(status.collision_count.unwrap_or(0) + 1);

@@ -33,7 +33,8 @@ impl Served {
 /// could not be asked: what they serve is unknown, not absent.
 pub(crate) async fn discover(client: &Client) -> Result<(Vec<Served>, Vec<String>), Error> {
     let late = |_| Error::TooLate("discovery");
-    let core = timeout(RPC_DEADLINE, client.list_core_api_resources("v1")).await.map_err(late)??;
+    let core =
+        timeout(RPC_DEADLINE, client.list_core_api_resources("v1")).await.map_err(late)??;
     let mut served = kinds("", "v1", core);
     let groups = timeout(RPC_DEADLINE, client.list_api_groups()).await.map_err(late)??;
     let mut failed = Vec::new();

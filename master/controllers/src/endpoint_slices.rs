@@ -10,9 +10,7 @@ use std::sync::Arc;
 
 use futures::stream::{self, StreamExt};
 use k8s_openapi::api::core::v1::{Node, Pod, Service};
-use k8s_openapi::api::discovery::v1::{
-    Endpoint, EndpointConditions, EndpointPort, EndpointSlice,
-};
+use k8s_openapi::api::discovery::v1::{Endpoint, EndpointConditions, EndpointPort, EndpointSlice};
 use kube::core::ObjectMeta;
 use master_client::informer::Store;
 use store_env::task::Group;
@@ -20,9 +18,7 @@ use store_env::task::Group;
 use crate::context::Cx;
 use crate::controller::{Controller, Requeue};
 use crate::error::{Error, Forgive};
-use crate::owner::{
-    is_terminating, label, name_of, namespace_of, reference_to, selects,
-};
+use crate::owner::{is_terminating, label, name_of, namespace_of, reference_to, selects};
 use crate::pods;
 use crate::service_pods::{self, Port};
 
@@ -39,9 +35,7 @@ pub(crate) fn start(cx: &Cx, group: &mut Group) {
     let services = cx.informers.services.clone();
     Controller::new("endpoint-slice-controller", cx, group)
         .of(&cx.informers.services)
-        .watches(&cx.informers.pods, move |pod| {
-            service_pods::services_of(&services, &pod.metadata)
-        })
+        .watches(&cx.informers.pods, move |pod| service_pods::services_of(&services, &pod.metadata))
         .watches(&cx.informers.endpoint_slices, |slice| service_of(&slice.metadata))
         .run(4, reconcile);
 }
@@ -232,7 +226,8 @@ fn labels(service: &Service) -> BTreeMap<String, String> {
 }
 
 fn wanted(service: &Service, pods: &[Arc<Pod>], nodes: &Store<Node>) -> Wanted {
-    let has_ports = service.spec.iter().filter_map(|spec| spec.ports.as_ref()).flatten().count() > 0;
+    let has_ports =
+        service.spec.iter().filter_map(|spec| spec.ports.as_ref()).flatten().count() > 0;
     let mut wanted = Wanted::new();
     for pod in pods {
         let Some(address) = service_pods::address(pod) else { continue };

@@ -33,16 +33,16 @@ pub(crate) fn start(cx: &Cx, group: &mut Group) {
     Controller::new(MANAGER, cx, group)
         .of(&cx.informers.services)
         .of(&cx.informers.endpoints)
-        .watches(&cx.informers.pods, move |pod| {
-            service_pods::services_of(&services, &pod.metadata)
-        })
+        .watches(&cx.informers.pods, move |pod| service_pods::services_of(&services, &pod.metadata))
         .run(4, reconcile);
 }
 
 async fn reconcile(cx: Cx, key: String) -> Result<Requeue, Error> {
     let known = cx.informers.endpoints.get(&key);
     let Some(service) = cx.informers.services.get(&key) else {
-        if let Some(known) = known.filter(|known| label(&known.metadata, MANAGED_BY) == Some(MANAGER)) {
+        if let Some(known) =
+            known.filter(|known| label(&known.metadata, MANAGED_BY) == Some(MANAGER))
+        {
             cx.delete(&*known).await.or_gone()?;
         }
         return Ok(Requeue::OnChange);
@@ -95,7 +95,8 @@ fn plan(service: &Service, pods: &[Arc<Pod>], known: Option<&Endpoints>) -> Endp
 /// The addresses by the ports they are reached at, and whether some were left out.
 fn subsets(service: &Service, pods: &[Arc<Pod>]) -> (Vec<EndpointSubset>, bool) {
     let all = service_pods::publishes_all(service);
-    let has_ports = service.spec.iter().filter_map(|spec| spec.ports.as_ref()).flatten().count() > 0;
+    let has_ports =
+        service.spec.iter().filter_map(|spec| spec.ports.as_ref()).flatten().count() > 0;
     // (ready, not ready) by ports
     let mut found: BTreeMap<Vec<Port>, [Vec<EndpointAddress>; 2]> = BTreeMap::new();
     for pod in pods {
@@ -126,9 +127,8 @@ fn subsets(service: &Service, pods: &[Arc<Pod>]) -> (Vec<EndpointSubset>, bool) 
             room -= addresses[part].len();
         }
     }
-    let list = |addresses: Vec<EndpointAddress>| {
-        Some(addresses).filter(|addresses| !addresses.is_empty())
-    };
+    let list =
+        |addresses: Vec<EndpointAddress>| Some(addresses).filter(|addresses| !addresses.is_empty());
     let subset = |(ports, [ready, not_ready]): (Vec<Port>, [Vec<EndpointAddress>; 2])| {
         let ports: Vec<EndpointPort> = ports.into_iter().map(endpoint_port).collect();
         EndpointSubset {

@@ -6,13 +6,17 @@
 mod all;
 mod context;
 mod controller;
+mod daemon_set;
 mod deployment;
 mod discovery;
+mod disruption;
 mod endpoint_slices;
 mod endpoints;
 mod error;
 mod events;
+mod garbage_collector;
 mod informers;
+mod job;
 mod namespaces;
 mod node_ipam;
 mod node_lifecycle;
@@ -24,6 +28,7 @@ mod replica_set;
 mod service_accounts;
 mod service_pods;
 mod signing;
+mod stateful_set;
 mod taint_eviction;
 #[cfg(test)]
 mod testing;

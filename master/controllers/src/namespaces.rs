@@ -122,8 +122,10 @@ fn conditions(
     unknown: &[String],
     now: &Time,
 ) -> Vec<NamespaceCondition> {
-    let content: Vec<String> =
-        rests.iter().map(|r| format!("{} has {} resource instances", r.resource, r.count)).collect();
+    let content: Vec<String> = rests
+        .iter()
+        .map(|r| format!("{} has {} resource instances", r.resource, r.count))
+        .collect();
     let mut finalizers: std::collections::BTreeMap<&str, usize> = Default::default();
     for finalizer in rests.iter().flat_map(|rest| &rest.finalizers) {
         *finalizers.entry(finalizer).or_default() += 1;
@@ -189,7 +191,9 @@ fn conditions(
 fn good_news(kind: &str) -> &'static str {
     match kind {
         "NamespaceDeletionDiscoveryFailure" => "All resources successfully discovered",
-        "NamespaceDeletionGroupVersionParsingFailure" => "All legacy kube types successfully parsed",
+        "NamespaceDeletionGroupVersionParsingFailure" => {
+            "All legacy kube types successfully parsed"
+        }
         "NamespaceContentRemaining" => "All content successfully removed",
         "NamespaceFinalizersRemaining" => "All content-preserving finalizers finished",
         _ => "All content successfully deleted, may be waiting on finalization",
@@ -211,11 +215,19 @@ mod tests {
         let rests = [rest("pods", 2, &[]), rest("widgets.acme.io", 1, &["acme.io/keep"])];
         let got = conditions(&Namespace::default(), &rests, &[], &[], &Time(at(7)));
         let text = |place: usize| got[place].message.clone().unwrap();
-        assert_eq!(got.iter().map(|c| &*c.status).collect::<Vec<_>>(),
-            ["False", "False", "False", "True", "True"]);
-        assert_eq!(text(3), "Some resources are remaining: pods has 2 resource instances, \
-            widgets.acme.io has 1 resource instances");
-        assert_eq!(text(4), "Some content in the namespace has finalizers remaining: \
-            acme.io/keep in 1 resource instances");
+        assert_eq!(
+            got.iter().map(|c| &*c.status).collect::<Vec<_>>(),
+            ["False", "False", "False", "True", "True"]
+        );
+        assert_eq!(
+            text(3),
+            "Some resources are remaining: pods has 2 resource instances, \
+            widgets.acme.io has 1 resource instances"
+        );
+        assert_eq!(
+            text(4),
+            "Some content in the namespace has finalizers remaining: \
+            acme.io/keep in 1 resource instances"
+        );
     }
 }

@@ -152,8 +152,8 @@ mod tests {
                 meta.deletion_timestamp = Some(meta::Time(jiff::Timestamp::UNIX_EPOCH));
             }
         };
-        let mut owner_meta = ObjectMeta::default();
-        owner_meta.uid = Some(owner.trim_end_matches('-').to_owned());
+        let uid = Some(owner.trim_end_matches('-').to_owned());
+        let mut owner_meta = ObjectMeta { uid, ..ObjectMeta::default() };
         terminating(&mut owner_meta, owner);
         let mut object_meta = ObjectMeta::default();
         let uid = object.trim_end_matches('-');

@@ -57,11 +57,7 @@ async fn reconcile(cx: Cx, missing: Missing) -> Result<Requeue, Error> {
 }
 
 /// Nodes that pods are on, that have been missing long enough, and that the store does not know.
-async fn gone_nodes(
-    cx: &Cx,
-    all: &[Arc<Pod>],
-    missing: &Missing,
-) -> Result<Vec<String>, Error> {
+async fn gone_nodes(cx: &Cx, all: &[Arc<Pod>], missing: &Missing) -> Result<Vec<String>, Error> {
     let now_ms = cx.clock.monotonic_ms();
     let mut absent: Vec<&str> = all.iter().filter_map(|pod| pods::node_of(pod)).collect();
     absent.retain(|name| cx.informers.nodes.get(name).is_none());

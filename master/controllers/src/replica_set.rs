@@ -255,12 +255,7 @@ async fn create<S: Set>(cx: &Cx, set: &S, count: usize) -> Result<(), Error> {
     Ok(())
 }
 
-async fn delete<S: Set>(
-    cx: &Cx,
-    set: &S,
-    active: &[Arc<Pod>],
-    count: usize,
-) -> Result<(), Error> {
+async fn delete<S: Set>(cx: &Cx, set: &S, active: &[Arc<Pod>], count: usize) -> Result<(), Error> {
     let victims = pods::by_deletion_rank(active, &related(cx, set), cx.now());
     let deletes = victims.into_iter().take(count).map(|pod| async move {
         let result = cx.delete(&*pod).await.or_gone();
@@ -377,9 +372,11 @@ mod tests {
 
     /// replicas, fully labelled, ready, available, terminating
     fn check(min_ready_s: i32, sketch: &str, expected: [i32; 5]) {
-        let set: ReplicaSet = object(json!({"metadata": {"name": "web", "generation": 3}, "spec": {
+        let set: ReplicaSet = object(
+            json!({"metadata": {"name": "web", "generation": 3}, "spec": {
             "replicas": 3, "minReadySeconds": min_ready_s, "selector": {"matchLabels": {"app": "web"}},
-            "template": {"metadata": {"labels": {"app": "web", "pod-template-hash": "1"}}}}}));
+            "template": {"metadata": {"labels": {"app": "web", "pod-template-hash": "1"}}}}}),
+        );
         let status = observed(&set, &pods(sketch), at(1_000_000));
         let got = [
             status.replicas,

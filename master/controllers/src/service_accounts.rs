@@ -80,7 +80,8 @@ async fn reconcile_root_ca(cx: Cx, namespace: String) -> Result<Requeue, Error> 
             annotations: Some(annotations),
             ..ObjectMeta::default()
         };
-        return create(&cx, &ConfigMap { metadata, data: Some(data), ..ConfigMap::default() }).await;
+        return create(&cx, &ConfigMap { metadata, data: Some(data), ..ConfigMap::default() })
+            .await;
     };
     if known.data.as_ref() != Some(&data) {
         cx.replace(&ConfigMap { data: Some(data), ..(*known).clone() }).await?;

@@ -97,8 +97,7 @@ fn resolve(port: &ServicePort, pod: &Pod) -> Option<Port> {
 /// A container's port by name; sidecars (init containers that go on) count.
 fn named(pod: &Pod, name: &str, protocol: &str) -> Option<i32> {
     let spec = pod.spec.as_ref()?;
-    let is_sidecar =
-        |container: &&Container| container.restart_policy.as_deref() == Some("Always");
+    let is_sidecar = |container: &&Container| container.restart_policy.as_deref() == Some("Always");
     let sidecars = spec.init_containers.iter().flatten().filter(is_sidecar);
     let all = spec.containers.iter().chain(sidecars);
     all.flat_map(|container| container.ports.iter().flatten())

@@ -61,14 +61,17 @@ async fn reconcile(cx: Cx, name: String) -> Result<Requeue, Error> {
         let node = cx.informers.nodes.get(subject.common_name.trim_start_matches(NODE_USER));
         if !may_approve(&current, &subject, node.as_deref()) {
             // The node may yet show its addresses.
-            let soon = if signer == KUBELET_SERVING { Duration::from_secs(5).min(left) } else { left };
+            let soon =
+                if signer == KUBELET_SERVING { Duration::from_secs(5).min(left) } else { left };
             return Ok(Requeue::After(soon));
         }
-        let approved = condition("Approved", "AutoApproved", "Auto approving a node's certificate.", &cx);
+        let approved =
+            condition("Approved", "AutoApproved", "Auto approving a node's certificate.", &cx);
         current.status.get_or_insert_default().conditions.get_or_insert_default().push(approved);
         current = cx.replace_part("approval", &current).await?;
     }
-    let has_certificate = current.status.as_ref().is_some_and(|status| status.certificate.is_some());
+    let has_certificate =
+        current.status.as_ref().is_some_and(|status| status.certificate.is_some());
     if has_certificate || has(&current, "Failed") {
         return Ok(Requeue::After(left));
     }
@@ -196,7 +199,12 @@ mod tests {
     use super::*;
     use crate::testing::{at, object, time};
 
-    fn request(signer: &str, user: &str, group: &str, usages: &[&str]) -> CertificateSigningRequest {
+    fn request(
+        signer: &str,
+        user: &str,
+        group: &str,
+        usages: &[&str],
+    ) -> CertificateSigningRequest {
         object(json!({"metadata": {"name": "r", "creationTimestamp": time(1_000)}, "spec": {
             "request": "", "signerName": signer, "username": user, "groups": [group],
             "usages": usages}}))

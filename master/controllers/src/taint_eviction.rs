@@ -72,12 +72,7 @@ async fn mark(cx: &Cx, pod: &Pod) -> Result<Pod, Error> {
 }
 
 /// Adds the `DisruptionTarget` condition.
-pub(crate) async fn disrupt(
-    cx: &Cx,
-    pod: &Pod,
-    reason: &str,
-    message: &str,
-) -> Result<Pod, Error> {
+pub(crate) async fn disrupt(cx: &Cx, pod: &Pod, reason: &str, message: &str) -> Result<Pod, Error> {
     let mut changed = pod.clone();
     let conditions = changed.status.get_or_insert_default().conditions.get_or_insert_default();
     conditions.retain(|condition| condition.type_ != "DisruptionTarget");
@@ -102,12 +97,7 @@ enum Fate {
 
 /// The shortest toleration decides. Time counts from when the taint came, at the earliest from when
 /// this leadership began.
-fn plan(
-    taints: &[&Taint],
-    tolerations: &[Toleration],
-    started: Timestamp,
-    now: Timestamp,
-) -> Fate {
+fn plan(taints: &[&Taint], tolerations: &[Toleration], started: Timestamp, now: Timestamp) -> Fate {
     let mut left_least: Option<i64> = None;
     for taint in taints {
         let mut matching = tolerations.iter().filter(|t| tolerates(t, taint)).peekable();
@@ -131,7 +121,7 @@ fn plan(
     }
 }
 
-fn tolerates(toleration: &Toleration, taint: &Taint) -> bool {
+pub(crate) fn tolerates(toleration: &Toleration, taint: &Taint) -> bool {
     let is_empty = |text: &Option<String>| text.as_deref().unwrap_or_default().is_empty();
     let effect = is_empty(&toleration.effect) || toleration.effect.as_ref() == Some(&taint.effect);
     let key = is_empty(&toleration.key) || toleration.key.as_ref() == Some(&taint.key);
@@ -167,21 +157,27 @@ mod tests {
     #[test]
     fn shortest_toleration_decides() {
         let seconds = Duration::from_secs;
-        let exists = |key: &str, s: i64| json!({"key": key, "operator": "Exists", "tolerationSeconds": s});
+        let exists =
+            |key: &str, s: i64| json!({"key": key, "operator": "Exists", "tolerationSeconds": s});
         check(&["a"], json!([]), Fate::Goes);
         check(&["a"], json!([{"key": "a", "operator": "Exists"}]), Fate::Stays);
         check(&["a"], json!([{"operator": "Exists"}]), Fate::Stays);
         check(&["a"], json!([exists("a", 300)]), Fate::StaysFor(seconds(200)));
         check(&["a"], json!([exists("a", 100)]), Fate::Goes);
         check(&["a"], json!([exists("a", 0)]), Fate::Goes);
-        check(&["a", "b"], json!([exists("a", 300), exists("b", 150)]), Fate::StaysFor(seconds(50)));
+        check(
+            &["a", "b"],
+            json!([exists("a", 300), exists("b", 150)]),
+            Fate::StaysFor(seconds(50)),
+        );
         check(&["a", "b"], json!([exists("a", 300)]), Fate::Goes);
         check(&["a"], json!([{"key": "a", "value": "other"}]), Fate::Goes);
     }
 
     #[test]
     fn new_leader_counts_from_its_own_beginning() {
-        let taint: Taint = object(json!({"key": "a", "effect": "NoExecute", "timeAdded": time(1_000)}));
+        let taint: Taint =
+            object(json!({"key": "a", "effect": "NoExecute", "timeAdded": time(1_000)}));
         let tolerations: Vec<Toleration> =
             object(json!([{"key": "a", "operator": "Exists", "tolerationSeconds": 300}]));
         let fate = plan(&[&taint], &tolerations, at(2_000), at(2_010));

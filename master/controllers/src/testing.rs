@@ -38,7 +38,8 @@ fn pod(word: &str) -> Pod {
         rest = &rest[1..];
         // a cost may be negative
         let from = usize::from(mark == '$');
-        let end = rest.get(from..).and_then(|rest| rest.find(is_mark)).map_or(rest.len(), |e| e + from);
+        let end =
+            rest.get(from..).and_then(|rest| rest.find(is_mark)).map_or(rest.len(), |e| e + from);
         let value = &rest[..end];
         match mark {
             '@' => node = value,

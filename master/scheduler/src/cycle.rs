@@ -31,6 +31,9 @@ pub(crate) struct NoFit {
 impl NoFit {
     /// `0/3 nodes are available: 1 Insufficient cpu, 2 node(s) were unschedulable.`
     pub(crate) fn message(&self) -> String {
+        if self.node_count == 0 {
+            return "no nodes available to schedule pods".to_owned();
+        }
         let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
         for reason in self.refusals.values().flat_map(|refusal| &refusal.reasons) {
             *counts.entry(reason).or_default() += 1;

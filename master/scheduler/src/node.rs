@@ -14,6 +14,8 @@ pub(crate) const ZONE: &str = "topology.kubernetes.io/zone";
 #[derive(Debug, Default)]
 pub(crate) struct NodeInfo {
     pub(crate) name: String,
+    /// Its number, for look-ups that would be slow by name.
+    pub(crate) slot: usize,
     /// Unknown while only its pods were seen: such a node takes nothing.
     pub(crate) is_known: bool,
     pub(crate) labels: Labels,
@@ -31,8 +33,8 @@ pub(crate) struct NodeInfo {
 }
 
 impl NodeInfo {
-    pub(crate) fn named(name: &str) -> Self {
-        Self { name: name.to_owned(), ..Self::default() }
+    pub(crate) fn named(name: &str, slot: usize) -> Self {
+        Self { name: name.to_owned(), slot, ..Self::default() }
     }
 
     /// Takes over what the object says. Returns whether that matters to pods that wait.

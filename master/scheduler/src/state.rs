@@ -22,7 +22,8 @@ const FAILURES_MAX: usize = 10_000;
 /// Where the pods of one controller are.
 #[derive(Debug, Default)]
 pub(crate) struct OwnerSpread {
-    pub(crate) nodes: BTreeMap<String, i64>,
+    /// By [`NodeInfo::slot`].
+    pub(crate) nodes: BTreeMap<usize, i64>,
     pub(crate) zones: BTreeMap<String, i64>,
 }
 
@@ -103,7 +104,7 @@ impl State {
             self.nodes[index] = NodeInfo::default();
             return;
         }
-        self.nodes[index] = NodeInfo::named(name);
+        self.nodes[index] = NodeInfo::named(name, index);
         for pod in pods.into_values() {
             self.nodes[index].add(pod);
         }
@@ -118,7 +119,7 @@ impl State {
         if free.is_none() {
             self.nodes.push(NodeInfo::default());
         }
-        self.nodes[index] = NodeInfo::named(name);
+        self.nodes[index] = NodeInfo::named(name, index);
         self.by_name.insert(name.to_owned(), index);
         index
     }
@@ -129,7 +130,7 @@ impl State {
         let index = self.slot(node);
         if let Some(owner) = &pod.owner {
             let spread = self.owners.entry(owner.clone()).or_default();
-            *spread.nodes.entry(node.to_owned()).or_default() += 1;
+            *spread.nodes.entry(index).or_default() += 1;
             *spread.zones.entry(self.nodes[index].zone().to_owned()).or_default() += 1;
         }
         self.ruled += usize::from(has_rules(&pod));
@@ -146,7 +147,7 @@ impl State {
             && let Some(spread) = self.owners.get_mut(owner)
         {
             let zone = self.nodes[index].zone().to_owned();
-            decrease(&mut spread.nodes, &self.nodes[index].name);
+            decrease(&mut spread.nodes, &index);
             decrease(&mut spread.zones, &zone);
             if spread.nodes.is_empty() {
                 self.owners.remove(owner);
@@ -257,7 +258,7 @@ impl State {
     }
 }
 
-fn decrease(counts: &mut BTreeMap<String, i64>, key: &str) {
+fn decrease<K: Ord>(counts: &mut BTreeMap<K, i64>, key: &K) {
     if let Some(count) = counts.get_mut(key) {
         *count -= 1;
         if *count <= 0 {

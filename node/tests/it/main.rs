@@ -2,5 +2,7 @@
 //!
 //! Needs root, containerd, runc and the CNI plugins, as a node does. No master takes part.
 
+#[cfg(test)]
 mod lab;
+#[cfg(test)]
 mod life;

@@ -431,7 +431,7 @@ fn certificates_are_approved_by_those_who_may_and_never_for_superusers() {
     let objects = cluster();
     let pending = json!({ "metadata": { "name": "c" }, "spec": { "signerName": "kubernetes.io/kubelet-serving" } });
     let line = "update certificates.k8s.io certificatesigningrequests/approval c";
-    Case { objects: &objects, who: policy::controller_manager() }.check(line, pending.clone(), Some(&pending),
+    Case { objects: &objects, who: policy::scheduler() }.check(line, pending.clone(), Some(&pending),
         "certificatesigningrequests.certificates.k8s.io \"c\" is forbidden: user not permitted to approve requests with signerName \"kubernetes.io/kubelet-serving\"");
     as_root(&objects).check(line, pending.clone(), Some(&pending), "");
     let csr = |organization: &str, name: &str, signer: &str| {

@@ -103,6 +103,7 @@ fn the_masters_own_components_may_do_their_work() {
             ("update core replicationcontrollers/status default/r", true),
             ("create batch jobs default/", true),
             ("create core events default/", true),
+            ("approve certificates.k8s.io signers kubernetes.io/kubelet-serving", true),
             ("create rbac.authorization.k8s.io clusterroles", false),
         ],
     );

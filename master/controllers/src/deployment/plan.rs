@@ -62,8 +62,7 @@ pub(super) fn plan(mut view: View<'_>) -> Plan {
     let new = view.sets.iter().position(|set| same_template(set, deployment));
     let sets = Sets { deployment, sets: view.sets.clone(), new };
     let base = deployment.status.clone().unwrap_or_default();
-    let planner =
-        Planner { view, sets, created: false, deleted: Vec::new(), revision: None, base };
+    let planner = Planner { view, sets, created: false, deleted: Vec::new(), revision: None, base };
     planner.run()
 }
 
@@ -198,8 +197,7 @@ impl Planner<'_> {
         let limit = spec.and_then(|spec| spec.revision_history_limit).unwrap_or(10);
         let places = (0..self.sets.sets.len()).filter(|place| Some(*place) != self.sets.new);
         let sets = places.map(|place| self.sets.sets[place].clone());
-        let mut old: Vec<ReplicaSet> =
-            sets.filter(|set| !is_terminating(&set.metadata)).collect();
+        let mut old: Vec<ReplicaSet> = sets.filter(|set| !is_terminating(&set.metadata)).collect();
         old.sort_by_key(revision_of);
         let surplus = old.len().saturating_sub(usize::try_from(limit).unwrap_or(usize::MAX));
         let is_empty = |set: &ReplicaSet| {
@@ -276,7 +274,11 @@ impl Planner<'_> {
         let (truth, reason, text) = if enough {
             ("True", "MinimumReplicasAvailable", "Deployment has minimum availability.")
         } else {
-            ("False", "MinimumReplicasUnavailable", "Deployment does not have minimum availability.")
+            (
+                "False",
+                "MinimumReplicasUnavailable",
+                "Deployment does not have minimum availability.",
+            )
         };
         let condition = conditions::new(AVAILABLE, truth, reason, text, &self.view.now);
         conditions::set(&mut status, condition);

@@ -56,8 +56,7 @@ impl World {
             })
             .collect();
         let now = Time(at(self.now_s));
-        let view =
-            View { deployment: &self.deployment, sets: self.sets.clone(), running, now };
+        let view = View { deployment: &self.deployment, sets: self.sets.clone(), running, now };
         let plan = plan(view);
         let wrote = !plan.steps.is_empty();
         plan.steps.into_iter().for_each(|step| self.write(step));
@@ -77,7 +76,8 @@ impl World {
                 if from != replicas(&set) {
                     self.trace.push(format!("{} {from}>{}", image(&set), replicas(&set)));
                 }
-                let known = self.sets.iter_mut().find(|known| known.metadata.name == set.metadata.name);
+                let known =
+                    self.sets.iter_mut().find(|known| known.metadata.name == set.metadata.name);
                 *known.unwrap() = set;
             }
             Step::Delete(set) => {

@@ -58,7 +58,7 @@ fn prune(value: &mut Value) {
 }
 
 /// A short name of the template: FNV-1a (32 bits) of its canonical JSON and the collision count.
-fn template_hash(template: &PodTemplateSpec, collisions: Option<i32>) -> String {
+pub(crate) fn template_hash(template: &PodTemplateSpec, collisions: Option<i32>) -> String {
     let mut bytes = canonical(template).to_string().into_bytes();
     if let Some(collisions) = collisions {
         bytes.extend_from_slice(&collisions.to_le_bytes());

@@ -13,7 +13,8 @@ struct World {
 
 impl World {
     fn new() -> Self {
-        let service = object(json!({"metadata": {"name": "web", "namespace": "default", "uid": "s"},
+        let service =
+            object(json!({"metadata": {"name": "web", "namespace": "default", "uid": "s"},
             "spec": {"ports": [{"name": "http", "port": 80}], "selector": {"app": "web"}}}));
         Self { service, slices: Vec::new(), made: 0 }
     }

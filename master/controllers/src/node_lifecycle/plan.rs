@@ -118,7 +118,8 @@ pub(super) fn taints(
     hold: bool,
     now: &Time,
 ) -> Vec<Taint> {
-    let state = |kind: &str, status: &str| condition(node, kind).is_some_and(|c| c.status == status);
+    let state =
+        |kind: &str, status: &str| condition(node, kind).is_some_and(|c| c.status == status);
     let mut wanted: Vec<(&str, &str)> = Vec::new();
     for (kind, status, taint) in BY_CONDITION {
         let never_spoke = kind == "Ready" && status == "Unknown" && condition(node, kind).is_none();
@@ -173,7 +174,8 @@ mod tests {
     fn check(ready: &str, before: &str, may_evict: bool, hold: bool, expected: &str) {
         let parse = |word: &str| {
             let (key, effect) = word.split_once(':').unwrap();
-            let key = if key.contains('/') { key.into() } else { format!("node.kubernetes.io/{key}") };
+            let key =
+                if key.contains('/') { key.into() } else { format!("node.kubernetes.io/{key}") };
             Taint { key, effect: effect.into(), ..Taint::default() }
         };
         let known: Vec<Taint> = before.split_whitespace().map(parse).collect();
@@ -197,13 +199,24 @@ mod tests {
     fn eviction_waits_for_its_turn_and_is_held_when_everything_is_silent() {
         check("Unknown", "", false, false, "unreachable:NoSchedule");
         check("Unknown", "unreachable:NoExecute", false, true, "unreachable:NoSchedule");
-        check("Unknown", "not-ready:NoExecute", false, false,
-            "unreachable:NoSchedule unreachable:NoExecute");
+        check(
+            "Unknown",
+            "not-ready:NoExecute",
+            false,
+            false,
+            "unreachable:NoSchedule unreachable:NoExecute",
+        );
     }
 
     #[test]
     fn taints_of_others_stay() {
-        check("True", "acme.io/gpu:NoSchedule not-ready:NoSchedule", true, false, "acme.io/gpu:NoSchedule");
+        check(
+            "True",
+            "acme.io/gpu:NoSchedule not-ready:NoSchedule",
+            true,
+            false,
+            "acme.io/gpu:NoSchedule",
+        );
         check("True", "acme.io/not-ready:NoExecute", true, false, "acme.io/not-ready:NoExecute");
     }
 
@@ -216,12 +229,15 @@ mod tests {
             .iter()
             .map(|c| format!("{} {} {}", c.type_, c.status, c.reason.clone().unwrap()))
             .collect();
-        assert_eq!(words, [
-            "Ready Unknown NodeStatusUnknown",
-            "DiskPressure Unknown NodeStatusUnknown",
-            "MemoryPressure Unknown NodeStatusNeverUpdated",
-            "PIDPressure Unknown NodeStatusNeverUpdated",
-        ]);
+        assert_eq!(
+            words,
+            [
+                "Ready Unknown NodeStatusUnknown",
+                "DiskPressure Unknown NodeStatusUnknown",
+                "MemoryPressure Unknown NodeStatusNeverUpdated",
+                "PIDPressure Unknown NodeStatusNeverUpdated",
+            ]
+        );
         node.status.get_or_insert_default().conditions = Some(conditions);
         assert_eq!(super::conditions(&node, &now), None);
     }

@@ -65,7 +65,7 @@ fn a_pod_goes_where_all_it_asks_for_is() {
             "{none} 1 node(s) had untolerated taint(s), 1 node(s) were unschedulable, 2 Insufficient example.com/gpu."
         ),
     );
-    check(&super::State::default(), "", json!({}), "0/0 nodes are available:");
+    check(&super::State::default(), "", json!({}), "no nodes available to schedule pods");
 }
 
 #[test]

@@ -34,12 +34,10 @@ impl Plugin for OwnerSpread {
 
 impl Judge for Siblings<'_> {
     fn score(&self, node: &NodeInfo) -> i64 {
-        let count = |counts: &std::collections::BTreeMap<String, i64>, key: &str| {
-            counts.get(key).copied().unwrap_or_default()
-        };
-        // A sibling in the zone weighs a third of one on the node, as far as there are zones.
-        let in_zone = if node.zone().is_empty() { 0 } else { count(&self.0.zones, node.zone()) };
-        count(&self.0.nodes, &node.name) * SCORE_MAX + in_zone * SCORE_MAX / 3
+        // A sibling in the zone weighs a third of one on the node; nodes without a zone share one.
+        let in_zone = self.0.zones.get(node.zone()).copied().unwrap_or_default();
+        let here = self.0.nodes.get(&node.slot).copied().unwrap_or_default();
+        here * SCORE_MAX + in_zone * SCORE_MAX / 3
     }
 
     fn normalize(&self, scores: &mut [i64]) {

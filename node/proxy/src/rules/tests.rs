@@ -1,3 +1,5 @@
+//! Rulesets as text, and the way from one to the next.
+
 use std::net::Ipv4Addr;
 
 use super::*;

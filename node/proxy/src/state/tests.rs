@@ -1,3 +1,5 @@
+//! Services and slices, as sketches, and the fronts that follow.
+
 use serde_json::{Value, json};
 
 use super::*;

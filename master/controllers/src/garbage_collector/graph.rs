@@ -1,0 +1,284 @@
+//! Who owns whom, and what that means for an object. Pure.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
+use kube::api::{ApiResource, PropagationPolicy};
+use kube::core::ObjectMeta;
+
+use super::{FOREGROUND, ORPHAN};
+
+/// What matters of one object.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Node {
+    pub(super) uid: String,
+    pub(super) resource: ApiResource,
+    pub(super) namespace: Option<String>,
+    pub(super) name: String,
+    pub(super) owners: Vec<OwnerReference>,
+    pub(super) is_deleting: bool,
+    /// Of our two finalizers, those it has.
+    pub(super) finalizers: Vec<String>,
+}
+
+impl Node {
+    pub(super) fn of(resource: &ApiResource, meta: &ObjectMeta) -> Self {
+        let finalizers = meta.finalizers.iter().flatten();
+        Self {
+            uid: meta.uid.clone().unwrap_or_default(),
+            resource: resource.clone(),
+            namespace: meta.namespace.clone().filter(|namespace| !namespace.is_empty()),
+            name: meta.name.clone().unwrap_or_default(),
+            owners: meta.owner_references.clone().unwrap_or_default(),
+            is_deleting: meta.deletion_timestamp.is_some(),
+            finalizers: finalizers.filter(|f| *f == FOREGROUND || *f == ORPHAN).cloned().collect(),
+        }
+    }
+
+    pub(super) fn has(&self, finalizer: &str) -> bool {
+        self.finalizers.iter().any(|known| known == finalizer)
+    }
+
+    fn is_blocking(&self, owner: &str) -> bool {
+        let blocks = |o: &OwnerReference| o.uid == owner && o.block_owner_deletion == Some(true);
+        self.owners.iter().any(blocks)
+    }
+}
+
+#[derive(Debug, Default)]
+pub(super) struct Graph {
+    nodes: BTreeMap<String, Node>,
+    /// By the owner's uid, whether the owner is known or not.
+    dependents: BTreeMap<String, BTreeSet<String>>,
+    /// Every monitor has listed its kind.
+    pub(super) is_synced: bool,
+}
+
+impl Graph {
+    /// An object and those that name it as owner.
+    pub(super) fn look_up(&self, uid: &str) -> Option<(Node, Vec<Node>)> {
+        let node = self.nodes.get(uid)?.clone();
+        let dependents = self.dependents.get(uid).into_iter().flatten();
+        Some((node, dependents.filter_map(|uid| self.nodes.get(uid).cloned()).collect()))
+    }
+
+    /// Takes an object over; returns the uids that have to be looked at for it.
+    pub(super) fn apply(&mut self, node: Node) -> Vec<String> {
+        let before = self.unlink(&node.uid);
+        if before.as_ref() == Some(&node) {
+            self.link(node);
+            return Vec::new();
+        }
+        let mut affected = Vec::new();
+        if node.is_deleting {
+            affected.push(node.uid.clone());
+            affected.extend(self.dependents.get(&node.uid).into_iter().flatten().cloned());
+        } else if !node.owners.is_empty() {
+            affected.push(node.uid.clone());
+        }
+        // An owner that waits for this one may wait no longer.
+        let owners = before.iter().flat_map(|before| &before.owners).chain(&node.owners);
+        let waiting = |uid: &&String| self.nodes.get(*uid).is_some_and(|node| node.is_deleting);
+        affected.extend(owners.map(|owner| &owner.uid).filter(waiting).cloned());
+        affected.dedup();
+        self.link(node);
+        affected
+    }
+
+    /// Forgets an object; returns the uids that have to be looked at for it.
+    pub(super) fn remove(&mut self, uid: &str) -> Vec<String> {
+        let Some(node) = self.unlink(uid) else { return Vec::new() };
+        let dependents = self.dependents.get(uid).into_iter().flatten().cloned();
+        dependents.chain(node.owners.into_iter().map(|owner| owner.uid)).collect()
+    }
+
+    /// The uids of all objects of a kind.
+    pub(super) fn of_kind(&self, resource: &ApiResource) -> BTreeSet<String> {
+        let same = |node: &&Node| node.resource == *resource;
+        self.nodes.values().filter(same).map(|node| node.uid.clone()).collect()
+    }
+
+    fn link(&mut self, node: Node) {
+        for owner in &node.owners {
+            self.dependents.entry(owner.uid.clone()).or_default().insert(node.uid.clone());
+        }
+        self.nodes.insert(node.uid.clone(), node);
+    }
+
+    fn unlink(&mut self, uid: &str) -> Option<Node> {
+        let node = self.nodes.remove(uid)?;
+        for owner in &node.owners {
+            if let Some(dependents) = self.dependents.get_mut(&owner.uid) {
+                dependents.remove(uid);
+                if dependents.is_empty() {
+                    self.dependents.remove(&owner.uid);
+                }
+            }
+        }
+        Some(node)
+    }
+}
+
+/// What is known of an owner.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Standing {
+    Solid,
+    Gone,
+    /// Being deleted in the foreground: it waits for its dependents, so it keeps nobody.
+    WaitsForDependents,
+}
+
+/// What is to be done about an object.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) enum Plan {
+    Nothing,
+    Delete(PropagationPolicy),
+    /// These dependents have to go before it.
+    DeleteFirst(Vec<String>),
+    DropOwners(Vec<String>),
+    DropFinalizer(&'static str),
+    Orphan,
+}
+
+/// `standings` are those of the node's owners, in order (not asked for if it is being deleted).
+pub(super) fn plan(node: &Node, dependents: &[Node], standings: &[Standing]) -> Plan {
+    if node.is_deleting {
+        return leave(node, dependents);
+    }
+    let with = |standing: Standing| {
+        let owners = node.owners.iter().zip(standings);
+        owners.filter(|(_, s)| **s == standing).map(|(owner, _)| owner.uid.clone()).collect()
+    };
+    let solid: Vec<String> = with(Standing::Solid);
+    let gone: Vec<String> = with(Standing::Gone);
+    let waiting: Vec<String> = with(Standing::WaitsForDependents);
+    if node.owners.is_empty() || (gone.is_empty() && waiting.is_empty()) {
+        return Plan::Nothing;
+    }
+    if !solid.is_empty() {
+        return Plan::DropOwners([gone, waiting].concat());
+    }
+    if !waiting.is_empty() && !dependents.is_empty() {
+        // A dependent that is on its way out in the foreground too may wait for us in turn.
+        let is_cycle = |d: &Node| d.is_deleting && d.has(FOREGROUND);
+        if !dependents.iter().any(is_cycle) {
+            return Plan::Delete(PropagationPolicy::Foreground);
+        }
+    }
+    Plan::Delete(if node.has(ORPHAN) {
+        PropagationPolicy::Orphan
+    } else if node.has(FOREGROUND) {
+        PropagationPolicy::Foreground
+    } else {
+        PropagationPolicy::Background
+    })
+}
+
+/// An object on its way out: the finalizers that are ours.
+fn leave(node: &Node, dependents: &[Node]) -> Plan {
+    if node.has(ORPHAN) {
+        return Plan::Orphan;
+    }
+    if !node.has(FOREGROUND) {
+        return Plan::Nothing;
+    }
+    let blocking = dependents.iter().filter(|dependent| dependent.is_blocking(&node.uid));
+    let blocking: Vec<String> = blocking.map(|dependent| dependent.uid.clone()).collect();
+    if blocking.is_empty() {
+        return Plan::DropFinalizer(FOREGROUND);
+    }
+    Plan::DeleteFirst(blocking)
+}
+
+#[cfg(test)]
+mod tests {
+    use kube::api::PropagationPolicy::{Background, Foreground, Orphan};
+
+    use super::*;
+
+    /// `uid<owner,owner!`: `!` blocks the owner; `-` is being deleted, with `F` foreground, `O`
+    /// orphan.
+    fn node(sketch: &str) -> Node {
+        let (head, owners) = sketch.split_once('<').unwrap_or((sketch, ""));
+        let uid = head.trim_end_matches(['-', 'F', 'O']);
+        let finalizer = |mark: char, name: &str| head.ends_with(mark).then(|| name.to_owned());
+        let owner = |word: &str| OwnerReference {
+            uid: word.trim_end_matches('!').to_owned(),
+            block_owner_deletion: Some(word.ends_with('!')),
+            ..OwnerReference::default()
+        };
+        Node {
+            uid: uid.to_owned(),
+            resource: ApiResource::erase::<k8s_openapi::api::core::v1::Pod>(&()),
+            namespace: None,
+            name: uid.to_owned(),
+            owners: owners.split(',').filter(|word| !word.is_empty()).map(owner).collect(),
+            is_deleting: head.contains('-'),
+            finalizers: [finalizer('F', FOREGROUND), finalizer('O', ORPHAN)]
+                .into_iter()
+                .flatten()
+                .collect(),
+        }
+    }
+
+    /// Standings: `s` solid, `g` gone, `w` waits.
+    fn check(sketch: &str, dependents: &str, standings: &str, expected: Plan) {
+        let dependents: Vec<Node> = dependents.split_whitespace().map(node).collect();
+        let standing = |mark| match mark {
+            's' => Standing::Solid,
+            'g' => Standing::Gone,
+            _ => Standing::WaitsForDependents,
+        };
+        let standings: Vec<Standing> = standings.chars().map(standing).collect();
+        assert_eq!(
+            plan(&node(sketch), &dependents, &standings),
+            expected,
+            "{sketch}, {standings:?}"
+        );
+    }
+
+    fn uids(words: &str) -> Vec<String> {
+        words.split_whitespace().map(str::to_owned).collect()
+    }
+
+    #[test]
+    fn object_goes_when_its_last_owner_is_gone() {
+        check("a", "", "", Plan::Nothing);
+        check("a<o", "", "s", Plan::Nothing);
+        check("a<o", "", "g", Plan::Delete(Background));
+        check("a<o,p", "", "gg", Plan::Delete(Background));
+        check("a<o,p", "", "gs", Plan::DropOwners(uids("o")));
+        check("a<o,p", "", "ws", Plan::DropOwners(uids("o")));
+    }
+
+    #[test]
+    fn foreground_deletion_goes_down_the_tree_and_up_again() {
+        check("a-F", "b<a!", "", Plan::DeleteFirst(uids("b")));
+        check("b<a!", "", "w", Plan::Delete(Background));
+        check("b<a!", "c<b!", "w", Plan::Delete(Foreground));
+        check("a-F", "b<a", "", Plan::DropFinalizer(FOREGROUND));
+        check("a-F", "", "", Plan::DropFinalizer(FOREGROUND));
+        check("b<c!", "c-F<b!", "w", Plan::Delete(Background));
+    }
+
+    #[test]
+    fn orphans_stay() {
+        check("a-O", "b<a!", "", Plan::Orphan);
+        check("aO<o", "", "g", Plan::Delete(Orphan));
+        check("a-", "b<a!", "", Plan::Nothing);
+    }
+
+    #[test]
+    fn graph_tells_whom_a_change_concerns() {
+        let mut graph = Graph::default();
+        assert_eq!(graph.apply(node("a")), uids(""));
+        assert_eq!(graph.apply(node("b<a!")), uids("b"));
+        assert_eq!(graph.apply(node("b<a!")), uids(""), "nothing new");
+        assert_eq!(graph.apply(node("a-F")), uids("a b"));
+        assert_eq!(graph.apply(node("b-<a!")), uids("b a"));
+        assert_eq!(graph.remove("b"), uids("a"));
+        assert_eq!(graph.remove("a"), uids(""));
+        assert_eq!(graph.apply(node("c<gone")), uids("c"));
+        assert_eq!(graph.look_up("gone"), None);
+    }
+}
