@@ -46,7 +46,7 @@ impl Daemon {
     /// The process, if it runs: a pid file alone proves nothing, since pids are used again.
     pub(super) fn pid(&self) -> Option<u32> {
         let pid: u32 = std::fs::read_to_string(&self.pid_file).ok()?.trim().parse().ok()?;
-        let command = std::fs::read(format!("/proc/{pid}/cmdline")).ok()?;
+        let command = command_line(pid)?;
         // Just after its start the program is still an argument of `setsid`, which then becomes it.
         let mut first = command.split(|byte| *byte == 0).take(2);
         let is_ours = first.any(|word| word.ends_with(self.program.as_bytes()))
@@ -116,6 +116,19 @@ impl Daemon {
         let lines: Vec<&str> = text.lines().collect();
         lines[lines.len().saturating_sub(12)..].join("\n")
     }
+}
+
+/// A process's words. While it is turning into another program it has none for a moment.
+fn command_line(pid: u32) -> Option<Vec<u8>> {
+    const LOOKS: usize = 1_000;
+    for _ in 0..LOOKS {
+        let words = std::fs::read(format!("/proc/{pid}/cmdline")).ok()?;
+        if !words.is_empty() {
+            return Some(words);
+        }
+        std::thread::yield_now();
+    }
+    None
 }
 
 fn command_has(command: &[u8], arg: &str) -> bool {
