@@ -9,11 +9,12 @@ use anyhow::{Context as _, bail};
 use clap::Args as ClapArgs;
 use k8s_openapi::api::core::v1::Pod;
 use kube::api::{DeleteParams, ListParams};
-use kube::{Api, Client};
+use kube::{Api, Client, ResourceExt as _};
 use store_env::clock::{SharedClock, SystemClock};
 use store_env::task::Crew;
 use tokio_util::sync::CancellationToken;
 
+use crate::caller;
 use crate::cluster::Cluster;
 use crate::load::{self, Ledger};
 
@@ -46,6 +47,8 @@ pub(crate) struct Args {
 /// What one kill did.
 #[derive(Clone, Copy, Debug)]
 struct Kill {
+    /// When it was done, on the machine's own clock.
+    unix_ms: u64,
     gap_ms: u64,
     replaced_ms: u64,
 }
@@ -55,8 +58,9 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<()> {
     let cluster = Cluster { kctl: args.kctl.clone(), data_dir: args.data_dir.clone() };
     let status = cluster.whole(WHOLE_WITHIN).await?;
     let servers: Vec<String> = status.masters.iter().map(|it| it.address.clone()).collect();
-    load::prepare(cluster.client(&servers)?).await?;
+    let namespace = load::prepare(cluster.client(&servers)?).await?;
     let clock = SystemClock::shared();
+    caller::start(&cluster.client(&servers)?, &namespace).await?;
     let ledger = Arc::new(Ledger::default());
     let stop = CancellationToken::new();
     let mut crew = Crew::new();
@@ -64,8 +68,8 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<()> {
         // Each writer prefers another master, and knows them all.
         let mut order = servers.clone();
         order.rotate_left(writer);
-        let client = cluster.client(&order)?;
-        crew.spawn(load::write(writer, client, ledger.clone(), clock.clone(), stop.clone()));
+        let maps = Api::namespaced(cluster.client(&order)?, &namespace);
+        crew.spawn(load::write(writer, maps, ledger.clone(), clock.clone(), stop.clone()));
     }
     for url in &args.url {
         crew.spawn(load::curl(url.clone(), ledger.clone(), stop.clone()));
@@ -86,7 +90,7 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<()> {
     tokio::time::sleep(SETTLE).await;
     stop.cancel();
     crew.finish(Duration::from_secs(15)).await;
-    report(&args, &client, &ledger, &kills).await
+    report(&args, &client, &namespace, &ledger, &kills).await
 }
 
 async fn one(
@@ -96,7 +100,7 @@ async fn one(
     ledger: &Ledger,
     clock: &SharedClock,
 ) -> anyhow::Result<Kill> {
-    let killed_ms = clock.monotonic_ms();
+    let (killed_ms, unix_ms) = (clock.monotonic_ms(), clock.unix_ms());
     cluster.kill_leader().await?;
     let killed_at_ms = clock.monotonic_ms();
     let replaced_ms = replaced(args, client, clock, killed_at_ms).await?;
@@ -104,7 +108,7 @@ async fn one(
     tokio::time::sleep(Duration::from_millis(AFTER_MS.saturating_sub(waited))).await;
     let acknowledged = ledger.acknowledged_ms.lock().await;
     let gap_ms = load::longest_gap_ms(&acknowledged, killed_ms, killed_at_ms + AFTER_MS);
-    Ok(Kill { gap_ms, replaced_ms })
+    Ok(Kill { unix_ms, gap_ms, replaced_ms })
 }
 
 /// Deletes one pod and waits for a new one that was not there before: it takes a live controller.
@@ -119,15 +123,19 @@ async fn replaced(
     let names = |list: &kube::core::ObjectList<Pod>| -> Vec<String> {
         list.items.iter().filter_map(|pod| pod.metadata.name.clone()).collect()
     };
-    let mut before = None;
+    let mut before: Option<Vec<String>> = None;
     loop {
         if clock.monotonic_ms() - since_ms > 20_000 {
-            bail!("no new pod 20 s after the kill");
+            let list = pods.list(&params).await.map(|list| names(&list));
+            bail!("no new pod 20 s after the kill: had {before:?}, now {list:?}");
         }
         match (&before, pods.list(&params).await) {
             (None, Ok(list)) => {
                 let known = names(&list);
-                let victim = known.first().context("the app has no pods")?.clone();
+                // One that is ending already is replaced already.
+                let alive = |pod: &&Pod| pod.metadata.deletion_timestamp.is_none();
+                let victim =
+                    list.items.iter().find(alive).context("the app has no pods")?.name_any();
                 if pods.delete(&victim, &DeleteParams::default()).await.is_ok() {
                     before = Some(known);
                 }
@@ -144,10 +152,17 @@ async fn replaced(
 async fn report(
     args: &Args,
     client: &Client,
+    namespace: &str,
     ledger: &Ledger,
     kills: &[Kill],
 ) -> anyhow::Result<()> {
-    let lost = load::lost(client.clone(), ledger).await?;
+    let lost = load::lost(Api::namespaced(client.clone(), namespace), ledger).await?;
+    let answers = caller::answers(client, namespace).await?;
+    let called = median(
+        kills
+            .iter()
+            .map(|kill| caller::longest_gap_ms(&answers, kill.unix_ms, kill.unix_ms + AFTER_MS)),
+    );
     let failed = ledger.failed.lock().await;
     let acknowledged = ledger.must_exist.lock().await.len();
     let gap = median(kills.iter().map(|kill| kill.gap_ms));
@@ -159,11 +174,15 @@ async fn report(
     println!("  longest gap between acknowledged writes, median: {gap} ms");
     println!("  deleted pod replaced after the kill, median: {replaced} ms");
     println!(
+        "  a pod that asks https://kubernetes.default: {} answers, longest gap, median: {called} ms",
+        answers.len()
+    );
+    println!(
         "  requests to the app: {} answered, {} failed",
         ledger.answered.load(Ordering::Relaxed),
         failed.len()
     );
-    load::sweep(client.clone()).await?;
+    load::sweep(client.clone(), namespace).await?;
     if let Some(name) = lost.first() {
         bail!("{} acknowledged writes are lost, the first is {name}", lost.len());
     }
@@ -172,6 +191,9 @@ async fn report(
     }
     if gap >= args.gap_max_ms {
         bail!("the median gap of {gap} ms is not below {} ms", args.gap_max_ms);
+    }
+    if called >= args.gap_max_ms {
+        bail!("the median gap of {called} ms in a pod is not below {} ms", args.gap_max_ms);
     }
     if replaced >= args.gap_max_ms {
         bail!("the median replacement of {replaced} ms is not below {} ms", args.gap_max_ms);

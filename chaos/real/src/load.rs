@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use anyhow::Context as _;
 use bytes::Bytes;
 use http_body_util::{BodyExt as _, Empty};
 use hyper_util::client::legacy::Client as HttpClient;
@@ -20,8 +21,6 @@ use tokio_util::sync::CancellationToken;
 const REQUEST_MAX: Duration = Duration::from_secs(10);
 /// The label of what the writers write.
 const LABEL: &str = "chaos-real";
-/// Where they write it.
-const NAMESPACE: &str = "chaos-real";
 
 /// What the writers were told.
 #[derive(Debug, Default)]
@@ -40,12 +39,11 @@ pub(crate) struct Ledger {
 /// write whose outcome is unknown needs no second try.
 pub(crate) async fn write(
     writer: usize,
-    client: Client,
+    maps: Api<ConfigMap>,
     ledger: Arc<Ledger>,
     clock: SharedClock,
     stop: CancellationToken,
 ) {
-    let maps: Api<ConfigMap> = Api::namespaced(client, NAMESPACE);
     let mut count = 0;
     while !stop.is_cancelled() {
         count += 1;
@@ -91,8 +89,7 @@ pub(crate) async fn curl(url: http::Uri, ledger: Arc<Ledger>, stop: Cancellation
 }
 
 /// Which acknowledged writes are not there, or not as acknowledged.
-pub(crate) async fn lost(client: Client, ledger: &Ledger) -> anyhow::Result<Vec<String>> {
-    let maps: Api<ConfigMap> = Api::namespaced(client, NAMESPACE);
+pub(crate) async fn lost(maps: Api<ConfigMap>, ledger: &Ledger) -> anyhow::Result<Vec<String>> {
     let params = ListParams::default().labels(&format!("{LABEL}=yes"));
     let there: BTreeMap<String, String> = maps
         .list(&params)
@@ -106,22 +103,21 @@ pub(crate) async fn lost(client: Client, ledger: &Ledger) -> anyhow::Result<Vec<
     Ok(lost.map(|(name, _)| name.clone()).collect())
 }
 
-/// Makes the namespace that the writers write to.
-pub(crate) async fn prepare(client: Client) -> anyhow::Result<()> {
+/// Makes a namespace for the writers; its name. It is a new one each time: that of an earlier run may
+/// still be emptied.
+pub(crate) async fn prepare(client: Client) -> anyhow::Result<String> {
     let namespaces: Api<Namespace> = Api::all(client);
-    let namespace: Namespace =
-        serde_json::from_value(serde_json::json!({ "metadata": { "name": NAMESPACE } }))?;
-    match namespaces.create(&PostParams::default(), &namespace).await {
-        Ok(_) => Ok(()),
-        Err(kube::Error::Api(status)) if status.code == 409 => Ok(()),
-        Err(error) => Err(error.into()),
-    }
+    let namespace: Namespace = serde_json::from_value(
+        serde_json::json!({ "metadata": { "generateName": "chaos-real-" } }),
+    )?;
+    let made = namespaces.create(&PostParams::default(), &namespace).await?;
+    made.metadata.name.context("the namespace has no name")
 }
 
 /// Removes what the writers wrote: the cluster empties the namespace by itself.
-pub(crate) async fn sweep(client: Client) -> anyhow::Result<()> {
+pub(crate) async fn sweep(client: Client, namespace: &str) -> anyhow::Result<()> {
     let namespaces: Api<Namespace> = Api::all(client);
-    namespaces.delete(NAMESPACE, &DeleteParams::default()).await?;
+    namespaces.delete(namespace, &DeleteParams::default()).await?;
     Ok(())
 }
 

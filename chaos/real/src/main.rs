@@ -2,6 +2,7 @@
 
 #![expect(clippy::print_stdout, reason = "reports are what this program prints")]
 
+mod caller;
 mod cluster;
 mod failover;
 mod load;
@@ -28,6 +29,8 @@ enum Command {
     },
     /// Kill the leading master again and again under load, and report what clients saw.
     Failover(failover::Args),
+    /// In a pod: ask the API for ever, and print when each answer came and the gap before it.
+    Call,
 }
 
 fn main() -> ExitCode {
@@ -37,6 +40,7 @@ fn main() -> ExitCode {
             match Cli::parse().command {
                 Command::Play { file } => play::run(&file).await,
                 Command::Failover(args) => failover::run(args).await,
+                Command::Call => caller::call().await,
             }
         })
     });

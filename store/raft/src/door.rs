@@ -22,6 +22,7 @@ use tonic::transport::server::Connected;
 use tonic::{Request, Response, Status, Streaming};
 
 use crate::core::Core;
+use crate::fail_over;
 use crate::peers::{IDENTITY, Identity, MESSAGE_BYTES_MAX, message};
 use crate::proto::Frame;
 use crate::proto::peer_server::{Peer, PeerServer};
@@ -213,7 +214,10 @@ impl Door {
             }),
             Ask::Change(change) => Answer::Change(members::change_here(core, change).await),
             Ask::HandOver(to) => Answer::HandOver(members::hand_over_here(core, to).await),
-            Ask::IsGone(member) => Answer::IsGone(core.peers.is_refused(member).await),
+            Ask::IsGone(member) => {
+                let is_gone = core.peers.is_refused(member).await;
+                Answer::IsGone(fail_over::state(core, is_gone).await)
+            }
         })
     }
 }

@@ -47,7 +47,18 @@ pub(crate) enum Answer {
     ReadIndex(Result<u64, String>),
     Change(Result<(), Undone>),
     HandOver(Result<(), Undone>),
-    IsGone(bool),
+    /// `None` if it is stopping.
+    IsGone(Option<View>),
+}
+
+/// How a member sees another one, and what it would bring as a leader in its place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct View {
+    pub(crate) is_gone: bool,
+    /// Of its vote: beyond the leader's once somebody stands for election.
+    pub(crate) term: u64,
+    /// Term and index of its last entry.
+    pub(crate) last_log: (u64, u64),
 }
 
 /// What became of one forwarded command.
