@@ -45,8 +45,9 @@ unit: rocksdb ## Unit and integration tests
 sim: build ## Simulate the store under faults, over many seeds
 	bin/kchaos sim --seeds $(SEEDS)
 
-demo: build ## Play the walkthrough on real containers, killing the leader under load
+demo: build ## Play the walkthrough and an installation on real containers, killing masters
 	docs/walkthrough.sh
+	docs/operating/install.sh
 
 clean: ## Remove what was built (not the RocksDB library)
 	$(ENV) cargo clean

@@ -19,6 +19,7 @@ use crate::config::Config;
 use crate::containerd::{Containerd, Layout};
 use crate::error::{Error, Result};
 use crate::image::Loader;
+use crate::known;
 
 const STOP_GRACE: Duration = Duration::from_secs(10);
 /// The flags of the last run, for those who clean up.
@@ -79,6 +80,8 @@ async fn runtime(config: &Config, clock: &SharedClock, group: &mut Group) -> Res
 
 fn start_network(config: &Config, client: &kube::Client, group: &mut Group) {
     let args = &config.args;
+    let (known_client, data_dir) = (client.clone(), args.data_dir.clone());
+    group.spawn("masters", move |stop| known::keep(known_client, data_dir, stop));
     let net = node_net::Config {
         cluster_id: args.cluster_id.clone(),
         node_name: args.name.clone(),

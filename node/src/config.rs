@@ -10,6 +10,7 @@ use node_kubelet::ServerTls;
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
+use crate::known;
 
 /// The image of the sandboxes' first process, unless a flag names another.
 pub const PAUSE_IMAGE: &str = "trireme.dev/pause:1";
@@ -158,7 +159,9 @@ fn check_name(flag: &'static str, name: &str) -> Result<()> {
 }
 
 fn masters(args: &RunArgs) -> Result<MastersConfig> {
-    let servers = args.masters.iter().map(|url| {
+    let mut known = args.masters.clone();
+    known.extend(known::read(&args.data_dir).into_iter().filter(|url| !args.masters.contains(url)));
+    let servers = known.iter().map(|url| {
         url.parse::<Uri>().ok().filter(|uri| uri.host().is_some()).ok_or_else(|| Error::Config {
             flag: "--masters",
             problem: format!("{url:?} is not a URL"),

@@ -8,6 +8,7 @@ pub mod config;
 pub mod containerd;
 pub mod error;
 pub mod image;
+pub mod known;
 pub mod network;
 pub mod stop;
 

@@ -1,19 +1,20 @@
 //! Makes a machine a master or a node: keys, configuration, daemon. One code for one machine or many.
 
 use std::net::{IpAddr, SocketAddr};
-use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 use master_pki::join::{ClusterFacts, JoinReply, JoinRequest};
 use master_pki::{Authority, Credential, JoinToken, Part, Profile, Usage, files};
+use rustls_pki_types::CertificateDer;
+use rustls_pki_types::pem::PemObject as _;
 use serde_json::json;
 use store_env::clock::SystemClock;
 
 use super::layout::Layout;
-use super::process::Daemon;
+use super::place::{self, MasterPlace, NodePlace};
 use super::progress::Progress;
-use super::{InitArgs, JoinArgs, PartArg, RemoveArgs, TokenArgs, pinned, start, status};
+use super::{InitArgs, JoinArgs, PartArg, RemoveArgs, TokenArgs, access, pinned, start, status};
 
 /// Certificates of masters and nodes live a year.
 const CERTIFICATE_LIFETIME: Duration = Duration::from_secs(365 * 86_400);
@@ -21,28 +22,6 @@ const CERTIFICATE_LIFETIME: Duration = Duration::from_secs(365 * 86_400);
 /// The first service address is the API's own, as everywhere in Kubernetes.
 const API_SERVICE_NAMES: [&str; 4] =
     ["kubernetes", "kubernetes.default", "kubernetes.default.svc", "localhost"];
-
-/// Where a master's daemon listens, and how others reach it.
-#[derive(Clone, Debug)]
-pub(super) struct MasterPlace {
-    pub name: String,
-    pub data_dir: PathBuf,
-    pub api_listen: Vec<SocketAddr>,
-    pub api_advertise: SocketAddr,
-    pub peer: SocketAddr,
-}
-
-impl MasterPlace {
-    pub(super) fn daemon(&self, layout: &Layout) -> Daemon {
-        let config = self.data_dir.join("config.json").display().to_string();
-        Daemon::new(layout, &self.name, "kmaster", vec!["run".into(), "--config".into(), config])
-    }
-
-    /// Whether this master was set up before.
-    pub(super) fn exists(&self) -> bool {
-        self.data_dir.join("config.json").exists()
-    }
-}
 
 /// Sets up the first master of a new cluster: authority, keys, configuration, administrator.
 pub(super) fn make_cluster(
@@ -63,8 +42,17 @@ pub(super) fn make_cluster(
         cluster_domain: "cluster.local".into(),
         masters: vec![format!("https://{}", place.api_advertise)],
     };
-    files::write_public(&layout.authority(), authority.certificate_pem().as_bytes())?;
     write_master(place, &facts, &authority, &service_account_key, random_id(), "init")?;
+    write_administrator(layout, &authority, place)
+}
+
+/// Gives the administrator a way in from this machine.
+fn write_administrator(
+    layout: &Layout,
+    authority: &Authority,
+    place: &MasterPlace,
+) -> anyhow::Result<()> {
+    files::write_public(&layout.authority(), authority.certificate_pem().as_bytes())?;
     let admin = Profile {
         common_name: "kubernetes-admin".into(),
         organization: Some("system:masters".into()),
@@ -72,9 +60,9 @@ pub(super) fn make_cluster(
         usage: Usage::Client,
         lifetime: CERTIFICATE_LIFETIME,
     };
-    let credential = authority.issue(&admin, now_ms)?;
+    let credential = authority.issue(&admin, SystemClock::shared().unix_ms())?;
     files::write_credential(&layout.dir.join("pki"), "admin", &credential)?;
-    Ok(())
+    access::write_kubeconfig(layout, &[place.url()])
 }
 
 /// Writes a master's keys, certificates and configuration.
@@ -109,7 +97,7 @@ fn write_master(
     });
     // Written last: a master whose configuration is there is complete.
     let text = serde_json::to_vec_pretty(&config)?;
-    files::write_public(&place.data_dir.join("config.json"), &text)?;
+    files::write_public(&place.config_file(), &text)?;
     Ok(())
 }
 
@@ -162,7 +150,11 @@ fn random_id() -> u64 {
 }
 
 /// Joins as a master: asks to be added, writes what it was given. Its daemon does the rest.
-pub(super) async fn join_as_master(token: &JoinToken, place: &MasterPlace) -> anyhow::Result<()> {
+pub(super) async fn join_as_master(
+    layout: &Layout,
+    token: &JoinToken,
+    place: &MasterPlace,
+) -> anyhow::Result<()> {
     let request = JoinRequest::Master {
         name: place.name.clone(),
         peer: place.peer,
@@ -174,55 +166,12 @@ pub(super) async fn join_as_master(token: &JoinToken, place: &MasterPlace) -> an
         bail!("the masters answered as if a node had asked: use a token made with `--as master`")
     };
     let authority = Authority::load(authority)?;
-    write_master(place, &facts, &authority, &service_account_key_pem, member_id, "join")
-}
-
-/// Where a node's daemon lives.
-#[derive(Clone, Debug)]
-pub(super) struct NodePlace {
-    pub name: String,
-    pub data_dir: PathBuf,
-    pub address: IpAddr,
-    pub netns: Option<String>,
-    pub cluster_id: String,
-    pub cgroup_root: String,
-    pub images: PathBuf,
-}
-
-impl NodePlace {
-    pub(super) fn exists(&self) -> bool {
-        self.data_dir.join("facts.json").exists()
-    }
-
-    /// The node's daemon; its flags follow from what it was told when it joined.
-    pub(super) fn daemon(&self, layout: &Layout) -> anyhow::Result<Daemon> {
-        let text = files::read(&self.data_dir.join("facts.json"))?;
-        let facts: ClusterFacts = serde_json::from_str(&text)?;
-        let pki = self.data_dir.join("pki");
-        let path = |path: PathBuf| path.display().to_string();
-        let mut args: Vec<String> = vec!["run".into()];
-        let mut flag = |name: &str, value: String| args.extend([format!("--{name}"), value]);
-        flag("name", self.name.clone());
-        flag("data-dir", path(self.data_dir.clone()));
-        flag("masters", facts.masters.join(","));
-        flag("ca", path(pki.join("ca.crt")));
-        flag("cert", path(pki.join("client.crt")));
-        flag("key", path(pki.join("client.key")));
-        flag("serving-cert", path(pki.join("serving.crt")));
-        flag("serving-key", path(pki.join("serving.key")));
-        flag("node-ip", self.address.to_string());
-        flag("cluster-dns", facts.cluster_dns.to_string());
-        flag("cluster-domain", facts.cluster_domain.clone());
-        flag("pod-cidr-cluster", facts.pod_cidr.clone());
-        flag("service-cidr", facts.service_cidr.clone());
-        flag("cluster-id", self.cluster_id.clone());
-        flag("cgroup-root", format!("{}/{}", self.cgroup_root, self.name));
-        flag("images", path(self.images.clone()));
-        flag("manifests", path(self.data_dir.join("manifests")));
-        if let Some(netns) = &self.netns {
-            flag("netns", netns.clone());
-        }
-        Ok(Daemon::new(layout, &self.name, "knode", args))
+    write_master(place, &facts, &authority, &service_account_key_pem, member_id, "join")?;
+    // A master holds the authority, so its administrator can act from there too.
+    if access::is_administered(layout) {
+        Ok(())
+    } else {
+        write_administrator(layout, &authority, place)
     }
 }
 
@@ -249,25 +198,18 @@ pub(super) async fn join_as_node(token: &JoinToken, place: &NodePlace) -> anyhow
     let serving = Credential { certificate_pem: serving_certificate_pem, key_pem: serving_key };
     files::write_credential(&pki, "serving", &serving)?;
     std::fs::create_dir_all(place.data_dir.join("manifests"))?;
-    // Written last: a node whose facts are there is complete.
-    let text = serde_json::to_vec_pretty(&facts)?;
-    files::write_public(&place.data_dir.join("facts.json"), &text)?;
-    Ok(())
+    place.complete(&facts)
 }
 
 /// `kctl cluster init`.
 pub(super) async fn init(args: InitArgs) -> anyhow::Result<()> {
     let layout = Layout::of(&args.home)?;
+    refuse_mixture(&layout, None)?;
     let place = master_place(&layout, &args.name, args.address, args.api_port, args.peer_port);
-    if place.exists() {
-        bail!("{} is a master already: `kctl status` shows it", place.data_dir.display());
-    }
     let progress = Progress::new(SystemClock::shared());
     let dns = nth_address(&args.service_cidr, 10)?;
     make_cluster(&layout, &place, &args.service_cidr, &args.pod_cidr, dns)?;
-    start::write_kubeconfig(&layout, &[place.api_advertise])?;
-    start::ensure_running(&place.daemon(&layout))?;
-    start::until_ready(&layout, &place).await?;
+    start::run_masters(&layout, &[place]).await?;
     progress.done(&format!("{} leads a new cluster", args.name));
     for part in [PartArg::Master, PartArg::Node] {
         let token = status::new_token(&layout, part.into()).await?;
@@ -283,53 +225,52 @@ pub(super) async fn init(args: InitArgs) -> anyhow::Result<()> {
 pub(super) async fn join(args: JoinArgs) -> anyhow::Result<()> {
     let layout = Layout::of(&args.home)?;
     let token = JoinToken::decode(&args.token).map_err(anyhow::Error::msg)?;
+    refuse_mixture(&layout, Some(&token))?;
     let progress = Progress::new(SystemClock::shared());
+    let master = master_place(&layout, &args.name, args.address, args.api_port, args.peer_port);
+    let node = NodePlace {
+        name: args.name.clone(),
+        data_dir: layout.of_part(&args.name),
+        address: args.address,
+        netns: None,
+        local_id: layout.id(),
+    };
+    if master.exists() || node.exists() {
+        bail!("{} was set up here before: `kctl start` starts it", args.name);
+    }
     match args.part {
         PartArg::Master => {
-            let place =
-                master_place(&layout, &args.name, args.address, args.api_port, args.peer_port);
-            if !place.exists() {
-                join_as_master(&token, &place).await?;
-            }
-            start::ensure_running(&place.daemon(&layout))?;
-            // A joined master holds the authority, so its administrator can act from here too.
-            adopt_administrator(&layout, &place)?;
-            start::until_ready(&layout, &place).await?;
+            join_as_master(&layout, &token, &master).await?;
+            start::run_masters(&layout, &[master]).await?;
+            progress.done(&format!("{} has joined, and votes", args.name));
         }
         PartArg::Node => {
-            let place = NodePlace {
-                name: args.name.clone(),
-                data_dir: layout.of_part(&args.name),
-                address: args.address,
-                netns: None,
-                cluster_id: layout.id(),
-                cgroup_root: format!("/trireme-{}", layout.id()),
-                images: layout.images(),
-            };
-            if !place.exists() {
-                join_as_node(&token, &place).await?;
-            }
-            start::build_images(&layout).await?;
-            start::ensure_running(&place.daemon(&layout)?)?;
+            join_as_node(&token, &node).await?;
+            start::run_nodes(&layout, &[node]).await?;
+            progress.done(&format!("{} has joined, and is Ready", args.name));
         }
     }
-    progress.done(&format!("{} has joined", args.name));
     Ok(())
 }
 
-fn adopt_administrator(layout: &Layout, place: &MasterPlace) -> anyhow::Result<()> {
-    let authority = Authority::load(files::read_credential(&place.data_dir.join("pki"), "ca")?)?;
-    files::write_public(&layout.authority(), authority.certificate_pem().as_bytes())?;
-    let admin = Profile {
-        common_name: "kubernetes-admin".into(),
-        organization: Some("system:masters".into()),
-        alt_names: Vec::new(),
-        usage: Usage::Client,
-        lifetime: CERTIFICATE_LIFETIME,
+/// A folder holds parts of one cluster, which were all set up in the same way.
+fn refuse_mixture(layout: &Layout, token: Option<&JoinToken>) -> anyhow::Result<()> {
+    let dir = layout.shown();
+    if layout.load()?.is_some() {
+        bail!("{dir} holds a cluster made by `kctl start`: choose another --data-dir");
+    }
+    if place::masters(layout)?.is_empty() && place::nodes(layout)?.is_empty() {
+        return Ok(());
+    }
+    let Some(token) = token else {
+        bail!("{dir} is part of a cluster already: `kctl status` shows it");
     };
-    let credential = authority.issue(&admin, SystemClock::shared().unix_ms())?;
-    files::write_credential(&layout.dir.join("pki"), "admin", &credential)?;
-    start::write_kubeconfig(layout, &[place.api_advertise])
+    let (authority, ..) = access::papers(layout)?;
+    let authority = CertificateDer::from_pem_file(&authority)?;
+    if master_pki::ca::public_key_hash(&authority)? != token.authority_hash {
+        bail!("{dir} is part of a cluster that the token is not for: choose another --data-dir");
+    }
+    Ok(())
 }
 
 fn master_place(
@@ -343,7 +284,7 @@ fn master_place(
     MasterPlace {
         name: name.to_owned(),
         data_dir: layout.of_part(name),
-        api_listen: vec![super::loopback(api_port), api],
+        api_listen: vec![api, super::loopback(api_port)],
         api_advertise: api,
         peer: SocketAddr::new(address, peer_port),
     }
@@ -372,11 +313,6 @@ impl From<PartArg> for Part {
             PartArg::Node => Self::Node,
         }
     }
-}
-
-/// The folder that a path lies in, for messages.
-pub(super) fn shown(path: &Path) -> String {
-    path.display().to_string()
 }
 
 #[cfg(test)]

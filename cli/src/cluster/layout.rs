@@ -1,7 +1,7 @@
 //! Where things lie under a cluster's folder, and which names and addresses follow from it.
 //!
 //! ```text
-//! DIR/cluster.json         what the local cluster is made of
+//! DIR/cluster.json         what the cluster is made of, if it is all on this machine
 //! DIR/admin.kubeconfig     the administrator's way in
 //! DIR/pki/ca.crt           the cluster's authority
 //! DIR/run/<name>.pid       one per master and node
@@ -55,6 +55,11 @@ impl Layout {
 
     pub(super) fn of_part(&self, name: &str) -> PathBuf {
         self.dir.join(name)
+    }
+
+    /// The folder, for messages.
+    pub(super) fn shown(&self) -> String {
+        self.dir.display().to_string()
     }
 
     fn cluster_json(&self) -> PathBuf {
@@ -163,10 +168,6 @@ impl Cluster {
 
     pub(super) fn peer_port(&self, index: usize) -> u16 {
         self.api_port(index) + 100
-    }
-
-    pub(super) fn cgroup_root(&self) -> String {
-        format!("/trireme-{}", self.id)
     }
 }
 

@@ -3,9 +3,11 @@
 //! A local cluster (`kctl start`) is made of the same steps as one over many machines
 //! (`kctl cluster init`, `kctl cluster join`); it only gives each of them a folder under one roof.
 
+mod access;
 mod install;
 mod layout;
 mod pinned;
+mod place;
 mod process;
 mod progress;
 mod start;
@@ -130,7 +132,7 @@ pub async fn run(command: ClusterCommand) -> anyhow::Result<()> {
         ClusterCommand::Init(args) => install::init(args).await,
         ClusterCommand::Join(args) => install::join(args).await,
         ClusterCommand::Token(args) => install::token(args).await,
-        ClusterCommand::Members(args) => status::members(args).await,
+        ClusterCommand::Members(args) => status::print_members(args).await,
         ClusterCommand::Remove(args) => install::remove(args).await,
     }
 }

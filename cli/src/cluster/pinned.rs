@@ -30,7 +30,9 @@ pub(super) async fn join(token: &JoinToken, request: &JoinRequest) -> anyhow::Re
     let mut failures = Vec::new();
     for server in &token.servers {
         match tokio::time::timeout(DEADLINE, ask(server, token, body.clone())).await {
-            Ok(Ok(reply)) => return Ok(reply),
+            Ok(Ok(Answer::Reply(reply))) => return Ok(*reply),
+            // Any other master would say the same.
+            Ok(Ok(Answer::Refusal(reason))) => bail!("{server} refused: {reason}"),
             Ok(Err(error)) => failures.push(format!("{server}: {error:#}")),
             Err(_) => failures.push(format!("{server}: no answer in {DEADLINE:?}")),
         }
@@ -38,7 +40,13 @@ pub(super) async fn join(token: &JoinToken, request: &JoinRequest) -> anyhow::Re
     bail!("no master let this machine in:\n  {}", failures.join("\n  "))
 }
 
-async fn ask(server: &str, token: &JoinToken, body: Bytes) -> anyhow::Result<JoinReply> {
+/// What a master decided.
+enum Answer {
+    Reply(Box<JoinReply>),
+    Refusal(String),
+}
+
+async fn ask(server: &str, token: &JoinToken, body: Bytes) -> anyhow::Result<Answer> {
     let uri: http::Uri = server.parse().context("not a URL")?;
     let host = uri.host().context("has no host")?.to_owned();
     let port = uri.port_u16().unwrap_or(443);
@@ -68,11 +76,15 @@ async fn ask(server: &str, token: &JoinToken, body: Bytes) -> anyhow::Result<Joi
         ended = &mut connection => { ended?; exchange.await? }
     };
     if status.is_success() {
-        return serde_json::from_slice(&bytes).context("the master's reply is malformed");
+        let reply = serde_json::from_slice(&bytes).context("the master's reply is malformed")?;
+        return Ok(Answer::Reply(Box::new(reply)));
     }
     let told: serde_json::Value = serde_json::from_slice(&bytes).unwrap_or_default();
     let message = told["message"].as_str().map_or_else(|| status.to_string(), str::to_owned);
-    bail!("refused: {message}")
+    if status.is_client_error() && status != http::StatusCode::TOO_MANY_REQUESTS {
+        return Ok(Answer::Refusal(message));
+    }
+    bail!("{message}")
 }
 
 fn client_config(token: &JoinToken) -> anyhow::Result<rustls::ClientConfig> {

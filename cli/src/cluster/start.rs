@@ -1,24 +1,22 @@
 //! `kctl start`: a cluster on this machine, made or brought back.
 
 use std::net::{IpAddr, SocketAddr};
-use std::path::PathBuf;
 use std::time::Duration;
 
-use anyhow::{Context as _, bail};
+use anyhow::bail;
 use clap::Args;
 use futures::future::try_join_all;
 use k8s_openapi::api::core::v1::Node;
 use kube::Api;
-use master_client::kubeconfig::{self, Admin, Kubeconfig};
 use master_pki::{JoinToken, Part};
 use store_env::clock::SystemClock;
 
 use super::Home;
-use super::install::{self, MasterPlace, NodePlace};
 use super::layout::{Cluster, Layout};
+use super::place::{self, MasterPlace, NodePlace};
 use super::process::{self, Daemon};
 use super::progress::Progress;
-use super::status;
+use super::{access, install, status};
 
 /// How long a daemon may take to become ready before we say that it did not.
 const READY_WITHIN: Duration = Duration::from_secs(60);
@@ -46,6 +44,9 @@ pub(super) async fn run(args: StartArgs) -> anyhow::Result<()> {
     let progress = Progress::new(SystemClock::shared());
     let known = layout.load()?;
     let is_new = known.is_none();
+    if is_new && is_one_of_several(&layout)? {
+        return start_machine(&layout, &args, &progress).await;
+    }
     let mut cluster = known.unwrap_or_else(|| Cluster::new(&layout, args.base_port));
     // A cluster that exists comes back as it was, and only ever grows.
     let (masters, nodes) =
@@ -57,14 +58,41 @@ pub(super) async fn run(args: StartArgs) -> anyhow::Result<()> {
     layout.save(&cluster)?;
 
     let verb = if is_new { "Making" } else { "Starting" };
-    progress.say(&format!("{verb} the cluster in {}", install::shown(&layout.dir)));
+    progress.say(&format!("{verb} the cluster in {}", layout.shown()));
     network_up(&cluster).await?;
     progress.done(&format!("network {} ({})", cluster.bridge(), cluster.bridge_address()));
     let images = build_images(&layout);
     let masters = masters_up(&layout, &cluster, &progress);
     tokio::try_join!(images, masters)?;
     nodes_up(&layout, &cluster, &progress).await?;
-    status::print_summary(&layout, &cluster, &progress).await
+    status::print_summary(&layout, &progress).await
+}
+
+/// Whether `kctl cluster` made what is here.
+pub(super) fn is_one_of_several(layout: &Layout) -> anyhow::Result<bool> {
+    let is_part = !place::masters(layout)?.is_empty() || !place::nodes(layout)?.is_empty();
+    Ok(layout.load()?.is_none() && (is_part || access::is_administered(layout)))
+}
+
+/// Starts what this machine is to its cluster.
+async fn start_machine(
+    layout: &Layout,
+    args: &StartArgs,
+    progress: &Progress,
+) -> anyhow::Result<()> {
+    let (masters, nodes) = (place::masters(layout)?, place::nodes(layout)?);
+    if args.masters.is_some() || args.nodes.is_some() || masters.is_empty() && nodes.is_empty() {
+        bail!(
+            "{} belongs to a cluster over several machines, to which `kctl cluster join` adds masters and nodes; \
+             `kctl stop --wipe` forgets it",
+            layout.shown()
+        );
+    }
+    run_masters(layout, &masters).await?;
+    run_nodes(layout, &nodes).await?;
+    let names = masters.iter().map(|it| &it.name).chain(nodes.iter().map(|it| &it.name));
+    progress.done(&format!("{} ready", names.cloned().collect::<Vec<_>>().join(", ")));
+    Ok(())
 }
 
 fn check(args: &StartArgs) -> anyhow::Result<()> {
@@ -101,7 +129,7 @@ pub(super) fn network_args(cluster: &Cluster, verb: &str) -> Vec<String> {
 }
 
 /// Builds the images that every cluster has at hand, once.
-pub(super) async fn build_images(layout: &Layout) -> anyhow::Result<()> {
+async fn build_images(layout: &Layout) -> anyhow::Result<()> {
     if layout.images().join("pause.tar").exists() {
         return Ok(());
     }
@@ -109,7 +137,7 @@ pub(super) async fn build_images(layout: &Layout) -> anyhow::Result<()> {
     process::run_program("knode", &["image".into(), "build-demo".into(), "--out".into(), out]).await
 }
 
-pub(super) fn master_place(layout: &Layout, cluster: &Cluster, index: usize) -> MasterPlace {
+fn master_place(layout: &Layout, cluster: &Cluster, index: usize) -> MasterPlace {
     let name = cluster.masters[index].clone();
     let bridge = IpAddr::from(cluster.bridge_address());
     let port = cluster.api_port(index);
@@ -122,22 +150,15 @@ pub(super) fn master_place(layout: &Layout, cluster: &Cluster, index: usize) -> 
     }
 }
 
-pub(super) fn node_place(layout: &Layout, cluster: &Cluster, index: usize) -> NodePlace {
+fn node_place(layout: &Layout, cluster: &Cluster, index: usize) -> NodePlace {
     let name = cluster.nodes[index].clone();
     NodePlace {
         data_dir: layout.of_part(&name),
         name,
         address: cluster.node_address(index).into(),
         netns: cluster.node_netns(index),
-        cluster_id: cluster.id.clone(),
-        cgroup_root: cluster.cgroup_root(),
-        images: layout.images(),
+        local_id: cluster.id.clone(),
     }
-}
-
-/// Where this machine reaches the masters: on loopback, as the kubeconfig says.
-pub(super) fn api_addresses(cluster: &Cluster) -> Vec<SocketAddr> {
-    (0..cluster.masters.len()).map(|index| super::loopback(cluster.api_port(index))).collect()
 }
 
 async fn masters_up(layout: &Layout, cluster: &Cluster, progress: &Progress) -> anyhow::Result<()> {
@@ -148,7 +169,8 @@ async fn masters_up(layout: &Layout, cluster: &Cluster, progress: &Progress) -> 
         let (services, pods) = (cluster.service_cidr(), cluster.pod_cidr());
         install::make_cluster(layout, first, &services, &pods, cluster.cluster_dns().into())?;
     }
-    write_kubeconfig(layout, &api_addresses(cluster))?;
+    let urls: Vec<String> = places.iter().map(MasterPlace::url).collect();
+    access::write_kubeconfig(layout, &urls)?;
     for place in places.iter().filter(|place| place.exists()) {
         ensure_running(&place.daemon(layout))?;
     }
@@ -159,12 +181,11 @@ async fn masters_up(layout: &Layout, cluster: &Cluster, progress: &Progress) -> 
         let token = status::new_token(layout, Part::Master).await?;
         let token = JoinToken::decode(&token).map_err(anyhow::Error::msg)?;
         for place in newcomers {
-            install::join_as_master(&token, place).await?;
+            install::join_as_master(layout, &token, place).await?;
             ensure_running(&place.daemon(layout))?;
         }
     }
-    try_join_all(places.iter().map(|place| until_ready(layout, place))).await?;
-    status::until_all_vote(layout, cluster.masters.len(), READY_WITHIN).await?;
+    run_masters(layout, &places).await?;
     progress.done(&format!("{} of {} masters ready", places.len(), places.len()));
     Ok(())
 }
@@ -182,18 +203,39 @@ async fn nodes_up(layout: &Layout, cluster: &Cluster, progress: &Progress) -> an
             install::join_as_node(&token, place).await?;
         }
     }
+    run_nodes(layout, &places).await?;
+    progress.done(&format!("{} of {} nodes Ready", places.len(), places.len()));
+    Ok(())
+}
+
+/// Starts masters that were set up, as far as they are down; waits until all serve and vote.
+pub(super) async fn run_masters(layout: &Layout, places: &[MasterPlace]) -> anyhow::Result<()> {
+    if places.is_empty() {
+        return Ok(());
+    }
+    for place in places {
+        ensure_running(&place.daemon(layout))?;
+    }
+    try_join_all(places.iter().map(|place| until_ready(layout, place))).await?;
+    status::until_all_vote(layout, places).await
+}
+
+/// Starts nodes that were set up, as far as they are down; waits until all are Ready.
+pub(super) async fn run_nodes(layout: &Layout, places: &[NodePlace]) -> anyhow::Result<()> {
+    if places.is_empty() {
+        return Ok(());
+    }
+    build_images(layout).await?;
     let daemons =
         places.iter().map(|place| place.daemon(layout)).collect::<anyhow::Result<Vec<_>>>()?;
     for daemon in &daemons {
         ensure_running(daemon)?;
     }
-    progress.done("nodes started");
     try_join_all(daemons.iter().map(|daemon| until_node_ready(layout, daemon))).await?;
-    progress.done(&format!("{} of {} nodes Ready", daemons.len(), daemons.len()));
     Ok(())
 }
 
-pub(super) fn ensure_running(daemon: &Daemon) -> anyhow::Result<()> {
+fn ensure_running(daemon: &Daemon) -> anyhow::Result<()> {
     if daemon.pid().is_none() {
         daemon.start()?;
     }
@@ -201,9 +243,9 @@ pub(super) fn ensure_running(daemon: &Daemon) -> anyhow::Result<()> {
 }
 
 /// Waits until a master answers `/readyz`; tells the end of its log if it died instead.
-pub(super) async fn until_ready(layout: &Layout, place: &MasterPlace) -> anyhow::Result<()> {
+async fn until_ready(layout: &Layout, place: &MasterPlace) -> anyhow::Result<()> {
     let daemon = place.daemon(layout);
-    let client = status::client_of(layout, &[place.api_listen[0]])?;
+    let client = access::client_of(layout, &[place.url()])?;
     let ready = async {
         loop {
             let request = http::Request::get("/readyz").body(Vec::new())?;
@@ -218,7 +260,7 @@ pub(super) async fn until_ready(layout: &Layout, place: &MasterPlace) -> anyhow:
 }
 
 async fn until_node_ready(layout: &Layout, daemon: &Daemon) -> anyhow::Result<()> {
-    let nodes: Api<Node> = Api::all(status::client(layout)?);
+    let nodes: Api<Node> = Api::all(access::client(layout)?);
     let ready = async {
         loop {
             if let Ok(node) = nodes.get(&daemon.name).await
@@ -237,47 +279,15 @@ fn alive(daemon: &Daemon) -> anyhow::Result<()> {
     if daemon.pid().is_some() {
         return Ok(());
     }
-    let log = install::shown(daemon.log_file());
+    let log = daemon.log_file().display();
     bail!("{} ended while starting; the end of {log}:\n{}", daemon.name, daemon.log_tail())
 }
 
 fn not_ready(daemon: &Daemon) -> anyhow::Result<()> {
-    let log = install::shown(daemon.log_file());
+    let log = daemon.log_file().display();
     bail!(
         "{} is not ready after {READY_WITHIN:?}; the end of {log}:\n{}",
         daemon.name,
         daemon.log_tail()
     )
-}
-
-/// Writes `DIR/admin.kubeconfig`, and merges it into the person's own as context `trireme`.
-pub(super) fn write_kubeconfig(layout: &Layout, masters: &[SocketAddr]) -> anyhow::Result<()> {
-    let name = context_name(layout);
-    let admin = master_pki::files::read_credential(&layout.dir.join("pki"), "admin")?;
-    let authority = master_pki::files::read(&layout.authority())?;
-    let servers: Vec<String> = masters.iter().map(|address| format!("https://{address}")).collect();
-    let config = Kubeconfig::admin(&Admin {
-        name: &name,
-        servers: &servers,
-        ca_pem: authority.as_bytes(),
-        cert_pem: admin.certificate_pem.as_bytes(),
-        key_pem: admin.key_pem.as_bytes(),
-    });
-    kubeconfig::save(&config, &layout.admin_kubeconfig())
-        .context("cannot write the administrator's kubeconfig")?;
-    if let Some(own) = own_kubeconfig() {
-        kubeconfig::merge_into(&own, &config)
-            .with_context(|| format!("cannot merge into {}", own.display()))?;
-    }
-    Ok(())
-}
-
-/// The person's own kubeconfig.
-pub(super) fn own_kubeconfig() -> Option<PathBuf> {
-    std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".kube/config"))
-}
-
-/// What the cluster is called in the person's kubeconfig.
-pub(super) fn context_name(layout: &Layout) -> String {
-    if layout.is_default() { "trireme".to_owned() } else { format!("trireme-{}", layout.id()) }
 }

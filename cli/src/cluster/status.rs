@@ -2,34 +2,35 @@
 
 #![expect(clippy::print_stdout, reason = "the report is what this command prints")]
 
-use std::net::SocketAddr;
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 use clap::{Args, ValueEnum};
 use futures::future::join_all;
+use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::Node;
 use kube::api::ListParams;
-use kube::{Api, Client, ResourceExt as _};
-use master_client::kubeconfig;
-use master_client::masters::{self, ClientIdentity, MastersConfig};
-use master_pki::join::{self, MasterStatus};
-use master_pki::{Part, files};
+use kube::{Api, ResourceExt as _};
+use master_pki::Part;
+use master_pki::join::{self, MasterStatus, MemberStatus};
 use serde::Serialize;
 use serde_json::Value;
 
 use super::Home;
-use super::install;
-use super::layout::{Cluster, Layout};
+use super::access;
+use super::layout::Layout;
+use super::place::{self, MasterPlace};
 use super::progress::Progress;
-use super::start;
 
 /// A master that does not answer in this time is reported as down.
 const ANSWER_WITHIN: Duration = Duration::from_secs(2);
 const LOOK_EVERY: Duration = Duration::from_millis(50);
-
-/// The node's lease says which master it talks to.
+/// A node's lease says which master it talks to.
 const MASTER_ANNOTATION: &str = "trireme.dev/master";
+/// A newcomer is promoted by the leader once it has caught up.
+const VOTE_WITHIN: Duration = Duration::from_secs(60);
+/// The role of a master that answers and of which a node may know no more.
+const READY: &str = "ready";
 
 #[derive(Args, Debug)]
 pub struct StatusArgs {
@@ -65,7 +66,7 @@ struct Report {
 #[serde(rename_all = "camelCase")]
 struct MasterReport {
     name: String,
-    /// `leader`, `follower`, `candidate`, `learner`, or `down`.
+    /// `leader`, `follower`, `candidate`, `learner`, or `down`; a node sees only that it is `ready`.
     role: String,
     address: String,
     pid: Option<u32>,
@@ -80,44 +81,10 @@ struct MasterReport {
 struct NodeReport {
     name: String,
     ready: bool,
+    /// If its daemon runs on this machine.
+    pid: Option<u32>,
     /// The master that the node talks to.
     master: Option<String>,
-}
-
-/// A client of the whole cluster, for its administrator.
-pub(super) fn client(layout: &Layout) -> anyhow::Result<Client> {
-    match layout.load()? {
-        Some(cluster) => client_of(layout, &start::api_addresses(&cluster)),
-        None => {
-            let path = layout.admin_kubeconfig();
-            let config = kubeconfig::load_file(&path).with_context(|| {
-                format!("no cluster in {}: `kctl start` makes one", install::shown(&layout.dir))
-            })?;
-            let servers = config.clusters.iter().flat_map(|entry| entry.cluster.servers());
-            let addresses = servers
-                .map(|server| server.trim_start_matches("https://").parse())
-                .collect::<Result<Vec<SocketAddr>, _>>()?;
-            client_of(layout, &addresses)
-        }
-    }
-}
-
-/// A client of just these masters.
-pub(super) fn client_of(layout: &Layout, masters: &[SocketAddr]) -> anyhow::Result<Client> {
-    let admin = files::read_credential(&layout.dir.join("pki"), "admin")?;
-    let servers = masters
-        .iter()
-        .map(|address| format!("https://{address}").parse())
-        .collect::<Result<Vec<http::Uri>, _>>()?;
-    let mut config = MastersConfig::new(servers);
-    config.ca_pem = Some(files::read(&layout.authority())?.into_bytes());
-    config.identity = Some(ClientIdentity {
-        cert_pem: admin.certificate_pem.into_bytes(),
-        key_pem: admin.key_pem.into_bytes(),
-    });
-    // Exactly these masters are meant: what one of them says of the others is not wanted here.
-    config.refresh = false;
-    Ok(masters::connect(config)?)
 }
 
 /// Mints a join token, through whichever master answers.
@@ -128,7 +95,7 @@ pub(super) async fn new_token(layout: &Layout, part: Part) -> anyhow::Result<Str
     };
     let uri = format!("{}?part={word}", join::TOKEN_PATH);
     let request = http::Request::post(uri).body(Vec::new())?;
-    let reply: Value = client(layout)?.request(request).await?;
+    let reply: Value = access::admin_client(layout)?.request(request).await?;
     let token = reply["token"].as_str().context("the master's reply holds no token")?;
     Ok(token.to_owned())
 }
@@ -137,37 +104,55 @@ pub(super) async fn new_token(layout: &Layout, part: Part) -> anyhow::Result<Str
 pub(super) async fn remove_master(layout: &Layout, name: &str) -> anyhow::Result<()> {
     let uri = format!("{}?name={name}", join::REMOVE_PATH);
     let request = http::Request::post(uri).body(Vec::new())?;
-    let _: Value = client(layout)?.request(request).await?;
+    let _: Value = access::admin_client(layout)?.request(request).await?;
     Ok(())
 }
 
-async fn ask(layout: &Layout, address: SocketAddr) -> anyhow::Result<MasterStatus> {
-    let client = client_of(layout, &[address])?;
+/// The members as the cluster tells; the kubeconfig learns of them.
+pub(super) async fn members(layout: &Layout) -> anyhow::Result<Vec<MemberStatus>> {
     let request = http::Request::get(join::STATUS_PATH).body(Vec::new())?;
-    Ok(tokio::time::timeout(ANSWER_WITHIN, client.request(request)).await??)
+    let mut status: MasterStatus = access::admin_client(layout)?.request(request).await?;
+    status.members.sort_by(|a, b| a.name.cmp(&b.name));
+    access::learn(layout, &status.members)?;
+    Ok(status.members)
 }
 
-/// Waits until `masters` members vote.
-pub(super) async fn until_all_vote(
-    layout: &Layout,
-    masters: usize,
-    within: Duration,
-) -> anyhow::Result<()> {
-    let client = client(layout)?;
+/// How one master is, by its own account.
+async fn ask(layout: &Layout, url: &str) -> anyhow::Result<MasterStatus> {
+    let client = access::client_of(layout, &[url.to_owned()])?;
+    let answer = async {
+        if access::is_administered(layout) {
+            let request = http::Request::get(join::STATUS_PATH).body(Vec::new())?;
+            return Ok(client.request(request).await?);
+        }
+        // A node may ask for no more than this.
+        client.request_text(http::Request::get("/readyz").body(Vec::new())?).await?;
+        Ok(MasterStatus { role: READY.into(), ..MasterStatus::default() })
+    };
+    tokio::time::timeout(ANSWER_WITHIN, answer).await?
+}
+
+/// Waits until all of these masters vote.
+pub(super) async fn until_all_vote(layout: &Layout, places: &[MasterPlace]) -> anyhow::Result<()> {
+    let votes = |place: &MasterPlace, members: &[MemberStatus]| {
+        members.iter().any(|member| member.name == place.name && member.is_voter)
+    };
     let all = async {
         loop {
-            let request = http::Request::get(join::STATUS_PATH).body(Vec::new())?;
-            if let Ok(status) = client.request::<MasterStatus>(request).await
-                && status.members.iter().filter(|member| member.is_voter).count() >= masters
+            if let Ok(members) = members(layout).await
+                && places.iter().all(|place| votes(place, &members))
             {
-                return Ok(());
+                return;
             }
             tokio::time::sleep(LOOK_EVERY).await;
         }
     };
-    match tokio::time::timeout(within, all).await {
-        Ok(done) => done,
-        Err(_) => bail!("not all {masters} masters vote after {within:?}: see `kctl status`"),
+    let names: Vec<_> = places.iter().map(|place| place.name.as_str()).collect();
+    match tokio::time::timeout(VOTE_WITHIN, all).await {
+        Ok(()) => Ok(()),
+        Err(_) => {
+            bail!("{} cannot vote after {VOTE_WITHIN:?}: see `kctl status`", names.join(", "))
+        }
     }
 }
 
@@ -179,25 +164,23 @@ pub(super) fn is_ready(node: &Node) -> bool {
         .any(|condition| condition.type_ == "Ready" && condition.status == "True")
 }
 
-async fn report(layout: &Layout, cluster: &Cluster) -> Report {
-    let indices = 0..cluster.masters.len();
-    let answers = join_all(
-        indices.clone().map(|index| ask(layout, super::loopback(cluster.api_port(index)))),
-    )
-    .await;
+async fn report(layout: &Layout) -> anyhow::Result<Report> {
+    let own = place::masters(layout)?;
+    let known = known_masters(layout, &own).await?;
+    let answers = join_all(known.iter().map(|(_, url)| ask(layout, url))).await;
     let mut report = Report::default();
-    for (index, answer) in indices.zip(answers) {
-        let place = start::master_place(layout, cluster, index);
+    for ((name, address), answer) in known.into_iter().zip(answers) {
         let status = answer.ok();
         if let Some(status) = status.as_ref().filter(|status| status.term >= report.term) {
             report.term = status.term;
             report.leader.clone_from(&status.leader);
         }
         let told = status.unwrap_or_else(|| MasterStatus { role: "down".into(), ..<_>::default() });
+        let place = own.iter().find(|place| place.name == name);
         report.masters.push(MasterReport {
-            pid: place.daemon(layout).pid(),
-            address: format!("https://{}", place.api_listen[0]),
-            name: place.name,
+            pid: place.and_then(|place| place.daemon(layout).pid()),
+            address,
+            name,
             role: told.role,
             applied: told.applied,
             lag: told.lag,
@@ -206,50 +189,77 @@ async fn report(layout: &Layout, cluster: &Cluster) -> Report {
         });
     }
     report.nodes = nodes(layout).await.unwrap_or_default();
-    report
+    Ok(report)
+}
+
+/// Name and URL of every master: those on this machine, and those that the cluster or this machine knows of.
+async fn known_masters(
+    layout: &Layout,
+    own: &[MasterPlace],
+) -> anyhow::Result<Vec<(String, String)>> {
+    let mut known: Vec<_> = own.iter().map(|place| (place.name.clone(), place.url())).collect();
+    match tokio::time::timeout(ANSWER_WITHIN, members(layout)).await {
+        Ok(Ok(members)) => {
+            let others = members.into_iter().filter(|it| own.iter().all(|own| own.name != it.name));
+            known.extend(others.map(|member| (member.name, member.api)));
+        }
+        _ => {
+            let others = access::servers(layout)?.into_iter();
+            let others = others.filter(|url| own.iter().all(|own| own.url() != *url));
+            known.extend(others.map(|url| ("-".to_owned(), url)));
+        }
+    }
+    known.sort();
+    Ok(known)
 }
 
 async fn nodes(layout: &Layout) -> anyhow::Result<Vec<NodeReport>> {
-    let api: Api<Node> = Api::all(client(layout)?);
+    let own = place::nodes(layout)?;
+    let client = access::client(layout)?;
+    let api: Api<Node> = Api::all(client.clone());
     let list = tokio::time::timeout(ANSWER_WITHIN, api.list(&ListParams::default())).await??;
+    let leases: Api<Lease> = Api::namespaced(client, "kube-node-lease");
+    let leases = tokio::time::timeout(ANSWER_WITHIN, leases.list(&ListParams::default())).await?;
+    // A node may not read them all: it sees who is ready, no more.
+    let leases = leases.map(|list| list.items).unwrap_or_default();
+    let lease = |name: &str| leases.iter().find(|lease| lease.name_any() == name);
+    let pid = |name: &str| own.iter().find(|place| place.name == name)?.daemon(layout).ok()?.pid();
     let row = |node: &Node| NodeReport {
         name: node.name_any(),
         ready: is_ready(node),
-        master: node.annotations().get(MASTER_ANNOTATION).cloned(),
+        pid: pid(&node.name_any()),
+        master: lease(&node.name_any())
+            .and_then(|lease| lease.annotations().get(MASTER_ANNOTATION).cloned()),
     };
     Ok(list.items.iter().map(row).collect())
-}
-
-fn local(layout: &Layout) -> anyhow::Result<Cluster> {
-    layout.load()?.with_context(|| {
-        format!("no cluster in {}: `kctl start` makes one", install::shown(&layout.dir))
-    })
 }
 
 /// `kctl status`.
 pub(super) async fn run(args: StatusArgs) -> anyhow::Result<()> {
     let layout = Layout::of(&args.home)?;
-    let report = report(&layout, &local(&layout)?).await;
+    let report = report(&layout).await?;
     if args.output == Some(Output::Json) {
         println!("{}", serde_json::to_string_pretty(&report)?);
         return Ok(());
     }
     print_report(&report);
-    if report.leader.is_none() {
+    if report.leader.is_none() && report.masters.iter().all(|master| master.role != READY) {
         bail!("no master leads: start what is down with `kctl start`");
     }
     Ok(())
 }
 
 fn print_report(report: &Report) {
-    let leader = report.leader.as_deref().unwrap_or("<none>");
-    println!("leader {leader}, term {}\n", report.term);
+    match &report.leader {
+        Some(leader) => println!("leader {leader}, term {}\n", report.term),
+        None => println!("leader <unknown>\n"),
+    }
     println!(
         "{:<12} {:<10} {:<26} {:>8} {:>9} {:>5} {:>12}  CERTIFICATE EXPIRES",
         "MASTER", "ROLE", "ADDRESS", "PID", "APPLIED", "LAG", "SYNC P99 MS"
     );
     for master in &report.masters {
-        let pid = master.pid.map_or_else(|| "-".into(), |pid| pid.to_string());
+        let pid = shown_pid(master.pid);
         println!(
             "{:<12} {:<10} {:<26} {pid:>8} {:>9} {:>5} {:>12.2}  {}",
             master.name,
@@ -261,31 +271,31 @@ fn print_report(report: &Report) {
             master.certificate_expires
         );
     }
-    println!("\n{:<12} {:<10} MASTER", "NODE", "READY");
+    println!("\n{:<12} {:<10} {:>8}  MASTER", "NODE", "READY", "PID");
     for node in &report.nodes {
-        println!("{:<12} {:<10} {}", node.name, node.ready, node.master.as_deref().unwrap_or("-"));
+        let master = node.master.as_deref().unwrap_or("-");
+        println!("{:<12} {:<10} {:>8}  {master}", node.name, node.ready, shown_pid(node.pid));
     }
 }
 
+/// `-`: its daemon does not run on this machine.
+fn shown_pid(pid: Option<u32>) -> String {
+    pid.map_or_else(|| "-".into(), |pid| pid.to_string())
+}
+
 /// `kctl cluster members`.
-pub(super) async fn members(args: MembersArgs) -> anyhow::Result<()> {
+pub(super) async fn print_members(args: MembersArgs) -> anyhow::Result<()> {
     let layout = Layout::of(&args.home)?;
-    let request = http::Request::get(join::STATUS_PATH).body(Vec::new())?;
-    let status: MasterStatus = client(&layout)?.request(request).await?;
     println!("{:<20} {:<12} {:<10} API", "ID", "NAME", "VOTER");
-    for member in &status.members {
+    for member in members(&layout).await? {
         println!("{:<20} {:<12} {:<10} {}", member.id, member.name, member.is_voter, member.api);
     }
     Ok(())
 }
 
 /// What a person wants to know once the cluster is up.
-pub(super) async fn print_summary(
-    layout: &Layout,
-    cluster: &Cluster,
-    progress: &Progress,
-) -> anyhow::Result<()> {
-    let report = report(layout, cluster).await;
+pub(super) async fn print_summary(layout: &Layout, progress: &Progress) -> anyhow::Result<()> {
+    let report = report(layout).await?;
     let leader = report.leader.as_deref().unwrap_or("nobody");
     let addresses: Vec<_> =
         report.masters.iter().map(|master| format!("{} {}", master.name, master.address)).collect();
@@ -297,9 +307,9 @@ pub(super) async fn print_summary(
         progress.elapsed_s(),
         report.nodes.len(),
         addresses.join(", "),
-        install::shown(&layout.admin_kubeconfig()),
-        start::context_name(layout),
-        install::shown(&layout.dir.join("logs")),
+        layout.admin_kubeconfig().display(),
+        access::context_name(layout),
+        layout.dir.join("logs").display(),
     ));
     Ok(())
 }

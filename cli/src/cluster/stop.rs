@@ -5,15 +5,12 @@ use std::time::Duration;
 
 use clap::Args;
 use futures::future::join_all;
-use master_client::kubeconfig;
 use store_env::clock::SystemClock;
 
-use super::Home;
-use super::install;
-use super::layout::{Cluster, Layout};
-use super::process;
+use super::layout::Layout;
+use super::place::{self, NodePlace};
 use super::progress::Progress;
-use super::start;
+use super::{Home, access, process, start};
 
 /// What a daemon gets to put its things in order.
 const GRACE: Duration = Duration::from_secs(10);
@@ -31,41 +28,47 @@ pub struct StopArgs {
 pub(super) async fn run(args: StopArgs) -> anyhow::Result<()> {
     let layout = Layout::of(&args.home)?;
     let progress = Progress::new(SystemClock::shared());
-    let Some(cluster) = layout.load()? else {
-        progress.say(&format!("There is no cluster in {}", install::shown(&layout.dir)));
+    let cluster = layout.load()?;
+    if cluster.is_none() && !start::is_one_of_several(&layout)? {
+        progress.say(&format!("There is no cluster in {}", layout.shown()));
         return Ok(());
-    };
-    stop_nodes(&layout, &cluster).await?;
-    remove_cgroups(&cluster.cgroup_root());
-    progress.done("nodes and their containers stopped");
-    let daemons: Vec<_> = (0..cluster.masters.len())
-        .map(|index| start::master_place(&layout, &cluster, index).daemon(&layout))
-        .collect();
+    }
+    let (masters, nodes) = (place::masters(&layout)?, place::nodes(&layout)?);
+    stop_nodes(&layout, &nodes).await?;
+    if cluster.is_some() || !nodes.is_empty() {
+        progress.done("nodes and their containers stopped");
+    }
+    let daemons: Vec<_> = masters.iter().map(|place| place.daemon(&layout)).collect();
     for stopped in join_all(daemons.iter().map(|daemon| daemon.stop(GRACE))).await {
         stopped?;
     }
-    progress.done("masters stopped");
-    process::run_program("knode", &start::network_args(&cluster, "down")).await?;
-    progress.done("network taken down");
+    if !masters.is_empty() {
+        progress.done("masters stopped");
+    }
+    if let Some(cluster) = &cluster {
+        process::run_program("knode", &start::network_args(cluster, "down")).await?;
+        progress.done("network taken down");
+    }
     if args.wipe {
-        wipe(&layout)?;
-        progress.done(&format!("{} removed", install::shown(&layout.dir)));
+        std::fs::remove_dir_all(&layout.dir)?;
+        access::forget(&layout)?;
+        progress.done(&format!("{} removed", layout.shown()));
+        for place in masters.iter().filter(|_| cluster.is_none()) {
+            let name = &place.name;
+            progress.say(&format!("On another master's machine: kctl cluster remove {name}"));
+        }
     }
     Ok(())
 }
 
-async fn stop_nodes(layout: &Layout, cluster: &Cluster) -> anyhow::Result<()> {
-    let places: Vec<_> = (0..cluster.nodes.len())
-        .map(|index| start::node_place(layout, cluster, index))
-        .filter(install::NodePlace::exists)
-        .collect();
+async fn stop_nodes(layout: &Layout, places: &[NodePlace]) -> anyhow::Result<()> {
     let stops = places.iter().map(|place| async move {
         place.daemon(layout)?.stop(GRACE).await?;
         // The agent leaves containers running when it ends; here they are to end as well.
-        let mut args =
-            vec!["stop-all".into(), "--data-dir".into(), install::shown(&place.data_dir)];
-        args.extend(["--cluster-id".into(), place.cluster_id.clone()]);
-        args.extend(["--cgroup-root".into(), format!("{}/{}", place.cgroup_root, place.name)]);
+        let data_dir = place.data_dir.display().to_string();
+        let mut args = vec!["stop-all".into(), "--data-dir".into(), data_dir];
+        args.extend(["--cluster-id".into(), place.local_id.clone()]);
+        args.extend(["--cgroup-root".into(), format!("{}/{}", place.cgroup_root(), place.name)]);
         if let Some(netns) = &place.netns {
             args.extend(["--netns".into(), netns.clone()]);
         }
@@ -73,6 +76,9 @@ async fn stop_nodes(layout: &Layout, cluster: &Cluster) -> anyhow::Result<()> {
     });
     for stopped in join_all(stops).await {
         stopped?;
+    }
+    for place in places {
+        remove_cgroups(&place.cgroup_root());
     }
     Ok(())
 }
@@ -94,20 +100,4 @@ fn remove_empty(folder: &Path) {
     }
     // Only an empty one can be removed; its files belong to the kernel.
     let _ = std::fs::remove_dir(folder);
-}
-
-fn wipe(layout: &Layout) -> anyhow::Result<()> {
-    std::fs::remove_dir_all(&layout.dir)?;
-    if let Some(own) = start::own_kubeconfig().filter(|own| own.exists()) {
-        let name = start::context_name(layout);
-        let mut config = kubeconfig::load_file(&own)?;
-        config.clusters.retain(|entry| entry.name != name);
-        config.contexts.retain(|entry| entry.name != name);
-        config.users.retain(|entry| entry.name != format!("{name}-admin"));
-        if config.current_context == name {
-            config.current_context.clear();
-        }
-        kubeconfig::save(&config, &own)?;
-    }
-    Ok(())
 }
