@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Plays docs/walkthrough.md on a cluster of its own, then kills its leader under load; leaves nothing behind.
+# Plays docs/walkthrough.md and docs/kubectl.md on a cluster of its own, kills its leader under load, and cleans up.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -12,7 +12,9 @@ export BASE_PORT=${BASE_PORT:-27443}
 trap 'status=$?; kctl stop --wipe >/dev/null 2>&1 || true; rm -rf "$TRIREME_DATA_DIR"; exit $status' EXIT
 
 kchaos-real play docs/walkthrough.md
+kchaos-real play docs/kubectl.md
 
 url=$(kctl service hello-node --url)
 cluster_ip=$(kctl get service hello-node -o "jsonpath={.spec.clusterIP}")
 kchaos-real failover --kctl "$PWD/bin/kctl" --kills "${KILLS:-10}" --url "$url" --url "http://$cluster_ip:8080/"
+kchaos-real play docs/clean-up.md

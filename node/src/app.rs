@@ -43,17 +43,18 @@ pub async fn run(config: Config, stop: CancellationToken) -> anyhow::Result<()> 
     std::fs::write(&record, flags).map_err(Error::io(&record))?;
     let mut group = Group::under(&stop);
     let runtime = runtime(&config, &clock, &mut group).await?;
-    let client = match config.masters.clone() {
+    let api = match config.masters.clone() {
         None => None,
-        Some(known) => {
-            Some(masters::connect(known).map_err(|error| Error::Masters(error.to_string()))?)
-        }
+        Some(known) => Some(
+            masters::connect_with_handle(known)
+                .map_err(|error| Error::Masters(error.to_string()))?,
+        ),
     };
-    if let Some(client) = &client {
+    if let Some((client, _)) = &api {
         start_network(&config, client, &mut group);
     }
     let kubelet = config.kubelet.clone();
-    let parts = node_kubelet::Parts { config: kubelet, clock, runtime, client };
+    let parts = node_kubelet::Parts { config: kubelet, clock, runtime, api };
     node_kubelet::start(parts, &mut group)?;
     tracing::info!(node = args.name, "running");
     group.run(STOP_GRACE).await?;

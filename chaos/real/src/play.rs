@@ -15,6 +15,8 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
+use nix::sys::signal::{Signal, killpg};
+use nix::unistd::Pid;
 use store_env::clock::SystemClock;
 use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader, Lines};
 use tokio::process::{Child, ChildStdin, ChildStdout, Command};
@@ -136,9 +138,10 @@ fn line_fits(pattern: &str, line: &str) -> bool {
     rest.ends_with(last)
 }
 
-/// One bash that runs all commands, so that variables and folders carry over.
+/// One bash that runs all commands, so that variables and folders carry over. What it left running in the
+/// background ends with it.
 struct Shell {
-    _child: Child,
+    child: Child,
     input: ChildStdin,
     output: Lines<BufReader<ChildStdout>>,
     count: usize,
@@ -151,11 +154,12 @@ impl Shell {
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::inherit())
+            .process_group(0)
             .kill_on_drop(true)
             .spawn()?;
         let input = child.stdin.take().context("stdin is piped")?;
         let output = BufReader::new(child.stdout.take().context("stdout is piped")?).lines();
-        Ok(Self { _child: child, input, output, count: 0 })
+        Ok(Self { child, input, output, count: 0 })
     }
 
     /// What the command printed, errors included.
@@ -175,6 +179,15 @@ impl Shell {
                 return Ok(lines);
             }
             lines.push(line);
+        }
+    }
+}
+
+impl Drop for Shell {
+    fn drop(&mut self) {
+        if let Some(group) = self.child.id().and_then(|id| i32::try_from(id).ok()) {
+            // An error means that all of it has ended.
+            let _ = killpg(Pid::from_raw(group), Signal::SIGTERM);
         }
     }
 }

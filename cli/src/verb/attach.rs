@@ -1,5 +1,6 @@
 //! `kctl attach`, and what `exec`, `run` and `attach` share: the terminal, and waiting for a pod.
 
+use std::cell::Cell;
 use std::time::Duration;
 
 use clap::Args;
@@ -54,11 +55,11 @@ pub async fn run(args: &AttachArgs, flags: &Global) -> Result {
     let pod = workload::pod(&api, &workload::find(&api, &args.words).await?).await?;
     let (container, _) = workload::container(&pod.object, args.container.as_deref())?;
     let terminal = Terminal { has_stdin: args.stdin, is_tty: args.tty };
-    attach(&api, &pod, &container, terminal).await
+    attach(&api, &pod, &container, terminal).await.map(drop)
 }
 
-/// Attaches until the process has ended.
-pub async fn attach(api: &Api, pod: &Found, container: &str, terminal: Terminal) -> Result {
+/// Attaches until the process has ended. Returns whether it printed anything meanwhile.
+pub async fn attach(api: &Api, pod: &Found, container: &str, terminal: Terminal) -> Result<bool> {
     let path = with_query(&format!("{}/attach", pod.path()), &terminal.query(container));
     carry(api, &path, terminal).await
 }
@@ -77,11 +78,12 @@ impl Terminal {
     }
 }
 
-/// Connects our standard streams with a remote process, in raw mode if it has a terminal.
+/// Connects our standard streams with a remote process, in raw mode if it has a terminal. Returns whether
+/// the process printed anything.
 ///
 /// # Errors
 /// [`Error::Exit`] with the process's own exit code, which has been told then.
-pub async fn carry(api: &Api, path: &str, terminal: Terminal) -> Result {
+pub async fn carry(api: &Api, path: &str, terminal: Terminal) -> Result<bool> {
     let outcome = connect(api, path, terminal).await;
     if let Err(Error::Exit(code)) = &outcome {
         errln!("command terminated with exit code {code}");
@@ -89,14 +91,19 @@ pub async fn carry(api: &Api, path: &str, terminal: Terminal) -> Result {
     outcome
 }
 
-async fn connect(api: &Api, path: &str, terminal: Terminal) -> Result {
-    let print = |channel: u8, data: &[u8]| match channel {
-        STDOUT => term::out_bytes(data),
-        STDERR => term::err_bytes(data),
-        _ => {}
+async fn connect(api: &Api, path: &str, terminal: Terminal) -> Result<bool> {
+    let has_printed = Cell::new(false);
+    let print = |channel: u8, data: &[u8]| {
+        has_printed.set(has_printed.get() || !data.is_empty());
+        match channel {
+            STDOUT => term::out_bytes(data),
+            STDERR => term::err_bytes(data),
+            _ => {}
+        }
     };
     if terminal.has_stdin && !terminal.is_tty {
-        return api.run_piped(path, Box::pin(tokio::io::stdin()), print).await;
+        api.run_piped(path, Box::pin(tokio::io::stdin()), print).await?;
+        return Ok(has_printed.get());
     }
     let socket = api.stream(path).await?;
     let is_raw = terminal.is_tty && terminal.has_stdin && term::stdin_is_tty();
@@ -110,7 +117,8 @@ async fn connect(api: &Api, path: &str, terminal: Terminal) -> Result {
     }
     let input: Option<Input> =
         if terminal.has_stdin { Some(Box::pin(tokio::io::stdin())) } else { None };
-    socket.carry(input, changes, print).await
+    socket.carry(input, changes, print).await?;
+    Ok(has_printed.get())
 }
 
 /// The terminal's size now, and whenever it changes.

@@ -65,5 +65,5 @@ pub async fn run(args: &ExecArgs, flags: &Global) -> Result {
     let mut query = terminal.query(&container);
     query.extend(args.command.iter().map(|word| ("command", word.clone())));
     let path = with_query(&format!("{}/exec", pod.path()), &query);
-    attach::carry(&api, &path, terminal).await
+    attach::carry(&api, &path, terminal).await.map(drop)
 }

@@ -236,10 +236,10 @@ async fn follow(api: &Api, args: &RunArgs, path: &str) -> Result {
         }
         let terminal = Terminal { has_stdin: args.stdin, is_tty: args.tty };
         match attach::attach(api, &found, &args.name, terminal).await {
-            Ok(()) => {}
+            Ok(true) => {}
             Err(Error::Exit(code)) => return Err(Error::Exit(code)),
-            // It may have ended before we were attached: its log says the same.
-            Err(_) => logs::print(api, &found, &args.name).await?,
+            // It may have printed and ended before we were attached: its log says the same.
+            Ok(false) | Err(_) => logs::print(api, &found, &args.name).await?,
         }
     } else {
         logs::print(api, &found, &args.name).await?;

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use k8s_openapi::api::core::v1::{Pod, Service};
 use master_client::informer::Store;
+use master_client::masters::Masters;
 use node_cri::SharedRuntime;
 use store_env::clock::SharedClock;
 
@@ -55,6 +56,8 @@ pub(crate) struct Context {
     pub(crate) statuses: Arc<Statuses>,
     pub(crate) services: Option<Store<Service>>,
     pub(crate) machine: Machine,
+    /// `None` for a node without masters.
+    pub(crate) masters: Option<Masters>,
 }
 
 impl Context {

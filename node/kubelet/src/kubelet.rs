@@ -10,6 +10,7 @@ use std::time::Duration;
 use k8s_openapi::api::core::v1::{Pod, PodSpec};
 use kube::Api;
 use master_client::informer::{Change, Informer, ListWatch, Store};
+use master_client::masters::Masters;
 use node_cri::SharedRuntime;
 use store_env::clock::SharedClock;
 use store_env::task::{Group, TaskResult};
@@ -44,7 +45,7 @@ pub struct Parts {
     pub clock: SharedClock,
     pub runtime: SharedRuntime,
     /// `None` runs static pods only.
-    pub client: Option<kube::Client>,
+    pub api: Option<(kube::Client, Masters)>,
 }
 
 impl std::fmt::Debug for Parts {
@@ -66,7 +67,8 @@ pub(crate) fn assemble(
     parts: Parts,
     group: &mut Group,
 ) -> Result<(Arc<Context>, Option<PodStore>)> {
-    let Parts { config, clock, runtime, client } = parts;
+    let Parts { config, clock, runtime, api } = parts;
+    let (client, masters) = api.unzip();
     let config = Arc::new(config);
     for directory in [config.pods_dir(), config.logs_dir()] {
         std::fs::create_dir_all(&directory).map_err(Error::io(&directory))?;
@@ -83,6 +85,7 @@ pub(crate) fn assemble(
         probes: Probes::new(runtime.clone(), clock.clone(), recorder.clone()),
         cgroups: Cgroups::detect(),
         machine: Machine::read(),
+        masters,
         events: recorder,
         config: config.clone(),
         statuses: statuses.clone(),

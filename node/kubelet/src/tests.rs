@@ -62,7 +62,7 @@ impl Node {
             config: config(dir.path()),
             clock: clock.clone(),
             runtime: fake.clone(),
-            client: None,
+            api: None,
         };
         let (context, _) = assemble(parts, &mut group).unwrap();
         let mut crew = store_env::task::Crew::new();

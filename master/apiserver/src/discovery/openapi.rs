@@ -41,7 +41,7 @@ pub(super) async fn run(
 /// OpenAPI v2 names no types: clients that read it (kubectl before v1.27) then leave checking to the server,
 /// which does it; without any document they would refuse to send anything.
 fn v2(call: &Call) -> Response {
-    const PROTOBUF: &str = "application/com.github.proto-openapi.spec.v2@v1.0+protobuf";
+    const PROTOBUF: &str = "application/com.github.proto-openapi.spec.v2.v1.0+protobuf";
     let wants_protobuf = call.header(ACCEPT).contains("proto-openapi.spec.v2");
     if wants_protobuf {
         // An empty message is a document without definitions.

@@ -1,5 +1,6 @@
 //! The node's heartbeat: a Lease renewed every ten seconds.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,6 +10,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{MicroTime, OwnerReference};
 use k8s_openapi::jiff::Timestamp;
 use kube::Api;
 use kube::api::{Patch, PatchParams, PostParams};
+use master_client::masters::Masters;
 use serde_json::json;
 use store_env::task::TaskResult;
 use tokio_util::sync::CancellationToken;
@@ -20,6 +22,8 @@ use crate::objects::within;
 const NAMESPACE: &str = "kube-node-lease";
 const DURATION_S: i32 = 40;
 const RENEW_EVERY: Duration = Duration::from_secs(10);
+/// On the lease: the master that the node talks to. `kctl status` shows it.
+const MASTER_ANNOTATION: &str = "trireme.dev/master";
 const RETRY: Duration = Duration::from_millis(500);
 
 /// Renews the lease until told to stop.
@@ -52,7 +56,8 @@ async fn renew(cx: &Context) -> Result<()> {
         renew_time: Some(now),
         ..Default::default()
     };
-    let patch = Patch::Merge(json!({ "spec": spec }));
+    let metadata = json!({ "annotations": annotations(cx) });
+    let patch = Patch::Merge(json!({ "metadata": metadata, "spec": spec }));
     match within("lease", api.patch(name, &PatchParams::default(), &patch)).await {
         Err(error) if error.is_api_not_found() => {}
         other => return other.map(drop),
@@ -62,6 +67,7 @@ async fn renew(cx: &Context) -> Result<()> {
     let node = within("node", nodes.get(name)).await?;
     let mut lease = Lease { spec: Some(spec), ..Default::default() };
     lease.metadata.name = Some(name.to_owned());
+    lease.metadata.annotations = Some(annotations(cx));
     lease.metadata.owner_references = Some(vec![OwnerReference {
         api_version: "v1".to_owned(),
         kind: "Node".to_owned(),
@@ -70,4 +76,10 @@ async fn renew(cx: &Context) -> Result<()> {
         ..Default::default()
     }]);
     within("lease", api.create(&PostParams::default(), &lease)).await.map(drop)
+}
+
+fn annotations(cx: &Context) -> BTreeMap<String, String> {
+    let master = cx.masters.as_ref().and_then(Masters::current).map(|master| master.to_string());
+    let told = |url: String| (MASTER_ANNOTATION.to_owned(), url.trim_end_matches('/').to_owned());
+    master.map(told).into_iter().collect()
 }

@@ -92,7 +92,7 @@ async fn only_the_api_server_and_administrators_are_answered() {
         config: crate::tests::config(dir.path()),
         clock: clock.clone(),
         runtime: Arc::new(Fake::new(clock)),
-        client: None,
+        api: None,
     };
     let (cx, _) = assemble(parts, &mut group).unwrap();
     let acceptor = TlsAcceptor::from(Arc::new(auth::server_config(&tls).unwrap()));
