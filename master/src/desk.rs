@@ -22,7 +22,7 @@ use master_pki::join::{self, ClusterFacts, JoinReply, JoinRequest, MasterStatus,
 use master_pki::{Authority, JoinToken, Part, Profile, Usage};
 use serde_json::{Value, json};
 use store_env::clock::SharedClock;
-use store_handle::{Handle, Member, MembershipChange, ProposeError, Role};
+use store_handle::{Handle, Member, MemberId, MembershipChange, ProposeError, Role};
 
 use crate::config::Config;
 
@@ -99,17 +99,9 @@ impl Desk {
         api: SocketAddr,
     ) -> Result<JoinReply, ApiError> {
         check_name(&name)?;
-        if let Some(known) = self.handle.members().into_iter().find(|member| member.name == name) {
-            // A master that voted and comes back with an empty disk would have forgotten its votes.
-            if known.is_voter {
-                let message = format!(
-                    "master \"{name}\" is a member already: if its disk is lost, remove it first with `kctl cluster remove {name}`"
-                );
-                return Err(ApiError::conflict("", "masters", &name, message));
-            }
-            // One that never voted has nothing to forget: an interrupted join begins anew.
+        if let Some(earlier) = superseded(&self.handle.members(), &name)? {
             self.handle
-                .change_membership(MembershipChange::Remove(known.id))
+                .change_membership(MembershipChange::Remove(earlier))
                 .await
                 .map_err(|error| unavailable("removing the earlier learner", &error))?;
         }
@@ -272,6 +264,21 @@ impl Desk {
     }
 }
 
+/// The member that a new master of this name takes the place of.
+fn superseded(members: &[Member], name: &str) -> Result<Option<MemberId>, ApiError> {
+    match members.iter().find(|member| member.name == name) {
+        // It would come back with an empty disk, and have forgotten its votes.
+        Some(known) if known.is_voter => {
+            let message = format!(
+                "master \"{name}\" is a member already: if its disk is lost, remove it first with `kctl cluster remove {name}`"
+            );
+            Err(ApiError::conflict("", "masters", name, message))
+        }
+        // One that never voted has nothing to forget: an interrupted join begins anew.
+        known => Ok(known.map(|learner| learner.id)),
+    }
+}
+
 fn parameter(asked: &Asked, name: &str) -> Option<String> {
     asked.query.iter().find(|(key, _)| key == name).map(|(_, value)| value.clone())
 }
@@ -310,4 +317,48 @@ pub fn rfc3339(unix_ms: u64) -> String {
     let ms = i64::try_from(unix_ms).unwrap_or(i64::MAX);
     let at = jiff::Timestamp::from_millisecond(ms).unwrap_or(jiff::Timestamp::MAX);
     master_api::time::seconds(at)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn member(id: MemberId, name: &str, is_voter: bool) -> Member {
+        let (peer_address, labels) = (String::new(), [].into());
+        Member { id, name: name.into(), peer_address, labels, is_voter }
+    }
+
+    fn identity(groups: &[&str]) -> Identity {
+        Identity {
+            groups: groups.iter().map(|it| (*it).to_owned()).collect(),
+            ..Identity::default()
+        }
+    }
+
+    #[test]
+    fn voter_is_not_let_in_again_and_a_learner_begins_anew() {
+        let members = [member(1, "master-1", true), member(2, "master-2", false)];
+        assert_eq!(superseded(&members, "master-3").unwrap(), None);
+        assert_eq!(superseded(&members, "master-2").unwrap(), Some(2));
+        let refusal = superseded(&members, "master-1").unwrap_err();
+        assert!(matches!(refusal, ApiError::Conflict { .. }), "{refusal:?}");
+        assert!(refusal.to_string().contains("`kctl cluster remove master-1`"), "{refusal}");
+    }
+
+    #[test]
+    fn token_is_good_for_its_own_part_only() {
+        let bearer = identity(&["system:bootstrappers", Part::Node.group()]);
+        assert!(bears(&bearer, Part::Node).is_ok());
+        let refusal = bears(&bearer, Part::Master).unwrap_err().to_string();
+        assert!(refusal.contains("`kctl cluster token --as master`"), "{refusal}");
+        assert!(administers(&bearer).is_err());
+        assert!(administers(&identity(&[ADMINISTRATORS])).is_ok());
+    }
+
+    #[test]
+    fn name_must_be_one_that_a_certificate_can_carry() {
+        assert!(check_name("master-1.example").is_ok());
+        let refusal = check_name("Master_1").unwrap_err().to_string();
+        assert!(refusal.starts_with("name \"Master_1\": "), "{refusal}");
+    }
 }

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 use master::{app, config::Config};
-use tokio::signal::unix::{SignalKind, signal};
+use store_env::signal::run_until_signalled;
 use tokio_util::sync::CancellationToken;
 use tracing_subscriber::EnvFilter;
 
@@ -43,18 +43,6 @@ fn run(config: Config) -> anyhow::Result<()> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     runtime.block_on(async {
         let stop = CancellationToken::new();
-        let mut terminate = signal(SignalKind::terminate())?;
-        let mut interrupt = signal(SignalKind::interrupt())?;
-        let app = app::run(config, stop.clone());
-        tokio::pin!(app);
-        tokio::select! {
-            biased;
-            ended = &mut app => return ended,
-            _ = terminate.recv() => {}
-            _ = interrupt.recv() => {}
-        }
-        tracing::info!("stopping");
-        stop.cancel();
-        app.await
+        run_until_signalled(stop.clone(), app::run(config, stop)).await
     })
 }

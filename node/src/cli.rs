@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Parser, Subcommand};
-use tokio::signal::unix::{SignalKind, signal};
+use store_env::signal::run_until_signalled;
 use tokio_util::sync::CancellationToken;
 
 use crate::config::{Config, RunArgs};
@@ -88,21 +88,10 @@ impl Cli {
     }
 }
 
+/// Stopping it leaves the pods running.
 async fn run(config: Config) -> anyhow::Result<()> {
     let stop = CancellationToken::new();
-    let mut terminate = signal(SignalKind::terminate())?;
-    let mut interrupt = signal(SignalKind::interrupt())?;
-    let app = app::run(config, stop.clone());
-    tokio::pin!(app);
-    tokio::select! {
-        biased;
-        ended = &mut app => return ended,
-        _ = terminate.recv() => {}
-        _ = interrupt.recv() => {}
-    }
-    tracing::info!("stopping; the pods go on");
-    stop.cancel();
-    app.await
+    run_until_signalled(stop.clone(), app::run(config, stop)).await
 }
 
 #[expect(clippy::print_stdout, reason = "what these commands are for")]

@@ -7,5 +7,6 @@ pub mod clock;
 pub mod disk;
 pub mod net;
 pub mod rng;
+pub mod signal;
 pub mod task;
 pub mod tls;

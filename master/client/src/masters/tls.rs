@@ -3,10 +3,9 @@
 use std::sync::Arc;
 
 use http::Uri;
-use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature};
-use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
-use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+use rustls::{ClientConfig, RootCertStore};
+use store_env::tls::AnyCertificate;
 
 use super::{Error, MastersConfig};
 
@@ -27,8 +26,8 @@ pub(super) fn build(config: &MastersConfig) -> Result<Tls, Error> {
         .with_safe_default_protocol_versions()
         .map_err(|error| bad("TLS configuration", error))?;
     let builder = if config.insecure {
-        let blind = Arc::new(Blind { provider });
-        builder.dangerous().with_custom_certificate_verifier(blind)
+        let any = Arc::new(AnyCertificate::new(provider));
+        builder.dangerous().with_custom_certificate_verifier(any)
     } else {
         builder.with_root_certificates(roots(config.ca_pem.as_deref())?)
     };
@@ -91,45 +90,4 @@ fn private_key(pem: &[u8]) -> Result<PrivateKeyDer<'static>, Error> {
 
 fn bad(what: &'static str, reason: impl ToString) -> Error {
     Error::BadMaterial { what, reason: reason.to_string() }
-}
-
-/// Believes any certificate: `insecure-skip-tls-verify`, asked for by name.
-#[derive(Debug)]
-struct Blind {
-    provider: Arc<CryptoProvider>,
-}
-
-impl ServerCertVerifier for Blind {
-    fn verify_server_cert(
-        &self,
-        _end_entity: &CertificateDer<'_>,
-        _intermediates: &[CertificateDer<'_>],
-        _server_name: &ServerName<'_>,
-        _ocsp_response: &[u8],
-        _now: UnixTime,
-    ) -> Result<ServerCertVerified, rustls::Error> {
-        Ok(ServerCertVerified::assertion())
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        cert: &CertificateDer<'_>,
-        dss: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        verify_tls12_signature(message, cert, dss, &self.provider.signature_verification_algorithms)
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        cert: &CertificateDer<'_>,
-        dss: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        verify_tls13_signature(message, cert, dss, &self.provider.signature_verification_algorithms)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.provider.signature_verification_algorithms.supported_schemes()
-    }
 }
