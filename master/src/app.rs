@@ -19,6 +19,7 @@ use crate::desk::Desk;
 use crate::endpoints::Endpoints;
 use crate::keys::{Keys, NodeSigner};
 use crate::leader;
+use crate::removed;
 use crate::store::StoreThread;
 
 /// What tasks get to end by themselves.
@@ -30,6 +31,7 @@ const RETRY: Duration = Duration::from_millis(200);
 
 /// Runs a master until `stop`, or until a part of it fails.
 pub async fn run(config: Config, stop: CancellationToken) -> anyhow::Result<()> {
+    removed::check(&config.data_dir)?;
     let clock = SystemClock::shared();
     let keys = Keys::load(&config.pki_dir())?;
     let mut listeners = Vec::new();
@@ -50,6 +52,14 @@ pub async fn run(config: Config, stop: CancellationToken) -> anyhow::Result<()> 
     group.spawn("compactor", move |stop| {
         store_handle::compactor::run(compacted, compactor_clock, HISTORY_KEPT, stop)
     });
+    let watch = removed::Watch {
+        handle: handle.clone(),
+        member: config.member_id,
+        data_dir: config.data_dir.clone(),
+        ca_pem: keys.authority.certificate_pem().as_bytes().to_vec(),
+        identity: keys.client_identity(),
+    };
+    group.spawn("removal", move |stop| watch.run(stop));
     for listener in listeners {
         let server = server.clone();
         group.spawn("api", move |stop| server.serve(listener, stop));

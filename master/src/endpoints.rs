@@ -73,7 +73,7 @@ impl Endpoints {
                 continue;
             }
             if !clients.contains_key(url) {
-                match self.client(url) {
+                match client(url, &self.ca_pem, &self.identity) {
                     Ok(client) => drop(clients.insert(url.clone(), client)),
                     Err(error) => tracing::warn!(%error, url, "cannot ask a master"),
                 }
@@ -85,14 +85,19 @@ impl Endpoints {
         let others = join_all(asked).await.into_iter().flatten();
         others.chain([self.own]).collect()
     }
+}
 
-    fn client(&self, url: &str) -> Result<kube::Client, masters::Error> {
-        let mut config = MastersConfig::new(url.parse().into_iter().collect());
-        config.ca_pem = Some(self.ca_pem.clone());
-        config.identity = Some(self.identity.clone());
-        config.refresh = false;
-        masters::connect(config)
-    }
+/// A client of one master only.
+pub(crate) fn client(
+    url: &str,
+    ca_pem: &[u8],
+    identity: &ClientIdentity,
+) -> Result<kube::Client, masters::Error> {
+    let mut config = MastersConfig::new(url.parse().into_iter().collect());
+    config.ca_pem = Some(ca_pem.to_vec());
+    config.identity = Some(identity.clone());
+    config.refresh = false;
+    masters::connect(config)
 }
 
 fn address_of(url: &str) -> Option<SocketAddr> {

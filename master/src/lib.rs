@@ -6,4 +6,5 @@ pub mod desk;
 pub mod endpoints;
 pub mod keys;
 pub mod leader;
+pub mod removed;
 pub mod store;

@@ -6,6 +6,7 @@ use std::time::Duration;
 use anyhow::bail;
 use clap::Args;
 use futures::future::try_join_all;
+use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::Node;
 use kube::Api;
 use master_pki::{JoinToken, Part};
@@ -228,10 +229,15 @@ pub(super) async fn run_nodes(layout: &Layout, places: &[NodePlace]) -> anyhow::
     build_images(layout).await?;
     let daemons =
         places.iter().map(|place| place.daemon(layout)).collect::<anyhow::Result<Vec<_>>>()?;
+    let now_ms = SystemClock::shared().unix_ms();
+    let mut started = Vec::new();
     for daemon in &daemons {
+        // Of one that was down the cluster may still believe that it is Ready.
+        let seen_since_ms = if daemon.pid().is_none() { now_ms } else { 0 };
         ensure_running(daemon)?;
+        started.push(until_node_ready(layout, daemon, seen_since_ms));
     }
-    try_join_all(daemons.iter().map(|daemon| until_node_ready(layout, daemon))).await?;
+    try_join_all(started).await?;
     Ok(())
 }
 
@@ -259,11 +265,19 @@ async fn until_ready(layout: &Layout, place: &MasterPlace) -> anyhow::Result<()>
     tokio::time::timeout(READY_WITHIN, ready).await.unwrap_or_else(|_| not_ready(&daemon))
 }
 
-async fn until_node_ready(layout: &Layout, daemon: &Daemon) -> anyhow::Result<()> {
-    let nodes: Api<Node> = Api::all(access::client(layout)?);
+async fn until_node_ready(
+    layout: &Layout,
+    daemon: &Daemon,
+    seen_since_ms: u64,
+) -> anyhow::Result<()> {
+    let client = access::client(layout)?;
+    let leases: Api<Lease> = Api::namespaced(client.clone(), status::LEASES);
+    let nodes: Api<Node> = Api::all(client);
     let ready = async {
         loop {
-            if let Ok(node) = nodes.get(&daemon.name).await
+            if let Ok(lease) = leases.get(&daemon.name).await
+                && status::renewed_ms(&lease) >= seen_since_ms
+                && let Ok(node) = nodes.get(&daemon.name).await
                 && status::is_ready(&node)
             {
                 return Ok(());

@@ -27,6 +27,8 @@ const ANSWER_WITHIN: Duration = Duration::from_secs(2);
 const LOOK_EVERY: Duration = Duration::from_millis(50);
 /// A node's lease says which master it talks to.
 const MASTER_ANNOTATION: &str = "trireme.dev/master";
+/// Where the nodes' leases are.
+pub(super) const LEASES: &str = "kube-node-lease";
 /// A newcomer is promoted by the leader once it has caught up.
 const VOTE_WITHIN: Duration = Duration::from_secs(60);
 /// The role of a master that answers and of which a node may know no more.
@@ -164,6 +166,12 @@ pub(super) fn is_ready(node: &Node) -> bool {
         .any(|condition| condition.type_ == "Ready" && condition.status == "True")
 }
 
+/// When a node last said that it lives, in Unix milliseconds.
+pub(super) fn renewed_ms(lease: &Lease) -> u64 {
+    let renewed = lease.spec.as_ref().and_then(|spec| spec.renew_time.as_ref());
+    renewed.map_or(0, |at| u64::try_from(at.0.as_millisecond()).unwrap_or(0))
+}
+
 async fn report(layout: &Layout) -> anyhow::Result<Report> {
     let own = place::masters(layout)?;
     let known = known_masters(layout, &own).await?;
@@ -218,7 +226,7 @@ async fn nodes(layout: &Layout) -> anyhow::Result<Vec<NodeReport>> {
     let client = access::client(layout)?;
     let api: Api<Node> = Api::all(client.clone());
     let list = tokio::time::timeout(ANSWER_WITHIN, api.list(&ListParams::default())).await??;
-    let leases: Api<Lease> = Api::namespaced(client, "kube-node-lease");
+    let leases: Api<Lease> = Api::namespaced(client, LEASES);
     let leases = tokio::time::timeout(ANSWER_WITHIN, leases.list(&ListParams::default())).await?;
     // A node may not read them all: it sees who is ready, no more.
     let leases = leases.map(|list| list.items).unwrap_or_default();

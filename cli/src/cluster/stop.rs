@@ -55,7 +55,9 @@ pub(super) async fn run(args: StopArgs) -> anyhow::Result<()> {
         progress.done(&format!("{} removed", layout.shown()));
         for place in masters.iter().filter(|_| cluster.is_none()) {
             let name = &place.name;
-            progress.say(&format!("On another master's machine: kctl cluster remove {name}"));
+            progress.say(&format!(
+                "Unless it was removed before, on another master's machine: kctl cluster remove {name}"
+            ));
         }
     }
     Ok(())
