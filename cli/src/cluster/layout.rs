@@ -10,6 +10,7 @@
 //! DIR/<name>/              data of one master or node
 //! ```
 
+use std::collections::BTreeSet;
 use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 
@@ -117,14 +118,20 @@ pub(super) struct Cluster {
     pub nodes: Vec<String>,
 }
 
+/// The ranges of the clusters that run on this machine: their bridges have the first address.
+pub(super) fn taken() -> BTreeSet<u8> {
+    let addresses = nix::ifaddrs::getifaddrs().into_iter().flatten();
+    let addresses = addresses.filter_map(|it| Some(it.address?.as_sockaddr_in()?.ip().octets()));
+    addresses.filter(|it| it[..2] == [10, 88]).map(|it| it[2]).collect()
+}
+
 impl Cluster {
-    pub(super) fn new(layout: &Layout, base_port: u16) -> Self {
-        let ranges = if layout.is_default() {
-            0
-        } else {
-            let draw = hash(&layout.dir) >> 16;
-            1 + u8::try_from(draw % u64::from(RANGES_MAX - 1)).unwrap_or(0)
-        };
+    /// With address ranges that are not among those `taken` by other clusters, while there are any.
+    pub(super) fn new(layout: &Layout, base_port: u16, taken: &BTreeSet<u8>) -> Self {
+        let draw = u8::try_from((hash(&layout.dir) >> 16) % u64::from(RANGES_MAX - 1)).unwrap_or(0);
+        let mut choices = (0..RANGES_MAX - 1).map(|step| 1 + (draw + step) % (RANGES_MAX - 1));
+        let free = choices.find(|ranges| !taken.contains(ranges)).unwrap_or(1 + draw);
+        let ranges = if layout.is_default() { 0 } else { free };
         Self { id: layout.id(), base_port, ranges, masters: Vec::new(), nodes: Vec::new() }
     }
 
@@ -181,16 +188,21 @@ mod tests {
 
     #[test]
     fn folders_have_names_and_ranges_of_their_own() {
-        let a = Cluster::new(&layout("/tmp/a"), 6443);
-        let b = Cluster::new(&layout("/tmp/b"), 7443);
+        let a = Cluster::new(&layout("/tmp/a"), 6443, &BTreeSet::new());
+        let b = Cluster::new(&layout("/tmp/b"), 7443, &BTreeSet::new());
         assert_ne!(a.id, b.id);
         assert_ne!((a.service_cidr(), a.pod_cidr()), (b.service_cidr(), b.pod_cidr()));
         assert!(a.ranges > 0 && b.ranges > 0, "range 0 belongs to the default cluster");
+        let again = |taken| Cluster::new(&layout("/tmp/a"), 6443, &taken).ranges;
+        assert_ne!(again([a.ranges].into()), a.ranges, "another cluster has these");
+        let others = (1..RANGES_MAX).filter(|it| *it != 4).collect();
+        assert_eq!(again(others), 4, "the last that is free");
     }
 
     #[test]
     fn first_node_shares_the_machine_and_the_others_do_not() {
-        let cluster = Cluster { ranges: 0, ..Cluster::new(&layout("/tmp/a"), 6443) };
+        let cluster =
+            Cluster { ranges: 0, ..Cluster::new(&layout("/tmp/a"), 6443, &BTreeSet::new()) };
         assert_eq!(cluster.node_address(0).to_string(), "10.88.0.1");
         assert_eq!(cluster.node_address(1).to_string(), "10.88.0.2");
         assert_eq!(cluster.node_netns(0), None);

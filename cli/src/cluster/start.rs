@@ -13,7 +13,7 @@ use master_pki::{JoinToken, Part};
 use store_env::clock::SystemClock;
 
 use super::Home;
-use super::layout::{Cluster, Layout};
+use super::layout::{self, Cluster, Layout};
 use super::place::{self, MasterPlace, NodePlace};
 use super::process::{self, Daemon};
 use super::progress::Progress;
@@ -48,7 +48,8 @@ pub(super) async fn run(args: StartArgs) -> anyhow::Result<()> {
     if is_new && is_one_of_several(&layout)? {
         return start_machine(&layout, &args, &progress).await;
     }
-    let mut cluster = known.unwrap_or_else(|| Cluster::new(&layout, args.base_port));
+    let mut cluster =
+        known.unwrap_or_else(|| Cluster::new(&layout, args.base_port, &layout::taken()));
     // A cluster that exists comes back as it was, and only ever grows.
     let (masters, nodes) =
         if is_new { (3, 1) } else { (cluster.masters.len(), cluster.nodes.len()) };
