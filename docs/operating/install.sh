@@ -34,6 +34,10 @@ plug_in() {
     done
 }
 
+unplug() { ip -n "$NET-switch" link set "port$1" down; }
+plug() { ip -n "$NET-switch" link set "port$1" up; }
+export -f unplug plug
+
 clear_away() {
     local machine
     for machine in $MACHINES; do

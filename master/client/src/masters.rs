@@ -40,6 +40,9 @@ use self::session::{DIAL_TIMEOUT, Dialer, Session};
 /// How long a master may take to answer before the next one is asked at the same time.
 const STAGGER: Duration = Duration::from_millis(300);
 
+/// How long a master may take to say that it is ready; the slower ones are taken only if none is faster.
+const READY_WITHIN: Duration = Duration::from_millis(500);
+
 /// What a client needs to know of its cluster.
 #[derive(Clone, Debug)]
 pub struct MastersConfig {
@@ -245,7 +248,14 @@ impl Inner {
     async fn attempt(&self, server: Uri) -> (Uri, Result<(Session, Result<(), String>), String>) {
         let outcome = tokio::time::timeout(DIAL_TIMEOUT, async {
             let session = self.dialer.session(&server).await?;
-            let health = session.probe(&self.dialer, &self.crew).await;
+            let ready = session.probe(session::READY, &self.dialer, &self.crew);
+            let health = match tokio::time::timeout(READY_WITHIN, ready).await {
+                Ok(health) => health,
+                Err(_) => {
+                    session.probe(session::LIVE, &self.dialer, &self.crew).await?;
+                    Err("it lives, but is not ready".into())
+                }
+            };
             match health {
                 Err(reason) if !session.is_open() => Err(reason),
                 health => Ok((session, health)),

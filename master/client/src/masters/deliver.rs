@@ -54,27 +54,41 @@ pub(super) async fn deliver(
     let body = body.collect().await?.to_bytes();
     let order = Order::new(parts, body, inner.config.request_timeout);
     let Some(deadline) = order.deadline else {
-        return Ok(attempts(&inner, &order).await?);
+        return Ok(attempts(&inner, &order, &mut None).await?);
     };
-    match tokio::time::timeout_at(deadline, attempts(&inner, &order)).await {
+    let mut put_off = None;
+    match tokio::time::timeout_at(deadline, attempts(&inner, &order, &mut put_off)).await {
         Ok(outcome) => Ok(outcome?),
-        Err(_) => Err(order.late(&inner).into()),
+        // A master did answer, if only that it cannot: it says why.
+        Err(_) => match put_off {
+            Some((session, answer)) => Ok(guard(&inner, &order, &session, answer, None)),
+            None => Err(order.late(&inner).into()),
+        },
     }
 }
 
-/// Tries until there is an answer to hand on, or a failure that must not be hidden by a retry.
-async fn attempts(inner: &Arc<Inner>, order: &Order) -> Result<Response<Guarded<Held>>, Error> {
+/// Tries until there is an answer to hand on, or a failure that must not be hidden by a retry. The last answer
+/// that asked for patience is left in `put_off`, as long as nothing has been sent since whose outcome is unknown.
+async fn attempts(
+    inner: &Arc<Inner>,
+    order: &Order,
+    put_off: &mut Option<(Arc<Session>, Response<Incoming>)>,
+) -> Result<Response<Guarded<Held>>, Error> {
     let mut breaks = 0;
     let mut patience = 0;
     loop {
         let session = inner.session().await?;
+        if !order.is_read {
+            *put_off = None;
+        }
         match once(inner, order, &session).await {
             Ok(answer) => match wait_asked_for(&answer, order, patience) {
                 Some(wait) => {
                     patience += 1;
+                    *put_off = Some((session, answer));
                     tokio::time::sleep(wait).await;
                 }
-                None => return Ok(guard(inner, order, &session, answer)),
+                None => return Ok(guard(inner, order, &session, answer, order.deadline)),
             },
             Err(failure) => {
                 inner.leave(&session);
@@ -104,13 +118,14 @@ fn guard(
     order: &Order,
     session: &Arc<Session>,
     answer: Response<Incoming>,
+    until: Option<Instant>,
 ) -> Response<Guarded<Held>> {
     // An upgraded stream has a connection of its own, which the shared one's end says nothing about.
     let lost = match order.is_upgrade {
         true => CancellationToken::new(),
         false => order.given_up(session).clone(),
     };
-    let until = if order.is_stream { None } else { order.deadline };
+    let until = if order.is_stream { None } else { until };
     let held = (inner.clone(), session.clone());
     answer.map(|body| Guarded::new(body, session.server.clone(), lost, held).until(until))
 }
@@ -165,11 +180,12 @@ impl Order {
 
     fn late(&self, inner: &Inner) -> Error {
         let current = inner.open_session().map(|session| session.server.clone());
-        Error::Deadline {
-            asked: Box::new(
-                self.asked(&current.unwrap_or_else(|| inner.config.servers[0].clone())),
-            ),
-            after_s: inner.config.request_timeout.unwrap_or_default().as_secs(),
+        let server = current.unwrap_or_else(|| inner.config.servers[0].clone());
+        let asked = Box::new(self.asked(&server));
+        let after_s = inner.config.request_timeout.unwrap_or_default().as_secs();
+        match self.is_read {
+            true => Error::Deadline { asked, after_s },
+            false => Error::LateWrite { asked, after_s },
         }
     }
 }

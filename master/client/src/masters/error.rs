@@ -29,6 +29,12 @@ pub enum Error {
     /// The request's time was up.
     #[error("{} did not answer {asked} within {after_s} s", asked.server)]
     Deadline { asked: Box<Asked>, after_s: u64 },
+    /// The time of a request that changes something was up: no way to know whether it did.
+    #[error(
+        "{} did not answer {asked} within {after_s} s. The change may or may not have been made; look with `kctl get` before you repeat it",
+        asked.server
+    )]
+    LateWrite { asked: Box<Asked>, after_s: u64 },
     /// The master did not finish its answer.
     #[error("the answer of {server} was cut off: {reason}")]
     CutOff { server: String, reason: String },

@@ -1,6 +1,6 @@
 //! Keeps watch over the master in use: pings it, moves when it falls silent, learns of new masters.
 //!
-//! Slow is not dead: a silent master is left only for another one that answers.
+//! Slow is not dead: a master that is silent, or cut off from a quorum, is left only for another one that is well.
 
 use std::sync::{Arc, Weak};
 use std::time::Duration;
@@ -10,7 +10,7 @@ use http_body_util::{BodyExt, Full, Limited};
 use serde_json::Value;
 
 use super::Inner;
-use super::session::{Session, on};
+use super::session::{LIVE, READY, Session, on};
 
 /// Missed pings after which a master is given up although no other answers.
 const MISSED_MAX: u32 = 6;
@@ -44,12 +44,7 @@ pub(super) async fn keep(inner: Weak<Inner>) {
 
 /// Pings; returns how many pings in a row have now been missed.
 async fn check(inner: &Arc<Inner>, session: &Arc<Session>, missed: u32) -> u32 {
-    let probe = session.probe(&inner.dialer, &inner.crew);
-    let reason = match tokio::time::timeout(inner.config.ping_every, probe).await {
-        Ok(Ok(())) => return 0,
-        Ok(Err(reason)) => reason,
-        Err(_) => "it does not answer /livez".into(),
-    };
+    let Err(reason) = ping(inner, session, READY).await else { return 0 };
     let mut others = inner.candidates();
     others.retain(|server| *server != session.server);
     if let Ok(better) = inner.race_well(others).await {
@@ -63,6 +58,8 @@ async fn check(inner: &Arc<Inner>, session: &Arc<Session>, missed: u32) -> u32 {
         });
         return 0;
     }
+    // Nobody is better. One that waits for a quorum, as all do while a new leader is found, is kept.
+    let Err(reason) = ping(inner, session, LIVE).await else { return 0 };
     if missed + 1 >= MISSED_MAX {
         tracing::warn!(server = %session.server, reason, "giving up the connection");
         inner.leave(session);
@@ -70,6 +67,12 @@ async fn check(inner: &Arc<Inner>, session: &Arc<Session>, missed: u32) -> u32 {
         return 0;
     }
     missed + 1
+}
+
+async fn ping(inner: &Inner, session: &Session, path: &str) -> Result<(), String> {
+    let probe = session.probe(path, &inner.dialer, &inner.crew);
+    let late = |_| format!("it does not answer {path}");
+    tokio::time::timeout(inner.config.ping_every, probe).await.map_err(late)?
 }
 
 /// Reads the masters' addresses; keeps what it knows when that fails.
@@ -125,7 +128,7 @@ impl Inner {
             return Err(());
         }
         let session = self.race(candidates).await.map_err(drop)?;
-        session.probe(&self.dialer, &self.crew).await.map_err(drop)?;
+        session.probe(READY, &self.dialer, &self.crew).await.map_err(drop)?;
         Ok(session)
     }
 

@@ -27,6 +27,11 @@ use super::tls::{self, Tls};
 /// TCP, TLS and the first answer of a new connection, all together.
 pub(super) const DIAL_TIMEOUT: Duration = Duration::from_secs(2);
 
+/// What a master answers as long as its process works.
+pub(super) const LIVE: &str = "/livez";
+/// What it answers while a quorum of masters hears it, too: cut off with a minority, it does not.
+pub(super) const READY: &str = "/readyz";
+
 /// A LIST of thousands of objects should not wait for window updates.
 const STREAM_WINDOW_BYTES: u32 = 4 << 20;
 const CONNECTION_WINDOW_BYTES: u32 = 16 << 20;
@@ -165,12 +170,17 @@ impl Session {
         }
     }
 
-    /// Asks the master whether it lives. Any answer but a 5xx is a yes.
-    pub(super) async fn probe(&self, dialer: &Dialer, crew: &Mutex<Crew>) -> Result<(), String> {
-        let request = Request::get(on(&self.server, "/livez")?).body(Full::default());
+    /// Asks the master [`LIVE`] or [`READY`]. Any answer but a 5xx is a yes.
+    pub(super) async fn probe(
+        &self,
+        path: &str,
+        dialer: &Dialer,
+        crew: &Mutex<Crew>,
+    ) -> Result<(), String> {
+        let request = Request::get(on(&self.server, path)?).body(Full::default());
         let request = request.map_err(|error| error.to_string())?;
         match self.send(dialer, crew, request, &self.lost).await {
-            Ok(answer) if answer.status().is_server_error() => Err(unwell(answer.status())),
+            Ok(answer) if answer.status().is_server_error() => Err(unwell(path, answer.status())),
             Ok(_) => Ok(()),
             Err(Failure::NotSent(reason) | Failure::Unknown(reason)) => Err(reason),
         }
@@ -218,8 +228,8 @@ pub(super) fn silent(after: Duration) -> String {
     format!("no answer within {} s", after.as_secs())
 }
 
-fn unwell(status: StatusCode) -> String {
-    format!("it answers, but says it is not well (/livez: {})", status.as_u16())
+fn unwell(path: &str, status: StatusCode) -> String {
+    format!("it answers, but says it is not well ({path}: {})", status.as_u16())
 }
 
 fn port(server: &Uri) -> u16 {

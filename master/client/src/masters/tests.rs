@@ -57,6 +57,8 @@ impl Pki {
 #[derive(Default)]
 struct Mood {
     is_silent: AtomicBool,
+    /// Lives, but hears no quorum: nothing but `/livez` is answered.
+    is_cut_off: AtomicBool,
     /// Closes the connection instead of answering a write.
     drops_writes: AtomicBool,
     /// How many more answers are `503` with `Retry-After`.
@@ -125,12 +127,15 @@ async fn answer(
     if mood.is_silent.load(Ordering::SeqCst) {
         std::future::pending::<()>().await;
     }
+    if mood.is_cut_off.load(Ordering::SeqCst) && request.uri().path() != "/livez" {
+        std::future::pending::<()>().await;
+    }
     if mood.drops_writes.load(Ordering::SeqCst) && request.method() != http::Method::GET {
         drop_it.notify_one();
         std::future::pending::<()>().await;
     }
     let full = |text: &'static str| Full::new(Bytes::from(text)).boxed();
-    let is_ping = request.uri().path() == "/livez";
+    let is_ping = ["/livez", "/readyz"].contains(&request.uri().path());
     let busy =
         mood.busy.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1));
     if busy.is_ok() && !is_ping {
@@ -243,6 +248,27 @@ async fn watch_on_a_master_that_fell_silent_ends_and_the_client_moves() {
 }
 
 #[tokio::test]
+async fn master_cut_off_from_the_others_is_left_for_one_that_is_not() {
+    let pki = Pki::new();
+    let (a, b) = (Master::start("a", &pki).await, Master::start("b", &pki).await);
+    let (client, masters) = client(&pki, vec![a.uri(), b.uri()]);
+    assert_eq!(ask(&client, "GET").await.unwrap(), "a");
+    a.mood.is_cut_off.store(true, Ordering::SeqCst);
+    let started = Instant::now();
+    assert_eq!(ask(&client, "GET").await.unwrap(), "b", "asked of a, answered by b");
+    assert!(started.elapsed() < Duration::from_secs(3), "{:?}", started.elapsed());
+    let (newcomer, _) = self::client(&pki, vec![a.uri(), b.uri()]);
+    assert_eq!(ask(&newcomer, "POST").await.unwrap(), "b", "who comes anew goes to b at once");
+
+    // With all cut off, nobody is better: the connection is kept until one is well again.
+    b.mood.is_cut_off.store(true, Ordering::SeqCst);
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    assert_eq!(masters.current(), Some(b.uri()));
+    b.mood.is_cut_off.store(false, Ordering::SeqCst);
+    assert_eq!(ask(&client, "POST").await.unwrap(), "b");
+}
+
+#[tokio::test]
 async fn write_whose_outcome_is_unknown_is_not_repeated() {
     let pki = Pki::new();
     let (a, b) = (Master::start("a", &pki).await, Master::start("b", &pki).await);
@@ -285,6 +311,20 @@ async fn master_that_asks_for_patience_is_asked_again() {
     let (client, _) = client(&pki, vec![a.uri()]);
     assert_eq!(ask(&client, "POST").await.unwrap(), "a");
     assert!(a.seen("POST /api/v1/pods") >= 2);
+}
+
+#[tokio::test]
+async fn master_that_asks_for_patience_to_the_end_is_quoted() {
+    let pki = Pki::new();
+    let a = Master::start("a", &pki).await;
+    a.mood.busy.store(u32::MAX, Ordering::SeqCst);
+    let mut config = MastersConfig::new(vec![a.uri()]);
+    config.ca_pem = Some(pki.ca.pem().into_bytes());
+    config.request_timeout = Some(Duration::from_secs(1));
+    let (client, _) = connect_with_handle(config).unwrap();
+    let answer = client.send(request("POST", "/api/v1/pods")).await.unwrap();
+    assert_eq!(answer.status(), StatusCode::SERVICE_UNAVAILABLE);
+    assert_eq!(answer.into_body().collect_bytes().await.unwrap(), "busy");
 }
 
 #[tokio::test]
