@@ -54,8 +54,8 @@ impl Server {
         for old in self.cacher.list("discovery.k8s.io", "endpointslices", Some("default")) {
             let is_ours = meta::label(&old, "kubernetes.io/service-name") == "kubernetes";
             if is_ours && !names.iter().any(|name| name == meta::name(&old)) {
-                let (mut call, target) = self.internal(&old, fence)?;
-                match delete(self, &mut call, &target, &DeleteOptions::default()).await {
+                let (call, target) = self.internal(&old, fence)?;
+                match delete(self, &call, &target, &DeleteOptions::default()).await {
                     Ok(_) | Err(ApiError::NotFound { .. }) => {}
                     Err(error) => return Err(error),
                 }

@@ -71,7 +71,7 @@ const ANSWERED_WITH_OBJECT: [&str; 7] = [
 /// Answers with a Status, or with the object that is still there.
 pub async fn run(server: &Server, call: &mut Call, target: &Target) -> Result<Response, ApiError> {
     let options = options(call).await?;
-    let deleted = delete(server, call, target, &options).await?;
+    let deleted = delete(server, call, target, &options).await?.said(&mut call.warnings);
     let resource = &target.resource;
     match deleted {
         Deleted::Gone(entry) => {
@@ -153,18 +153,45 @@ fn propagation(text: &str) -> Result<Propagation, ApiError> {
     }
 }
 
+/// What came of a deletion, and what admission warns of.
+#[derive(Debug)]
+pub struct Outspoken {
+    deleted: Deleted,
+    warnings: Vec<String>,
+}
+
+impl Outspoken {
+    /// Adds the warnings to those of the call.
+    pub fn said(self, warnings: &mut Vec<String>) -> Deleted {
+        warnings.extend(self.warnings);
+        self.deleted
+    }
+}
+
 /// Deletes one object.
 pub async fn delete(
     server: &Server,
-    call: &mut Call,
+    call: &Call,
     target: &Target,
     options: &DeleteOptions,
+) -> Result<Outspoken, ApiError> {
+    let mut warnings = Vec::new();
+    let deleted = attempts(server, call, target, options, &mut warnings).await?;
+    Ok(Outspoken { deleted, warnings })
+}
+
+async fn attempts(
+    server: &Server,
+    call: &Call,
+    target: &Target,
+    options: &DeleteOptions,
+    warnings: &mut Vec<String>,
 ) -> Result<Deleted, ApiError> {
     let mut current = server.cacher.entry(&target.table, &target.key());
     let mut is_fresh = false;
     for _ in 0..RACES_MAX {
         let plan = match &current {
-            Some(entry) => admitted_plan(server, call, target, entry, options),
+            Some(entry) => admitted_plan(server, call, target, entry, options, warnings),
             None => Err(target.not_found()),
         };
         let plan = match plan {
@@ -234,15 +261,15 @@ async fn write(
 
 fn admitted_plan(
     server: &Server,
-    call: &mut Call,
+    call: &Call,
     target: &Target,
     entry: &Entry,
     options: &DeleteOptions,
+    warnings: &mut Vec<String>,
 ) -> Result<Plan, ApiError> {
     let old = entry.value();
     let request = server.admission_request(call, target, Operation::Delete, "", Some(old));
-    let warnings = server.admission.admit(&request, &mut Value::Null)?;
-    call.warnings.extend(warnings);
+    warnings.extend(server.admission.admit(&request, &mut Value::Null)?);
     preconditions(target, old, options)?;
     let default_grace_s = target.resource.strategy.graceful_delete_seconds(old);
     let orphans = orphans_by_default(target);

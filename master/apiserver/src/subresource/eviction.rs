@@ -25,7 +25,7 @@ pub async fn run(server: &Server, call: &mut Call, target: &Target) -> Result<Re
     if is_protected(pod.value()) && !options.dry_run {
         take_from_budget(server, call, target, pod.value()).await?;
     }
-    delete::delete(server, call, target, &options).await?;
+    delete::delete(server, call, target, &options).await?.said(&mut call.warnings);
     answer_value(call, StatusCode::CREATED, &status::success("", "", "", ""))
 }
 
