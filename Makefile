@@ -20,7 +20,7 @@ rocksdb: packages
 
 build: rocksdb ## Build everything; binaries go to ./bin
 	$(ENV) cargo build --locked --workspace --bins
-	$(ENV) mkdir -p bin && ln -sf "$$CARGO_TARGET_DIR"/debug/{kmaster,knode,kctl,kchaos,kchaos-real} bin/
+	$(ENV) mkdir -p bin && ln -sf "$$CARGO_TARGET_DIR"/debug/{kmaster,knode,kctl,kstore,kchaos,kchaos-real} bin/
 
 up: build ## Start three masters and two nodes on this machine
 	bin/kctl start --masters 3 --nodes 2
