@@ -7,6 +7,7 @@
 //! [`serve`] → [`kv`], [`watch`], [`lease`], [`cluster`], [`maintenance`] → `store_handle::Handle`
 
 mod auth;
+mod authority;
 mod check;
 mod cluster;
 mod convert;

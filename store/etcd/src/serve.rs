@@ -14,6 +14,7 @@ use store_env::net::{Handshake, Listener};
 use store_env::task::{Crew, TaskResult};
 use tokio_util::sync::CancellationToken;
 
+use crate::authority::Mended;
 use crate::facade::Facade;
 use crate::http::answer;
 use crate::route::Routes;
@@ -126,7 +127,7 @@ where
         Err(_) => return tracing::info!("a connection was not made in time"),
     };
     let builder = builder();
-    let connection = builder.serve_connection(TokioIo::new(accepted.stream), service);
+    let connection = builder.serve_connection(TokioIo::new(Mended::new(accepted.stream)), service);
     tokio::pin!(connection);
     let ended = tokio::select! {
         biased;
