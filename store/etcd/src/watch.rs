@@ -118,14 +118,14 @@ impl Desk {
     }
 
     async fn create(&mut self, create: WatchCreateRequest) {
+        let Some(range) = range_of(create.key.clone(), create.range_end.clone()) else {
+            return self.refuse("mvcc: watcher range is empty").await;
+        };
         let id = match self.choose(create.watch_id) {
             Some(id) => id,
             None => {
                 return self.refuse("mvcc: duplicate watch ID provided on the WatchStream").await;
             }
-        };
-        let Some(range) = range_of(create.key.clone(), create.range_end.clone()) else {
-            return self.refuse("mvcc: watcher range is empty").await;
         };
         let request = StoreWatch { range, start: create.start_revision.max(0) };
         let watched = self.facade.handle.watch(request);
