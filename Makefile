@@ -7,7 +7,7 @@ ENV := . .ci/env.sh;
 # How many seeds CI simulates; more on demand: `make sim SEEDS=1..1000`.
 SEEDS ?= 1..301
 
-.PHONY: help packages rocksdb build up down status test check unit sim demo bench clean
+.PHONY: help packages rocksdb build up down status test check unit sim demo bench-store clean
 
 help: ## What can be done
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 18
@@ -47,6 +47,9 @@ sim: build ## Simulate the store under faults, over many seeds
 
 demo: build ## Play the walkthrough on real containers, killing the leader under load
 	docs/walkthrough.sh
+
+bench-store: build ## Compare kstore with etcd 3.6; PEERS is the folder of `etcd` and its `benchmark`
+	store/bench.sh
 
 clean: ## Remove what was built (not the RocksDB library)
 	$(ENV) cargo clean

@@ -93,24 +93,7 @@ impl Config {
         if advertise_peer.is_empty() {
             return invalid("initial-advertise-peer-urls", "give at least one URL");
         }
-        let initial_cluster = match &flags.initial_cluster {
-            Some(text) => named(text)?,
-            None => vec![Named { name: flags.name.clone(), urls: advertise_peer.clone() }],
-        };
-        let origin = match &flags.initial_cluster_state[..] {
-            "new" => Origin::New,
-            "existing" => Origin::Existing,
-            _ => return invalid("initial-cluster-state", "is `new` or `existing`"),
-        };
-        let mine = initial_cluster.iter().find(|named| named.name == flags.name);
-        match mine {
-            None => return invalid("initial-cluster", "does not hold this member's --name"),
-            Some(mine) if sorted(&mine.urls) != sorted(&advertise_peer) => {
-                let reason = "has other URLs for this member than --initial-advertise-peer-urls";
-                return invalid("initial-cluster", reason);
-            }
-            Some(_) => {}
-        }
+        let (initial_cluster, origin) = group(&flags, &advertise_peer)?;
         if flags.heartbeat_interval == 0 || flags.election_timeout < 5 * flags.heartbeat_interval {
             return invalid("election-timeout", "is at least five times --heartbeat-interval");
         }
@@ -161,6 +144,28 @@ impl Config {
                 progress_every,
             },
         })
+    }
+}
+
+/// The members to begin with, and what to do with them.
+fn group(flags: &Flags, mine: &[Url]) -> Result<(Vec<Named>, Origin), ConfigError> {
+    let invalid = |flag, reason: &str| Err(ConfigError::Flag { flag, reason: reason.into() });
+    let members = match &flags.initial_cluster {
+        Some(text) => named(text)?,
+        None => vec![Named { name: flags.name.clone(), urls: mine.to_vec() }],
+    };
+    let origin = match &flags.initial_cluster_state[..] {
+        "new" => Origin::New,
+        "existing" => Origin::Existing,
+        _ => return invalid("initial-cluster-state", "is `new` or `existing`"),
+    };
+    match members.iter().find(|named| named.name == flags.name) {
+        None => invalid("initial-cluster", "does not hold this member's --name"),
+        Some(found) if sorted(&found.urls) != sorted(mine) => {
+            let reason = "has other URLs for this member than --initial-advertise-peer-urls";
+            invalid("initial-cluster", reason)
+        }
+        Some(_) => Ok((members, origin)),
     }
 }
 

@@ -21,8 +21,7 @@ fn main() -> ExitCode {
 }
 
 fn run(config: config::Config) -> anyhow::Result<()> {
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    runtime.block_on(async {
+    runtime()?.block_on(async {
         let stop = CancellationToken::new();
         let mut terminate = signal(SignalKind::terminate())?;
         let mut interrupt = signal(SignalKind::interrupt())?;
@@ -38,4 +37,13 @@ fn run(config: config::Config) -> anyhow::Result<()> {
         stop.cancel();
         app.await
     })
+}
+
+/// For clients only: the store has its own. On few cores, threads that wake each other cost more than they bring.
+fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
+    let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    match cores {
+        ..=2 => tokio::runtime::Builder::new_current_thread().enable_all().build(),
+        _ => tokio::runtime::Builder::new_multi_thread().enable_all().build(),
+    }
 }

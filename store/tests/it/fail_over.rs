@@ -1,8 +1,9 @@
 //! Crashes: the next acknowledged put, and what is still there afterwards.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use etcd_client::{Client, ConnectOptions, WatchOptions};
+use tokio::time::Instant;
 
 use crate::cluster::{Cluster, is_etcd};
 
@@ -12,7 +13,6 @@ async fn impatient(cluster: &Cluster, index: usize, ms: u64) -> Client {
     Client::connect([cluster.members[index].endpoint()], Some(options)).await.unwrap()
 }
 
-#[expect(clippy::disallowed_types, reason = "a real process is timed")]
 #[tokio::test]
 async fn killed_leader_is_followed_within_a_second() {
     let mut cluster = Cluster::start(3).await;
@@ -71,7 +71,6 @@ async fn everything_acknowledged_survives_a_crash_of_all() {
     }
 }
 
-#[expect(clippy::disallowed_types, reason = "a real process is timed")]
 #[tokio::test]
 async fn leader_that_is_asked_to_stop_hands_over_first() {
     let mut cluster = Cluster::start(3).await;

@@ -3,6 +3,8 @@
 //! The battery is also run against etcd itself, so that it is checked too: `KSTORE_BATTERY_PEER=etcd`
 //! (the program on the path, or the one that `KSTORE_BATTERY_ETCD` names).
 
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
 mod cluster;
 mod ctl;
 mod fail_over;

@@ -119,14 +119,14 @@ impl Follow {
                 Some(WatchItem::Progress { .. }) => {}
                 Some(WatchItem::Compacted { oldest }) => {
                     let revision = self.facade.handle.revision();
-                    return self.send(last, events, bytes).await
-                        && self
-                            .reply(revision, |reply| {
-                                reply.canceled = true;
-                                reply.compact_revision = oldest;
-                            })
-                            .await
-                        && false;
+                    if self.send(last, events, bytes).await {
+                        let fill = |reply: &mut WatchResponse| {
+                            reply.canceled = true;
+                            reply.compact_revision = oldest;
+                        };
+                        self.reply(revision, fill).await;
+                    }
+                    return false;
                 }
                 None => {
                     drop(self.replies.send(Err(errors::stopped())).await);
