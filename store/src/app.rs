@@ -48,11 +48,17 @@ pub async fn run(config: Config, stop: CancellationToken) -> anyhow::Result<()> 
     let store = StoreThread::start(&config, &identity, network, clock.clone(), store_stop.clone())?;
     let handle: Arc<dyn Handle> = store.handle.clone();
     let known = Known { data_dir: config.data_dir.clone(), store: store.handle.clone() };
-    let facade = Facade::new(handle.clone(), clock.clone(), Arc::new(known), config.api.clone());
 
     // Not under `stop`: the lead is handed over first, while clients are still served.
     let serving = CancellationToken::new();
     let mut group = Group::under(&serving);
+    let facade = Facade::start(
+        handle.clone(),
+        clock.clone(),
+        Arc::new(known),
+        config.api.clone(),
+        &mut group,
+    );
     for listener in api {
         let facade = facade.clone();
         group.spawn("api", move |stop| serve::api(facade, listener, stop));

@@ -5,11 +5,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use store_env::clock::SharedClock;
+use store_env::task::Group;
 use store_handle::{Command, Handle, Leadership, Reply, Revision};
 use tokio::sync::watch;
 use tonic::Status;
 
 use crate::errors;
+use crate::gather::Gather;
 use crate::metrics::Metrics;
 use crate::proto::etcdserverpb::ResponseHeader;
 
@@ -57,21 +59,34 @@ pub struct Facade {
     pub(crate) cluster_id: u64,
     pub(crate) member_id: u64,
     leadership: watch::Receiver<Leadership>,
+    gather: Gather,
 }
 
 impl Facade {
-    /// The API over `handle`.
-    pub fn new(
+    /// The API over `handle`; what it does besides answering runs in `group`.
+    pub fn start(
         handle: Arc<dyn Handle>,
         clock: SharedClock,
         facts: Arc<dyn Facts>,
         options: Options,
+        group: &mut Group,
     ) -> Arc<Self> {
         let status = handle.status();
         let metrics = Metrics::new(clock.unix_ms());
         let leadership = handle.leadership();
         let (cluster_id, member_id) = (status.cluster_id, status.id);
-        Arc::new(Self { handle, clock, options, facts, metrics, cluster_id, member_id, leadership })
+        let gather = Gather::start(&handle, group);
+        Arc::new(Self {
+            handle,
+            clock,
+            options,
+            facts,
+            metrics,
+            cluster_id,
+            member_id,
+            leadership,
+            gather,
+        })
     }
 
     /// Who leads, as far as this member knows.
@@ -100,14 +115,14 @@ impl Facade {
     /// Proposes for a client.
     pub(crate) async fn propose(&self, command: Command) -> Result<Reply, Status> {
         let pending = self.metrics.propose();
-        let proposed = self.handle.propose(command, None).await;
+        let proposed = self.gather.propose(command).await;
         pending.end(proposed.is_ok());
         proposed.map_err(errors::of_proposal)
     }
 
     /// Waits until everything acknowledged before is applied here.
     pub(crate) async fn read_index(&self) -> Result<Revision, Status> {
-        self.handle.read_index().await.map_err(errors::of_read)
+        self.gather.read_index().await.map_err(errors::of_read)
     }
 }
 

@@ -13,6 +13,7 @@ mod cluster;
 mod convert;
 pub mod errors;
 pub mod facade;
+mod gather;
 mod health;
 mod http;
 mod kv;

@@ -253,8 +253,9 @@ mod tests {
 
     #[test]
     fn ranges_are_read_as_etcd_does() {
+        type Bounds = (&'static [u8], &'static [u8]);
         #[rustfmt::skip]
-        let cases: [(&[u8], &[u8], Option<(&[u8], &[u8])>); 6] = [
+        let cases: [(&[u8], &[u8], Option<Bounds>); 6] = [
             (b"k", b"",   Some((b"k", b""))),
             (b"",  b"",   Some((b"\0", b""))),
             (b"",  b"\0", Some((b"\0", b"\0"))),

@@ -155,6 +155,16 @@ pub trait Handle: Send + Sync + Debug + 'static {
         fence: Option<Term>,
     ) -> BoxFuture<'_, Result<Reply, ProposeError>>;
 
+    /// Proposes several commands at once, each of them on its own; one outcome for each, in order.
+    /// Cheaper than as many calls: nobody is woken before all of them have one.
+    fn propose_many(
+        &self,
+        commands: Vec<Command>,
+    ) -> BoxFuture<'_, Vec<Result<Reply, ProposeError>>> {
+        let each = commands.into_iter().map(|command| self.propose(command, None));
+        Box::pin(futures::future::join_all(each))
+    }
+
     /// Waits until everything acknowledged before the call is applied here; returns the revision.
     fn read_index(&self) -> BoxFuture<'_, Result<Revision, ReadError>>;
 

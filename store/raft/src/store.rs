@@ -188,6 +188,13 @@ impl Handle for RaftStore {
         Box::pin(propose::propose(&self.core, command, fence))
     }
 
+    fn propose_many(
+        &self,
+        commands: Vec<Command>,
+    ) -> BoxFuture<'_, Vec<Result<Reply, ProposeError>>> {
+        Box::pin(propose::propose_many(&self.core, commands))
+    }
+
     fn read_index(&self) -> BoxFuture<'_, Result<Revision, ReadError>> {
         Box::pin(read::read_index(&self.core))
     }
