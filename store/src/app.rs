@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use store_env::clock::SystemClock;
+use store_env::clock::{SharedClock, SystemClock};
 use store_env::net::{Listener, Plain, Tcp};
 use store_env::task::Group;
 use store_etcd::urls::Url;
@@ -68,16 +68,7 @@ pub async fn run(config: Config, stop: CancellationToken) -> anyhow::Result<()> 
         group.spawn("metrics", move |stop| serve::plain(facade, listener, stop));
     }
     group.spawn("leader changes", move |stop| serve::observe(facade, stop));
-    let compacted = handle.clone();
-    match config.retention {
-        Retention::All => {}
-        Retention::For(keep) => group.spawn("compactor", move |stop| {
-            store_handle::compactor::run(compacted, clock, keep, stop)
-        }),
-        Retention::Revisions(keep) => {
-            group.spawn("compactor", move |stop| compaction::by_revision(compacted, keep, stop))
-        }
-    }
+    compact(&config.retention, &handle, clock, &mut group);
     let leaving = async {
         stop.cancelled().await;
         hand_over(&*handle).await;
@@ -103,6 +94,20 @@ pub async fn run(config: Config, stop: CancellationToken) -> anyhow::Result<()> 
             ended.context("the store stopped")
         }
         () = leaving => Ok(()),
+    }
+}
+
+/// Forgets history as the flags say.
+fn compact(retention: &Retention, handle: &Arc<dyn Handle>, clock: SharedClock, group: &mut Group) {
+    let handle = handle.clone();
+    match *retention {
+        Retention::All => {}
+        Retention::For(keep) => group.spawn("compactor", move |stop| {
+            store_handle::compactor::run(handle, clock, keep, stop)
+        }),
+        Retention::Revisions(keep) => {
+            group.spawn("compactor", move |stop| compaction::by_revision(handle, keep, stop));
+        }
     }
 }
 
