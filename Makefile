@@ -7,7 +7,7 @@ ENV := . .ci/env.sh;
 # How many seeds CI simulates; more on demand: `make sim SEEDS=1..1000`.
 SEEDS ?= 1..301
 
-.PHONY: help packages rocksdb build up down status test check unit sim demo bench clean
+.PHONY: help packages rocksdb build up down status test check unit sim demo bench-store clean
 
 help: ## What can be done
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 18
@@ -20,7 +20,7 @@ rocksdb: packages
 
 build: rocksdb ## Build everything; binaries go to ./bin
 	$(ENV) cargo build --locked --workspace --bins
-	$(ENV) mkdir -p bin && ln -sf "$$CARGO_TARGET_DIR"/debug/{kmaster,knode,kctl,kchaos,kchaos-real} bin/
+	$(ENV) mkdir -p bin && ln -sf "$$CARGO_TARGET_DIR"/debug/{kmaster,knode,kctl,kstore,kchaos,kchaos-real} bin/
 
 up: build ## Start three masters and two nodes on this machine
 	bin/kctl start --masters 3 --nodes 2
@@ -48,6 +48,9 @@ sim: build ## Simulate the store under faults, over many seeds
 demo: build ## Play the walkthrough and an installation on real containers, killing masters
 	docs/walkthrough.sh
 	docs/operating/install.sh
+
+bench-store: build ## Compare kstore with etcd 3.6; PEERS is the folder of `etcd` and its `benchmark`
+	store/bench.sh
 
 clean: ## Remove what was built (not the RocksDB library)
 	$(ENV) cargo clean

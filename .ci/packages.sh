@@ -7,6 +7,7 @@ packages=(
     containerd runc containernetworking-plugins nftables conntrack iproute2 iptables # a node
     busybox-static                                               # the images that are built on the spot
     curl ca-certificates                                         # the walkthrough
+    etcd-client                                                  # etcdctl, which drives kstore in the tests
 )
 command -v kubectl >/dev/null || packages+=(kubernetes-client)   # the stock client the tests drive
 

@@ -1,6 +1,8 @@
 //! The store as its users see it.
 
 use std::collections::BTreeMap;
+use std::fmt::Debug;
+use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -80,6 +82,9 @@ pub enum Role {
     Learner,
 }
 
+/// The label of a learner that is not promoted by itself, but by [`MembershipChange::Promote`].
+pub const STAYS_LEARNER: &str = "stays-learner";
+
 /// One member of the group.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Member {
@@ -109,19 +114,37 @@ pub struct Status {
     pub matched: BTreeMap<MemberId, u64>,
 }
 
+/// A checksum of what the store holds: equal on members that have applied and forgotten the same.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Hash {
+    /// Over every version of every key up to `revision` that is still there.
+    pub crc32: u32,
+    pub revision: Revision,
+    pub compacted: Revision,
+}
+
+/// Everything the store holds at one moment, to be read while writes go on.
+pub trait Export: Debug + Send + 'static {
+    /// The next records in key order, about `bytes_max` of them; none at the end. May read a disk.
+    fn next_chunk(&mut self, bytes_max: usize) -> io::Result<Vec<(Vec<u8>, Vec<u8>)>>;
+}
+
 /// A change of the group's members.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum MembershipChange {
-    /// Adds a learner; the leader promotes it once it has caught up.
+    /// Adds a learner; the leader promotes it once it has caught up, unless it is labelled
+    /// [`STAYS_LEARNER`]. A member that is there already gets what is new about it.
     Add(Member),
     /// A member removed never comes back under the same id.
     Remove(MemberId),
+    /// Makes a voter of a learner; not done while it lags.
+    Promote(MemberId),
 }
 
 /// A consensus store: linearizable transactions and reads, watches, leases, leadership.
 ///
 /// Every method may be called on every member. None is ever answered from a time-based lease.
-pub trait Handle: Send + Sync + std::fmt::Debug + 'static {
+pub trait Handle: Send + Sync + Debug + 'static {
     /// Proposes one command and waits until *this* member has applied it.
     ///
     /// With a `fence`, it is refused unless applied in that very term, and never forwarded to
@@ -131,6 +154,16 @@ pub trait Handle: Send + Sync + std::fmt::Debug + 'static {
         command: Command,
         fence: Option<Term>,
     ) -> BoxFuture<'_, Result<Reply, ProposeError>>;
+
+    /// Proposes several commands at once, each of them on its own; one outcome for each, in order.
+    /// Cheaper than as many calls: nobody is woken before all of them have one.
+    fn propose_many(
+        &self,
+        commands: Vec<Command>,
+    ) -> BoxFuture<'_, Vec<Result<Reply, ProposeError>>> {
+        let each = commands.into_iter().map(|command| self.propose(command, None));
+        Box::pin(futures::future::join_all(each))
+    }
 
     /// Waits until everything acknowledged before the call is applied here; returns the revision.
     fn read_index(&self) -> BoxFuture<'_, Result<Revision, ReadError>>;
@@ -152,6 +185,12 @@ pub trait Handle: Send + Sync + std::fmt::Debug + 'static {
 
     /// All leases, from local state.
     fn leases(&self) -> Vec<LeaseId>;
+
+    /// A checksum of the contents as of `revision`; 0 means now. Takes as long as there is much to read.
+    fn hash(&self, revision: Revision) -> Result<Hash, ReadError>;
+
+    /// Everything that this member holds.
+    fn export(&self) -> io::Result<Box<dyn Export>>;
 
     /// Who leads; changes are seen in order, and the latest is always there.
     fn leadership(&self) -> tokio::sync::watch::Receiver<Leadership>;

@@ -2,6 +2,7 @@
 //!
 //! What it holds is gone with it. Tests of everything above the store run on it.
 
+use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -16,8 +17,8 @@ use store_mvcc::types::{
 use tokio::sync::watch;
 
 use crate::handle::{
-    Handle, Leadership, Member, MemberId, MembershipChange, ProposeError, ReadError, Role, Status,
-    WatchRequest,
+    Export, Handle, Hash, Leadership, Member, MemberId, MembershipChange, ProposeError, ReadError,
+    Role, Status, WatchRequest,
 };
 use crate::hub::Hub;
 use crate::lessor::{self, Leases};
@@ -105,6 +106,17 @@ impl Handle for Local {
         self.state.read().leases()
     }
 
+    fn hash(&self, revision: Revision) -> Result<Hash, ReadError> {
+        let state = self.state.read();
+        let (crc32, revision) = state.hash(revision)?;
+        Ok(Hash { crc32, revision, compacted: state.compacted() })
+    }
+
+    fn export(&self) -> io::Result<Box<dyn Export>> {
+        let records: Vec<_> = self.state.read().export().collect();
+        Ok(Box::new(Records(records.into_iter())))
+    }
+
     fn leadership(&self) -> watch::Receiver<Leadership> {
         self.leadership.subscribe()
     }
@@ -157,6 +169,24 @@ impl Leases for Local {
 
     fn propose(&self, command: Command) -> BoxFuture<'_, Result<Reply, ProposeError>> {
         Handle::propose(self, command, Some(TERM))
+    }
+}
+
+/// Records that are all there.
+#[derive(Debug)]
+struct Records(std::vec::IntoIter<(Vec<u8>, Vec<u8>)>);
+
+impl Export for Records {
+    fn next_chunk(&mut self, bytes_max: usize) -> io::Result<Vec<(Vec<u8>, Vec<u8>)>> {
+        let mut bytes = 0;
+        let mut chunk = Vec::new();
+        while bytes < bytes_max
+            && let Some((key, value)) = self.0.next()
+        {
+            bytes += key.len() + value.len();
+            chunk.push((key, value));
+        }
+        Ok(chunk)
     }
 }
 

@@ -115,6 +115,7 @@ impl Lessor {
         LeaseInfo {
             id,
             granted_ttl_s: lease.ttl_s,
+            due_ms: lease.due_ms,
             remaining_ttl_s: i64::try_from(remaining_s).unwrap_or(i64::MAX),
             keys: lease.keys.iter().cloned().collect(),
         }

@@ -88,13 +88,14 @@ impl Model {
 
     pub(crate) fn lease(&self, id: LeaseId) -> LeaseInfo {
         match self.leases.get(&id) {
-            None => LeaseInfo { id, granted_ttl_s: 0, remaining_ttl_s: -1, keys: vec![] },
+            None => LeaseInfo { id, remaining_ttl_s: -1, ..LeaseInfo::default() },
             Some((ttl_s, due_ms)) => {
                 let remaining_ms = due_ms.saturating_sub(self.now_ms);
                 let held = self.latest().values().filter(|kv| kv.lease == id);
                 LeaseInfo {
                     id,
                     granted_ttl_s: *ttl_s,
+                    due_ms: *due_ms,
                     remaining_ttl_s: i64::try_from(remaining_ms / 1000).unwrap(),
                     keys: held.map(|kv| kv.key.clone()).collect(),
                 }

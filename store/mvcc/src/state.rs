@@ -133,6 +133,19 @@ impl State {
         Ok(Page { changes, through, is_last: next.is_none() })
     }
 
+    /// A checksum of every version of every key up to `revision` (0: the latest), and that revision.
+    /// Members that have applied and compacted the same have the same one.
+    pub fn hash(&self, revision: Revision) -> Result<(u32, Revision), Error> {
+        let revision = self.span().resolve(revision)?;
+        let mut hasher = crc32fast::Hasher::new();
+        let versions = self.keys.versions();
+        for (key, version) in versions.filter(|(_, version)| version.mod_revision <= revision) {
+            hasher.update(&record::version_key(version.mod_revision, version.sub));
+            hasher.update(&record::encode_version(&version.to_key_value(key)));
+        }
+        Ok((hasher.finalize(), revision))
+    }
+
     /// A lease's time and keys.
     pub fn lease(&self, id: LeaseId) -> LeaseInfo {
         self.lessor.info(id, self.now_ms)

@@ -211,6 +211,8 @@ pub struct TxnReply {
 pub struct LeaseInfo {
     pub id: LeaseId,
     pub granted_ttl_s: i64,
+    /// When it ends unless it is renewed, in milliseconds since the Unix epoch; 0 if there is none.
+    pub due_ms: u64,
     /// -1 if there is no such lease.
     pub remaining_ttl_s: i64,
     pub keys: Vec<Bytes>,

@@ -2,7 +2,8 @@
 //!
 //! # Invariants
 //! - Nothing is read of a message before its sender's group, epoch and number have been checked, and that
-//!   it is meant for this member: an address may have passed to another one.
+//!   it is meant for this member: an address may have passed to another one. (A roster is asked for by one
+//!   that has no number yet; that question has no content.)
 //! - A member that was removed is refused, whatever it says.
 
 use std::io;
@@ -26,6 +27,7 @@ use crate::fail_over;
 use crate::peers::{IDENTITY, Identity, MESSAGE_BYTES_MAX, message};
 use crate::proto::Frame;
 use crate::proto::peer_server::{Peer, PeerServer};
+use crate::roster::Roster;
 use crate::snapshot::SnapshotData;
 use crate::types::{Snapshot, TypeConfig};
 use crate::wire::{self, Answer, Ask, Hello, SnapshotPiece};
@@ -283,6 +285,16 @@ impl Peer for Door {
         let first = futures::stream::iter([Ok(hello)]);
         let until_closing = futures::stream::once(open).filter_map(|()| std::future::ready(None));
         Ok(Response::new(Box::pin(first.chain(until_closing))))
+    }
+
+    /// Asked by one whom the connection has let in, and who wants to know what it was added as.
+    async fn roster(&self, _: Request<Frame>) -> Result<Response<Frame>, Status> {
+        let members = members::list(&self.core);
+        if members.is_empty() {
+            return Err(Status::unavailable("this member waits to be added itself"));
+        }
+        let (cluster_id, epoch) = (self.core.config.cluster_id, self.core.config.epoch);
+        Ok(Response::new(message(&Roster { cluster_id, epoch, members })))
     }
 }
 

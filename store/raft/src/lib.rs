@@ -21,6 +21,7 @@ mod peers;
 mod propose;
 mod read;
 pub mod replica;
+pub mod roster;
 pub mod runtime;
 mod slow_disk;
 pub mod snapshot;
@@ -38,4 +39,5 @@ mod proto {
 
 pub use config::{Config, Deps, Start, StartError};
 pub use replica::Progress;
+pub use roster::Roster;
 pub use store::RaftStore;

@@ -12,7 +12,7 @@ use std::time::Duration;
 use openraft::errors::{ClientWriteError, RaftError};
 use openraft::{ChangeMembers, ServerState};
 use store_env::task::TaskResult;
-use store_handle::{Member, MemberId, MembershipChange, ProposeError, WAIT_MAX};
+use store_handle::{Member, MemberId, MembershipChange, ProposeError, STAYS_LEARNER, WAIT_MAX};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
@@ -34,6 +34,7 @@ pub(crate) async fn change(core: &Core, change: MembershipChange) -> Result<(), 
     let change = match change {
         MembershipChange::Add(member) => Change::Add(member),
         MembershipChange::Remove(id) => Change::Remove(id),
+        MembershipChange::Promote(id) => Change::Promote(id),
     };
     by_leader(core, || change_here(core, change.clone()), Ask::Change(change.clone())).await
 }
@@ -133,6 +134,18 @@ fn plan(core: &Core, metrics: &Metrics, change: &Change) -> Result<Option<Step>,
                 None
             })
         }
+        Change::Promote(id) => {
+            if membership.voter_ids().any(|voter| voter == *id) {
+                return Ok(None);
+            }
+            if membership.membership().get_node(id).is_none() {
+                return Err(Undone::Never(format!("there is no member {id}")));
+            }
+            if !is_near(metrics, *id) {
+                return Err(Undone::Never(format!("member {id} has not caught up")));
+            }
+            Ok(Some((ChangeMembers::AddVoterIds(BTreeSet::from([*id])), true)))
+        }
     }
 }
 
@@ -200,24 +213,35 @@ pub(crate) async fn promote(core: Arc<Core>, stop: CancellationToken) -> TaskRes
 }
 
 fn caught_up(metrics: &Metrics) -> BTreeSet<MemberId> {
-    let (ServerState::Leader, Some(replication)) = (metrics.state, &metrics.replication) else {
+    if metrics.state != ServerState::Leader {
         return BTreeSet::new();
-    };
-    let last = metrics.last_log_index.unwrap_or(0);
-    let is_near = |id: &MemberId| {
-        let matched = replication.get(id).copied().flatten();
-        matched.is_some_and(|matched| matched.index + CAUGHT_UP_ENTRIES >= last)
-    };
+    }
     let membership = metrics.membership_config.membership();
-    membership.learner_ids().filter(is_near).collect()
+    let stays = |id: &MemberId| {
+        membership.get_node(id).is_some_and(|node| node.labels.contains_key(STAYS_LEARNER))
+    };
+    membership.learner_ids().filter(|id| !stays(id) && is_near(metrics, *id)).collect()
+}
+
+/// Whether, as its leader sees it, the member's log is nearly complete.
+fn is_near(metrics: &Metrics, id: MemberId) -> bool {
+    let last = metrics.last_log_index.unwrap_or(0);
+    let matched = metrics.replication.as_ref().and_then(|all| all.get(&id).copied().flatten());
+    matched.is_some_and(|matched| matched.index + CAUGHT_UP_ENTRIES >= last)
 }
 
 /// Tells the group, once this member is in it, what it is called and where it is now.
 pub(crate) async fn introduce(core: Arc<Core>, stop: CancellationToken) -> TaskResult {
-    let me = core.config.member.clone();
+    let mut me = core.config.member.clone();
     loop {
         let membership = core.replica.membership();
-        match membership.membership().get_node(&me.id) {
+        let known = membership.membership().get_node(&me.id);
+        // What part it plays is not for the member to say.
+        match known.and_then(|node| node.labels.get(STAYS_LEARNER)) {
+            Some(text) => me.labels.insert(STAYS_LEARNER.into(), text.clone()),
+            None => me.labels.remove(STAYS_LEARNER),
+        };
+        match known {
             Some(node) if *node == MemberNode::from(&me) => break,
             Some(_) => {
                 let told = change(&core, MembershipChange::Add(me.clone()));

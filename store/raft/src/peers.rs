@@ -152,7 +152,7 @@ impl Peers {
         let channel = match channels.get(&(to, purpose)) {
             Some((known, channel)) if *known == address => channel.clone(),
             _ => {
-                let channel = self.channel(&address)?;
+                let channel = channel(self.network.clone(), self.times, &address)?;
                 channels.insert((to, purpose), (address, channel.clone()));
                 channel
             }
@@ -160,28 +160,6 @@ impl Peers {
         Ok(PeerClient::new(channel)
             .max_decoding_message_size(MESSAGE_BYTES_MAX)
             .max_encoding_message_size(MESSAGE_BYTES_MAX))
-    }
-
-    fn channel(&self, address: &str) -> Result<Channel, AskError> {
-        let invalid = |error: tonic::transport::Error| AskError::NotSent(error.to_string());
-        let endpoint = Endpoint::from_shared(format!("http://{address}")).map_err(invalid)?;
-        let (network, within, address) =
-            (self.network.clone(), self.times.dial, address.to_owned());
-        let connector = tower::service_fn(move |_: http::Uri| {
-            let dial = network.dial(&address);
-            async move {
-                let late = |_| io::Error::from(io::ErrorKind::TimedOut);
-                let stream = tokio::time::timeout(within, dial).await.map_err(late)??;
-                Ok::<_, io::Error>(TokioIo::new(stream))
-            }
-        });
-        Ok(endpoint
-            .http2_keep_alive_interval(self.times.keep_alive_every)
-            .keep_alive_timeout(self.times.keep_alive_timeout)
-            .keep_alive_while_idle(true)
-            .initial_connection_window_size(8 << 20)
-            .initial_stream_window_size(4 << 20)
-            .connect_with_connector_lazy(connector))
     }
 
     /// Signs a message to `to`.
@@ -225,8 +203,34 @@ impl Peers {
     }
 }
 
+/// A connection to `address`, made when it is first used and again whenever it broke.
+pub(crate) fn channel(
+    network: SharedNetwork,
+    times: Times,
+    address: &str,
+) -> Result<Channel, AskError> {
+    let invalid = |error: tonic::transport::Error| AskError::NotSent(error.to_string());
+    let endpoint = Endpoint::from_shared(format!("http://{address}")).map_err(invalid)?;
+    let address = address.to_owned();
+    let connector = tower::service_fn(move |_: http::Uri| {
+        let dial = network.dial(&address);
+        async move {
+            let late = |_| io::Error::from(io::ErrorKind::TimedOut);
+            let stream = tokio::time::timeout(times.dial, dial).await.map_err(late)??;
+            Ok::<_, io::Error>(TokioIo::new(stream))
+        }
+    });
+    Ok(endpoint
+        .http2_keep_alive_interval(times.keep_alive_every)
+        .keep_alive_timeout(times.keep_alive_timeout)
+        .keep_alive_while_idle(true)
+        .initial_connection_window_size(8 << 20)
+        .initial_stream_window_size(4 << 20)
+        .connect_with_connector_lazy(connector))
+}
+
 /// Whether the other member can have seen the question.
-fn classify(status: &Status) -> AskError {
+pub(crate) fn classify(status: &Status) -> AskError {
     let mut text = format!("{:?}: {}", status.code(), status.message());
     // What the other's door refuses was not looked at.
     let is_refused = matches!(status.code(), Code::PermissionDenied | Code::Unimplemented);

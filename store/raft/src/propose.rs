@@ -9,14 +9,16 @@
 //! - `NotProposed` is answered only then, too; everything doubtful is `Unknown`.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use bytes::Bytes;
 use openraft::errors::{ClientWriteError, RaftError};
+use parking_lot::Mutex;
 use store_env::task::{Crew, TaskResult};
 use store_handle::{Batch, Command, Fenced, MemberId, Op, ProposeError, Reply, Term, WAIT_MAX};
 use store_mvcc::codec;
-use tokio::sync::{Semaphore, mpsc, oneshot};
+use tokio::sync::mpsc::error::TrySendError;
+use tokio::sync::{Notify, Semaphore, mpsc};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
@@ -50,15 +52,61 @@ pub(crate) struct Pending {
     /// It came from another member: it is answered `NotLeader` rather than sent on.
     is_forwarded: bool,
     until: Instant,
-    /// Whoever sets it first decides: the batcher proposes, or the caller gives up.
-    taken: Arc<AtomicBool>,
-    reply: oneshot::Sender<Proposed>,
+    slot: Slot,
 }
 
 impl Pending {
+    /// Whether it is for the caller of this to propose, and has not been given up.
+    fn take(&self) -> bool {
+        self.slot.party.take(self.slot.index)
+    }
+
     fn answer(self, answer: Proposed) {
         // The caller may have given up; nothing is lost by that.
-        drop(self.reply.send(answer));
+        if let Some(place) = self.slot.party.answers.lock().get_mut(self.slot.index) {
+            *place = Some(answer);
+        }
+    }
+}
+
+/// Commands that were submitted together: whoever waits for them is woken once.
+#[derive(Debug)]
+struct Party {
+    answers: Mutex<Vec<Option<Proposed>>>,
+    /// Whoever sets one first decides: the batcher proposes, or the caller gives up.
+    taken: Vec<AtomicBool>,
+    /// Slots that are still held.
+    open: AtomicUsize,
+    all_answered: Notify,
+}
+
+impl Party {
+    fn new(count: usize) -> Arc<Self> {
+        Arc::new(Self {
+            answers: Mutex::new((0..count).map(|_| None).collect()),
+            taken: (0..count).map(|_| AtomicBool::new(false)).collect(),
+            open: AtomicUsize::new(count),
+            all_answered: Notify::new(),
+        })
+    }
+
+    fn take(&self, index: usize) -> bool {
+        !self.taken[index].swap(true, Ordering::AcqRel)
+    }
+}
+
+/// One command's place in its party; given up, answered or not, when it is dropped.
+#[derive(Debug)]
+struct Slot {
+    party: Arc<Party>,
+    index: usize,
+}
+
+impl Drop for Slot {
+    fn drop(&mut self) {
+        if self.party.open.fetch_sub(1, Ordering::AcqRel) == 1 {
+            self.party.all_answered.notify_one();
+        }
     }
 }
 
@@ -69,7 +117,22 @@ pub(crate) async fn propose(
     fence: Option<Term>,
 ) -> Result<Reply, ProposeError> {
     let until = Instant::now() + WAIT_MAX;
-    match submit(core, command, fence, false, until).await {
+    let mut answers = submit(core, vec![command], fence, false, until).await;
+    reply_of(answers.pop().expect("one command has one answer"))
+}
+
+/// Proposes several, each on its own.
+pub(crate) async fn propose_many(
+    core: &Core,
+    commands: Vec<Command>,
+) -> Vec<Result<Reply, ProposeError>> {
+    let until = Instant::now() + WAIT_MAX;
+    let answers = submit(core, commands, None, false, until).await;
+    answers.into_iter().map(reply_of).collect()
+}
+
+fn reply_of(answer: Proposed) -> Result<Reply, ProposeError> {
+    match answer {
         Ok((_, reply)) => Ok(reply?),
         Err(Undone::NotLeader) => Err(not_proposed("no leader in time")),
         Err(Undone::Never(reason)) => Err(ProposeError::NotProposed { reason }),
@@ -80,41 +143,51 @@ pub(crate) async fn propose(
 /// Proposes for another member, which takes this one to lead.
 pub(crate) async fn propose_forwarded(core: &Core, commands: Vec<Command>) -> Vec<Outcome> {
     let until = Instant::now() + WAIT_MAX;
-    let each = commands.into_iter().map(|command| submit(core, command, None, true, until));
     let outcome = |proposed: Proposed| match proposed {
         Ok((index, reply)) => Outcome::Done { index, reply },
         Err(undone) => Outcome::Undone(undone),
     };
-    futures::future::join_all(each).await.into_iter().map(outcome).collect()
+    submit(core, commands, None, true, until).await.into_iter().map(outcome).collect()
 }
 
+/// Queues commands, and waits until each of them has an answer; one for each, in order.
 async fn submit(
     core: &Core,
-    command: Command,
+    commands: Vec<Command>,
     fence: Option<Term>,
     is_forwarded: bool,
     until: Instant,
-) -> Proposed {
-    // Another member can ask whoever leads next.
-    let stopped = || match is_forwarded {
-        true => Undone::NotLeader,
-        false => Undone::Never(STOPPING.into()),
-    };
-    let taken = Arc::new(AtomicBool::new(false));
-    let (reply, answer) = oneshot::channel();
-    let pending = Pending { command, fence, is_forwarded, until, taken: taken.clone(), reply };
-    match tokio::time::timeout_at(until, core.proposals.send(pending)).await {
-        Ok(Ok(())) => {}
-        Ok(Err(_)) => return Err(stopped()),
-        Err(_) => return Err(Undone::NotLeader),
+) -> Vec<Proposed> {
+    if commands.is_empty() {
+        return Vec::new();
+    }
+    let party = Party::new(commands.len());
+    for (index, command) in commands.into_iter().enumerate() {
+        let slot = Slot { party: party.clone(), index };
+        let pending = Pending { command, fence, is_forwarded, until, slot };
+        match core.proposals.try_send(pending) {
+            // What cannot be queued has given up its slot.
+            Ok(()) | Err(TrySendError::Closed(_)) => {}
+            Err(TrySendError::Full(pending)) => {
+                drop(tokio::time::timeout_at(until, core.proposals.send(pending)).await);
+            }
+        }
     }
     // The batcher has the same deadline, and answers on it; half a second more for its answer to come.
     let patience = until + LOOK_AGAIN * 25;
-    match tokio::time::timeout_at(patience, answer).await {
-        Ok(Ok(answer)) => answer,
-        _ if !taken.swap(true, Ordering::AcqRel) => Err(Undone::NotLeader),
-        _ => Err(Undone::Unknown("the store stopped while it was under way".into())),
-    }
+    drop(tokio::time::timeout_at(patience, party.all_answered.notified()).await);
+    let is_stopping = core.proposals.is_closed();
+    let answers = std::mem::take(&mut *party.answers.lock());
+    let each = answers.into_iter().enumerate().map(|(index, answer)| match answer {
+        Some(answer) => answer,
+        // Another member can ask whoever leads next.
+        None if !party.take(index) => {
+            Err(Undone::Unknown("the store stopped while it was under way".into()))
+        }
+        None if is_forwarded || !is_stopping => Err(Undone::NotLeader),
+        None => Err(Undone::Never(STOPPING.into())),
+    });
+    each.collect()
 }
 
 /// Drains the queue into batches, until told to stop; then says when the last of them is done.
@@ -139,8 +212,7 @@ pub(crate) async fn run(
             }
         }
         let taken = std::mem::take(&mut batch).into_iter();
-        let mine: Vec<Pending> =
-            taken.filter(|pending| !pending.taken.swap(true, Ordering::AcqRel)).collect();
+        let mine: Vec<Pending> = taken.filter(Pending::take).collect();
         let core = core.clone();
         crew.spawn(async move {
             for part in split(mine) {

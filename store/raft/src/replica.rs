@@ -18,7 +18,7 @@ use store_handle::{Batch, Error, MemberId, Reply, Revision, Term};
 use store_mvcc::{Record, State, codec, record};
 use tokio::sync::watch;
 
-use crate::disk::{StateDisk, StateReplacement};
+use crate::disk::{StateDisk, StateReplacement, StateView};
 use crate::snapshot::SnapshotData;
 use crate::types::{Entry, LogId, Membership, Snapshot, SnapshotMeta};
 
@@ -136,6 +136,11 @@ impl Replica {
         }
         let snapshot = SnapshotData::View(self.disk.view()?);
         Ok(Some(Snapshot { meta, snapshot }))
+    }
+
+    /// All records as they are on disk, the group's own among them.
+    pub(crate) fn view(&self) -> io::Result<Box<dyn StateView>> {
+        self.disk.view()
     }
 
     /// Begins to take in another member's state.

@@ -1,5 +1,6 @@
 //! A member of the group: everything started, and the store's handle on top.
 
+use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,15 +12,16 @@ use store_env::task::{Group, TaskResult};
 use store_handle::hub::Hub;
 use store_handle::lessor::{self, Leases};
 use store_handle::{
-    Command, Handle, Leadership, LeaseId, LeaseInfo, Member, MemberId, MembershipChange,
-    ProposeError, RangeReply, RangeRequest, ReadError, Reply, Revision, Role, Status, Term,
-    WatchRequest, Watcher,
+    Command, Export, Handle, Hash, Leadership, LeaseId, LeaseInfo, Member, MemberId,
+    MembershipChange, ProposeError, RangeReply, RangeRequest, ReadError, Reply, Revision, Role,
+    Status, Term, WatchRequest, Watcher,
 };
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
 use crate::config::{Config, Deps, Start, StartError};
 use crate::core::{Core, LOOK_AGAIN};
+use crate::disk::StateView;
 use crate::door::Closing;
 use crate::log::Log;
 use crate::machine::Machine;
@@ -186,6 +188,13 @@ impl Handle for RaftStore {
         Box::pin(propose::propose(&self.core, command, fence))
     }
 
+    fn propose_many(
+        &self,
+        commands: Vec<Command>,
+    ) -> BoxFuture<'_, Vec<Result<Reply, ProposeError>>> {
+        Box::pin(propose::propose_many(&self.core, commands))
+    }
+
     fn read_index(&self) -> BoxFuture<'_, Result<Revision, ReadError>> {
         Box::pin(read::read_index(&self.core))
     }
@@ -212,6 +221,16 @@ impl Handle for RaftStore {
 
     fn leases(&self) -> Vec<LeaseId> {
         self.core.replica.state.read().leases()
+    }
+
+    fn hash(&self, revision: Revision) -> Result<Hash, ReadError> {
+        let state = self.core.replica.state.read();
+        let (crc32, revision) = state.hash(revision)?;
+        Ok(Hash { crc32, revision, compacted: state.compacted() })
+    }
+
+    fn export(&self) -> io::Result<Box<dyn Export>> {
+        Ok(Box::new(Exported(self.core.replica.view()?)))
     }
 
     fn leadership(&self) -> watch::Receiver<Leadership> {
@@ -255,6 +274,24 @@ impl Handle for RaftStore {
             revision: progress.revision,
             sync_p99_ms: core.syncs.p99_ms(),
             matched: matched.collect(),
+        }
+    }
+}
+
+/// The state's records, without those that the group keeps beside them.
+#[derive(Debug)]
+struct Exported(Box<dyn StateView>);
+
+impl Export for Exported {
+    fn next_chunk(&mut self, bytes_max: usize) -> io::Result<Vec<(Vec<u8>, Vec<u8>)>> {
+        loop {
+            let chunk = self.0.next_chunk(bytes_max)?;
+            let is_end = chunk.is_empty();
+            let own: Vec<_> =
+                chunk.into_iter().filter(|(key, _)| store_mvcc::record::is_state(key)).collect();
+            if is_end || !own.is_empty() {
+                return Ok(own);
+            }
         }
     }
 }

@@ -35,6 +35,7 @@ pub(crate) enum Ask {
 pub(crate) enum Change {
     Add(Member),
     Remove(MemberId),
+    Promote(MemberId),
 }
 
 /// An answer, to the question of the same name.

@@ -19,7 +19,7 @@ pub(crate) fn common() -> Options {
 /// The log: mostly written, read after a restart only; most entries are purged before they reach a table.
 pub(crate) fn log() -> Options {
     let mut options = common();
-    options.set_write_buffer_size(64 << 20);
+    options.set_write_buffer_size(16 << 20);
     options.set_max_write_buffer_number(2);
     // A recycled file does not change its size, so that a sync need not write the file system's journal.
     options.set_recycle_log_file_num(4);
@@ -31,7 +31,7 @@ pub(crate) fn log() -> Options {
 /// The state: flushed when a snapshot is taken, so that its tables are the snapshot.
 pub(crate) fn state() -> Options {
     let mut options = common();
-    options.set_write_buffer_size(32 << 20);
+    options.set_write_buffer_size(16 << 20);
     options.set_max_write_buffer_number(2);
     options.set_compression_type(DBCompressionType::Lz4);
     options

@@ -313,3 +313,23 @@ fn records_that_contradict_each_other_are_refused() {
     );
     assert_eq!(State::restore([]).unwrap(), State::default());
 }
+
+#[test]
+fn hash_is_that_of_the_revision_and_notices_any_change() {
+    let mut state = State::default();
+    let put = |key: &'static str, value: &'static str| {
+        let put = PutRequest { key: key.into(), value: value.into(), ..PutRequest::default() };
+        Txn { success: vec![Op::Put(put)], ..Txn::default() }
+    };
+    let batch = |txn| Batch {
+        now_ms: 0,
+        commands: vec![Fenced { fence: None, command: Command::Txn(txn) }],
+    };
+    state.apply(Term(1), &batch(put("a", "1")));
+    let before = state.hash(0).unwrap();
+    assert_eq!(before, state.hash(2).unwrap());
+    state.apply(Term(1), &batch(put("b", "1")));
+    assert_eq!(before, state.hash(2).unwrap());
+    assert_ne!(before.0, state.hash(0).unwrap().0);
+    assert!(matches!(state.hash(9), Err(Error::FutureRevision { asked: 9, latest: 3 })));
+}

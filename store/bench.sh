@@ -1,0 +1,108 @@
+#!/usr/bin/env bash
+# Three members of etcd, then three of kstore, on the same disk, each driven by etcd's own `benchmark`; prints a table of
+# both with their ratio. PEERS names the folder that holds `etcd` and `benchmark` (Go modules go.etcd.io/etcd/server/v3 and
+# go.etcd.io/etcd/v3/tools/benchmark, version 3.6), KSTORE the program; ROUNDS repeats all of it and takes medians, SCALE
+# multiplies the number of operations, CASES (a regular expression) picks rows.
+set -euo pipefail
+
+PEERS=${PEERS:?the folder that holds etcd and benchmark}
+KSTORE=${KSTORE:-bin/kstore}
+ROUNDS=${ROUNDS:-1} SCALE=${SCALE:-1} CASES=${CASES:-.}
+PORT=${PORT:-23790}
+DIR=$(mktemp -d "${TMPDIR:-/tmp}/bench-store.XXXXXX")
+PIDS=()
+
+stop_all() {
+    [ ${#PIDS[@]} -eq 0 ] || kill "${PIDS[@]}" 2>/dev/null || true
+    [ ${#PIDS[@]} -eq 0 ] || wait "${PIDS[@]}" 2>/dev/null || true
+    PIDS=()
+}
+trap 'stop_all; rm -rf "$DIR"' EXIT
+
+start_all() { # program
+    local i cluster= client peer
+    for i in 0 1 2; do cluster+="m$i=http://127.0.0.1:$((PORT + 10 * i + 1)),"; done
+    for i in 0 1 2; do
+        client=http://127.0.0.1:$((PORT + 10 * i)) peer=http://127.0.0.1:$((PORT + 10 * i + 1))
+        "$1" --name "m$i" --data-dir "$DIR/data/m$i" --listen-client-urls "$client" --advertise-client-urls "$client" \
+            --listen-peer-urls "$peer" --initial-advertise-peer-urls "$peer" --initial-cluster "${cluster%,}" \
+            --log-level warn >"$DIR/m$i.log" 2>&1 &
+        PIDS+=($!)
+    done
+    for i in $(seq 100); do
+        curl -sf "http://127.0.0.1:$PORT/health" >/dev/null && break
+        sleep 0.1
+    done
+    sleep 1
+}
+
+ENDPOINTS=127.0.0.1:$PORT,127.0.0.1:$((PORT + 10)),127.0.0.1:$((PORT + 20))
+
+cpu_ticks() { for pid in "${PIDS[@]}"; do cut -d" " -f14,15 "/proc/$pid/stat"; done | awk '{s+=$1+$2} END{print s}'; }
+rss_mib() { for pid in "${PIDS[@]}"; do awk '/^VmRSS/{print $2/1024}' "/proc/$pid/status"; done | sort -n | tail -1; }
+syncs() {
+    local i
+    for i in 0 1 2; do curl -s "http://127.0.0.1:$((PORT + 10 * i))/metrics"; done |
+        awk '/^etcd_disk_wal_fsync_duration_seconds_count|^trireme_store_log_syncs_total/{s+=$2} END{print s+0}'
+}
+
+row() { # peer label total arguments...
+    local peer=$1 label=$2 total=$(($3 * SCALE)) out cpu0 cpu1 sync0 sync1
+    shift 3
+    [[ $label =~ $CASES ]] || return 0
+    cpu0=$(cpu_ticks) sync0=$(syncs)
+    out=$("$PEERS/benchmark" --endpoints="$ENDPOINTS" "$@" --total="$total" 2>&1) || { echo "$label: $out" | tail -3 >&2; return 0; }
+    cpu1=$(cpu_ticks) sync1=$(syncs)
+    awk -v OFS='\t' -v peer="$peer" -v label="$label" -v cpu=$((cpu1 - cpu0)) -v syncs=$((sync1 - sync0)) -v n="$total" '
+        /Requests\/sec/ && !r {r=$2} /50% in/ && !p50 {p50=$3} /99% in/ && !p99 {p99=$3}
+        END {print peer, label, r, p50*1000, p99*1000, cpu*10000/n, syncs/n}' <<<"$out" >>"$DIR/rows"
+    printf '.' >&2
+}
+
+round() { # peer program
+    rm -rf "$DIR/data"
+    start_all "$2"
+    local put="--key-size=8 --val-size=256 --sequential-keys --key-space-size=100000" c
+    row "$1" "put, 1 client" 2000 --clients=1 --conns=1 put $put
+    row "$1" "put, 64 clients" 20000 --clients=64 --conns=16 put $put
+    row "$1" "put, 256 clients" 40000 --clients=256 --conns=16 put $put
+    row "$1" "put, 1000 clients" 40000 --clients=1000 --conns=16 put $put
+    row "$1" "put to the leader, 256 clients" 40000 --clients=256 --conns=16 --target-leader put $put
+    row "$1" "txn-put, 1 step, 64 clients" 20000 --clients=64 --conns=16 txn-put --key-size=8 --val-size=256 --key-space-size=100000 --txn-ops=1
+    row "$1" "txn-put, 4 steps, 64 clients" 10000 --clients=64 --conns=16 txn-put --key-size=8 --val-size=256 --key-space-size=100000 --txn-ops=4
+    "$PEERS/benchmark" --endpoints="$ENDPOINTS" --clients=1 --conns=1 put --key-size=3 --val-size=256 --key-space-size=1 --total=1 >/dev/null 2>&1
+    for c in 64 256; do
+        row "$1" "range, linearizable, $c clients" 40000 --clients=$c --conns=16 range foo --consistency=l
+        row "$1" "range, serializable, $c clients" 40000 --clients=$c --conns=16 range foo --consistency=s
+    done
+    printf '%s\t%s\t%s\n' "$1" "memory" "$(rss_mib)" >>"$DIR/memory"
+    stop_all
+}
+
+for _ in $(seq "$ROUNDS"); do
+    round etcd "$PEERS/etcd"
+    round kstore "$KSTORE"
+done
+echo >&2
+
+echo "etcd $("$PEERS/etcd" --version | awk 'NR==1{print $3}'), kstore $("$KSTORE" --version | awk '{print $2}'); three members each, $(nproc) cores, $ROUNDS round(s), load now $(cut -d' ' -f1 /proc/loadavg)"
+echo
+echo "| work | etcd: per s, p50 / p99 ms, CPU µs, syncs per op | kstore | throughput | p99 | CPU |"
+echo "|---|---|---|---|---|---|"
+awk -F'\t' '
+    function median(list,   n, parts, i, j, t) {
+        n = split(list, parts, " ")
+        for (i = 1; i <= n; i++) for (j = i + 1; j <= n; j++) if (parts[j] + 0 < parts[i] + 0) { t = parts[i]; parts[i] = parts[j]; parts[j] = t }
+        return parts[int((n + 1) / 2)]
+    }
+    !($2 in seen) { seen[$2] = ++count; name[count] = $2 }
+    { for (f = 3; f <= 7; f++) all[$1, $2, f] = all[$1, $2, f] " " $f }
+    function cell(peer, label) { return sprintf("%d, %.1f / %.1f, %d, %.2f", m[peer, 3], m[peer, 4], m[peer, 5], m[peer, 6], m[peer, 7]) }
+    END {
+        for (i = 1; i <= count; i++) {
+            for (f = 3; f <= 7; f++) { m["etcd", f] = median(all["etcd", name[i], f]); m["kstore", f] = median(all["kstore", name[i], f]) }
+            e = m["etcd", 3] ? m["etcd", 3] : 1; p = m["etcd", 5] ? m["etcd", 5] : 1; c = m["etcd", 6] ? m["etcd", 6] : 1
+            printf "| %s | %s | %s | %.2f× | %.2f× | %.2f× |\n", name[i], cell("etcd"), cell("kstore"), m["kstore", 3] / e, m["kstore", 5] / p, m["kstore", 6] / c
+        }
+    }' "$DIR/rows"
+awk -F'\t' '{v[$1]=$3} END{printf "\nmemory of the largest member afterwards: etcd %d MiB, kstore %d MiB (%.2f×)\n", v["etcd"], v["kstore"], v["kstore"]/v["etcd"]}' "$DIR/memory"

@@ -1,0 +1,87 @@
+//! Refusals in etcd's words: gRPC codes and messages that clients compare with their own lists.
+//!
+//! # Invariants
+//! - Every refusal of the store has its row; there is no row for "others".
+
+use store_handle::{Error, ProposeError, ReadError};
+use tonic::{Code, Status};
+
+macro_rules! refusals {
+    ($($name:ident = $code:ident $text:literal;)*) => {
+        $(pub(crate) fn $name() -> Status { Status::new(Code::$code, $text) })*
+    };
+}
+
+refusals! {
+    empty_key = InvalidArgument "etcdserver: key is not provided";
+    key_not_found = InvalidArgument "etcdserver: key not found";
+    value_provided = InvalidArgument "etcdserver: value is provided";
+    lease_provided = InvalidArgument "etcdserver: lease is provided";
+    too_many_ops = InvalidArgument "etcdserver: too many operations in txn request";
+    duplicate_key = InvalidArgument "etcdserver: duplicate key given in txn request";
+    invalid_sort_option = InvalidArgument "etcdserver: invalid sort option";
+    request_too_large = InvalidArgument "etcdserver: request is too large";
+    compacted = OutOfRange "etcdserver: mvcc: required revision has been compacted";
+    future_revision = OutOfRange "etcdserver: mvcc: required revision is a future revision";
+    lease_not_found = NotFound "etcdserver: requested lease not found";
+    lease_exists = FailedPrecondition "etcdserver: lease already exists";
+    lease_ttl_too_large = OutOfRange "etcdserver: too large lease TTL";
+    member_not_found = NotFound "etcdserver: member not found";
+    member_bad_urls = InvalidArgument "etcdserver: given member URLs are invalid";
+    peer_urls_exist = FailedPrecondition "etcdserver: Peer URLs already exists";
+    not_enough_started =
+        FailedPrecondition "etcdserver: re-configuration failed due to not enough started members";
+    member_not_learner = FailedPrecondition "etcdserver: can only promote a learner member";
+    learner_not_ready =
+        FailedPrecondition "etcdserver: can only promote a learner member which is in sync with leader";
+    not_leader = FailedPrecondition "etcdserver: not leader";
+    bad_transferee = FailedPrecondition "etcdserver: bad leader transferee";
+    no_leader = Unavailable "etcdserver: no leader";
+    stopped = Unavailable "etcdserver: server stopped";
+    timed_out = Unavailable "etcdserver: request timed out";
+    auth_not_enabled = FailedPrecondition "etcdserver: authentication is not enabled";
+}
+
+/// A refusal that was decided while applying.
+pub(crate) fn of_refusal(error: &Error) -> Status {
+    match error {
+        Error::Compacted { .. } => compacted(),
+        Error::FutureRevision { .. } => future_revision(),
+        Error::KeyNotFound => key_not_found(),
+        Error::EmptyKey => empty_key(),
+        // Which of the two it is has been checked before: see `check`.
+        Error::ValueOrLeaseProvided => value_provided(),
+        Error::DuplicateKey => duplicate_key(),
+        Error::LeaseNotFound { .. } => lease_not_found(),
+        Error::LeaseExists { .. } => lease_exists(),
+        Error::LeaseTtlOutOfBounds { .. } => lease_ttl_too_large(),
+        // No client's command is fenced.
+        Error::Fenced { .. } => not_leader(),
+    }
+}
+
+/// A proposal without a reply. What is unknown is told as a time-out: no client sends it again by itself.
+pub(crate) fn of_proposal(error: ProposeError) -> Status {
+    match error {
+        ProposeError::Refused(refusal) => of_refusal(&refusal),
+        ProposeError::NotProposed { reason } => {
+            tracing::debug!(reason, "not proposed");
+            no_leader()
+        }
+        ProposeError::Unknown { reason } => {
+            tracing::debug!(reason, "outcome unknown");
+            timed_out()
+        }
+    }
+}
+
+/// A read without a reply.
+pub(crate) fn of_read(error: ReadError) -> Status {
+    match error {
+        ReadError::Refused(refusal) => of_refusal(&refusal),
+        ReadError::NoQuorum { reason } => {
+            tracing::debug!(reason, "no read index");
+            timed_out()
+        }
+    }
+}

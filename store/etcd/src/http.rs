@@ -1,0 +1,74 @@
+//! The plain questions: is it alive, can it serve, which version, which figures.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::{Method, Response, StatusCode, header};
+use http_body_util::Full;
+
+use crate::facade::{ETCD_VERSION, Facade};
+use crate::metrics;
+
+/// An answer.
+pub(crate) type Reply = Response<Full<Bytes>>;
+
+/// Answers one request that is not gRPC.
+pub(crate) async fn answer(facade: Arc<Facade>, method: Method, target: http::Uri) -> Reply {
+    if method != Method::GET && method != Method::HEAD {
+        return reply(StatusCode::METHOD_NOT_ALLOWED, TEXT, "method not allowed\n");
+    }
+    match target.path() {
+        "/health" => {
+            let is_serializable = target.query().unwrap_or_default().contains("serializable=true");
+            health(is_well(&facade, is_serializable).await)
+        }
+        "/readyz" => ready(is_well(&facade, false).await),
+        "/livez" => reply(StatusCode::OK, TEXT, "ok\n"),
+        "/version" => {
+            let version =
+                serde_json::json!({ "etcdserver": ETCD_VERSION, "etcdcluster": ETCD_VERSION });
+            reply(StatusCode::OK, JSON, version.to_string())
+        }
+        "/metrics" => reply(StatusCode::OK, METRICS, metrics::render(&facade)),
+        _ => reply(StatusCode::NOT_FOUND, TEXT, "404 page not found\n"),
+    }
+}
+
+const TEXT: &str = "text/plain; charset=utf-8";
+const JSON: &str = "application/json";
+const METRICS: &str = "text/plain; version=0.0.4; charset=utf-8";
+
+/// Why this member could not serve a read now.
+async fn is_well(facade: &Facade, is_serializable: bool) -> Result<(), &'static str> {
+    if is_serializable {
+        return Ok(());
+    }
+    if facade.leadership().leader.is_none() {
+        return Err("RAFT NO LEADER");
+    }
+    facade.read_index().await.map(drop).map_err(|_| "QGET FAILED")
+}
+
+fn health(found: Result<(), &'static str>) -> Reply {
+    let (status, health) = match found {
+        Ok(()) => (StatusCode::OK, "true"),
+        Err(_) => (StatusCode::SERVICE_UNAVAILABLE, "false"),
+    };
+    let reason = found.err().unwrap_or_default();
+    let body = serde_json::json!({ "health": health, "reason": reason });
+    reply(status, JSON, body.to_string())
+}
+
+fn ready(found: Result<(), &'static str>) -> Reply {
+    match found {
+        Ok(()) => reply(StatusCode::OK, TEXT, "ok\n"),
+        Err(reason) => reply(StatusCode::SERVICE_UNAVAILABLE, TEXT, format!("{reason}\n")),
+    }
+}
+
+fn reply(status: StatusCode, kind: &'static str, body: impl Into<Bytes>) -> Reply {
+    let mut reply = Response::new(Full::new(body.into()));
+    *reply.status_mut() = status;
+    reply.headers_mut().insert(header::CONTENT_TYPE, http::HeaderValue::from_static(kind));
+    reply
+}

@@ -1,0 +1,148 @@
+//! From a request's path to the service that answers it; without a router's generality, which costs.
+
+use std::convert::Infallible;
+use std::sync::Arc;
+
+use futures::future::BoxFuture;
+use http::{Request, Response, header};
+use hyper::body::Incoming;
+use tonic::body::Body;
+use tonic::codegen::Service;
+
+use crate::auth::{self, AuthService};
+use crate::cluster::ClusterService;
+use crate::facade::Facade;
+use crate::health::HealthService;
+use crate::http::answer;
+use crate::kv::KvService;
+use crate::lease::LeaseService;
+use crate::maintenance::MaintenanceService;
+use crate::proto::etcdserverpb::auth_server::AuthServer;
+use crate::proto::etcdserverpb::cluster_server::ClusterServer;
+use crate::proto::etcdserverpb::kv_server::KvServer;
+use crate::proto::etcdserverpb::lease_server::LeaseServer;
+use crate::proto::etcdserverpb::maintenance_server::MaintenanceServer;
+use crate::proto::etcdserverpb::watch_server::WatchServer;
+use crate::proto::health::health_server::HealthServer;
+use crate::watch::WatchService;
+
+/// What a request may be larger than `request_bytes_max`, as etcd has it: then it is refused unread.
+const OVERHEAD_BYTES: usize = 512 << 10;
+
+/// Every method that is served, for the figures.
+pub(crate) const METHODS: &[&str] = &[
+    "/etcdserverpb.KV/Range",
+    "/etcdserverpb.KV/Put",
+    "/etcdserverpb.KV/DeleteRange",
+    "/etcdserverpb.KV/Txn",
+    "/etcdserverpb.KV/Compact",
+    "/etcdserverpb.Watch/Watch",
+    "/etcdserverpb.Lease/LeaseGrant",
+    "/etcdserverpb.Lease/LeaseRevoke",
+    "/etcdserverpb.Lease/LeaseKeepAlive",
+    "/etcdserverpb.Lease/LeaseTimeToLive",
+    "/etcdserverpb.Lease/LeaseLeases",
+    "/etcdserverpb.Cluster/MemberAdd",
+    "/etcdserverpb.Cluster/MemberRemove",
+    "/etcdserverpb.Cluster/MemberUpdate",
+    "/etcdserverpb.Cluster/MemberList",
+    "/etcdserverpb.Cluster/MemberPromote",
+    "/etcdserverpb.Maintenance/Alarm",
+    "/etcdserverpb.Maintenance/Status",
+    "/etcdserverpb.Maintenance/Defragment",
+    "/etcdserverpb.Maintenance/Hash",
+    "/etcdserverpb.Maintenance/HashKV",
+    "/etcdserverpb.Maintenance/Snapshot",
+    "/etcdserverpb.Maintenance/MoveLeader",
+];
+
+/// All services of one member.
+#[derive(Clone, Debug)]
+pub(crate) struct Routes {
+    facade: Arc<Facade>,
+    kv: KvServer<KvService>,
+    watch: WatchServer<WatchService>,
+    lease: LeaseServer<LeaseService>,
+    cluster: ClusterServer<ClusterService>,
+    maintenance: MaintenanceServer<MaintenanceService>,
+    auth: AuthServer<AuthService>,
+    health: HealthServer<HealthService>,
+}
+
+type Answer = Result<Response<Body>, Infallible>;
+
+impl Routes {
+    pub(crate) fn new(facade: &Arc<Facade>) -> Self {
+        let bytes_max = facade.options.request_bytes_max.saturating_add(OVERHEAD_BYTES);
+        Self {
+            facade: facade.clone(),
+            kv: KvServer::new(KvService(facade.clone()))
+                .max_decoding_message_size(bytes_max)
+                .max_encoding_message_size(usize::MAX),
+            watch: WatchServer::new(WatchService(facade.clone()))
+                .max_encoding_message_size(usize::MAX),
+            lease: LeaseServer::new(LeaseService(facade.clone()))
+                .max_encoding_message_size(usize::MAX),
+            cluster: ClusterServer::new(ClusterService(facade.clone())),
+            maintenance: MaintenanceServer::new(MaintenanceService(facade.clone())),
+            auth: AuthServer::new(AuthService(facade.clone())),
+            health: HealthServer::new(HealthService(facade.clone())),
+        }
+    }
+
+    fn dispatch(&self, request: Request<Incoming>) -> BoxFuture<'static, Answer> {
+        let path = request.uri().path();
+        let (service, method) = path[1.min(path.len())..].split_once('/').unwrap_or_default();
+        match service {
+            "etcdserverpb.KV" => self.kv.clone().call(request),
+            "etcdserverpb.Watch" => self.watch.clone().call(request),
+            "etcdserverpb.Lease" => self.lease.clone().call(request),
+            "etcdserverpb.Cluster" => self.cluster.clone().call(request),
+            "etcdserverpb.Maintenance" => self.maintenance.clone().call(request),
+            "etcdserverpb.Auth" if method == "AuthStatus" => self.auth.clone().call(request),
+            "etcdserverpb.Auth" => {
+                let refusal = auth::refusal(method).into_http();
+                Box::pin(async move { Ok(refusal) })
+            }
+            "grpc.health.v1.Health" => self.health.clone().call(request),
+            _ => {
+                let text = format!("unknown service {service}");
+                Box::pin(async move { Ok(tonic::Status::unimplemented(text).into_http()) })
+            }
+        }
+    }
+}
+
+impl hyper::service::Service<Request<Incoming>> for Routes {
+    type Response = Response<Body>;
+    type Error = Infallible;
+    type Future = BoxFuture<'static, Answer>;
+
+    fn call(&self, request: Request<Incoming>) -> Self::Future {
+        if !is_grpc(&request) {
+            let (method, target) = (request.method().clone(), request.uri().clone());
+            let facade = self.facade.clone();
+            return Box::pin(
+                async move { Ok(answer(facade, method, target).await.map(Body::new)) },
+            );
+        }
+        let method = METHODS.iter().find(|path| **path == request.uri().path());
+        let Some(method) = method else { return self.dispatch(request) };
+        self.facade.metrics.started(method);
+        let facade = self.facade.clone();
+        let answer = self.dispatch(request);
+        Box::pin(async move {
+            let answer = answer.await?;
+            // A refusal says so in its head; what fails later, in a stream, is not counted as such.
+            let code = answer.headers().get("grpc-status").and_then(|code| code.to_str().ok());
+            let code = code.and_then(|code| code.parse().ok()).unwrap_or(0);
+            facade.metrics.handled(method, code);
+            Ok(answer)
+        })
+    }
+}
+
+fn is_grpc(request: &Request<Incoming>) -> bool {
+    let kind = request.headers().get(header::CONTENT_TYPE);
+    kind.is_some_and(|kind| kind.as_bytes().starts_with(b"application/grpc"))
+}

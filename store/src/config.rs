@@ -1,0 +1,311 @@
+//! What a member must know before it starts: its flags, checked whole before a port binds.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use store_etcd::urls::{self, BadUrl, Url};
+
+pub use crate::flags::Flags;
+
+/// What is wrong with the flags.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    #[error("--{flag}: {source}")]
+    Url { flag: &'static str, source: BadUrl },
+    #[error("--{flag}: {reason}")]
+    Flag { flag: &'static str, reason: String },
+}
+
+/// How a member without data begins.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Origin {
+    /// It founds a group, with the others that are named here.
+    New,
+    /// It was added to a group, whose members are among those named here.
+    Existing,
+}
+
+/// How history is forgotten.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Retention {
+    All,
+    /// What is younger than this is kept.
+    For(Duration),
+    /// So many of the latest revisions are kept.
+    Revisions(i64),
+}
+
+/// The files of one TLS identity.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TlsFiles {
+    pub cert: PathBuf,
+    pub key: PathBuf,
+    pub trusted_ca: Option<PathBuf>,
+    /// Whether those who connect must show a certificate.
+    pub is_mutual: bool,
+}
+
+/// A name in `--initial-cluster`, with its peer URLs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Named {
+    pub name: String,
+    pub urls: Vec<Url>,
+}
+
+/// A member's configuration.
+#[derive(Clone, Debug)]
+pub struct Config {
+    pub name: String,
+    pub data_dir: PathBuf,
+    pub listen_client: Vec<Url>,
+    pub advertise_client: Vec<Url>,
+    pub listen_peer: Url,
+    pub advertise_peer: Vec<Url>,
+    pub listen_metrics: Vec<Url>,
+    pub initial_cluster: Vec<Named>,
+    pub origin: Origin,
+    pub token: String,
+    pub client_tls: Option<TlsFiles>,
+    pub peer_tls: Option<TlsFiles>,
+    pub heartbeat_ms: u64,
+    pub election_ms: u64,
+    pub snapshot_entries: u64,
+    pub retention: Retention,
+    pub api: store_etcd::Options,
+}
+
+impl Config {
+    /// Checks flags.
+    pub fn check(flags: Flags) -> Result<Self, ConfigError> {
+        let invalid = |flag, reason: &str| Err(ConfigError::Flag { flag, reason: reason.into() });
+        let listen_client = list("listen-client-urls", &flags.listen_client_urls)?;
+        let advertise_client = match &flags.advertise_client_urls {
+            Some(text) => list("advertise-client-urls", text)?,
+            None => listen_client.clone(),
+        };
+        let mut listen_peer = list("listen-peer-urls", &flags.listen_peer_urls)?;
+        if listen_peer.len() != 1 {
+            return invalid("listen-peer-urls", "give one URL");
+        }
+        let listen_peer = listen_peer.remove(0);
+        let advertise_peer =
+            list("initial-advertise-peer-urls", &flags.initial_advertise_peer_urls)?;
+        if advertise_peer.is_empty() {
+            return invalid("initial-advertise-peer-urls", "give at least one URL");
+        }
+        let (initial_cluster, origin) = group(&flags, &advertise_peer)?;
+        if flags.heartbeat_interval == 0 || flags.election_timeout < 5 * flags.heartbeat_interval {
+            return invalid("election-timeout", "is at least five times --heartbeat-interval");
+        }
+        let client_tls = tls(
+            "cert-file",
+            [&flags.cert_file, &flags.key_file, &flags.trusted_ca_file],
+            flags.client_cert_auth,
+        )?;
+        let peer_tls = tls(
+            "peer-cert-file",
+            [&flags.peer_cert_file, &flags.peer_key_file, &flags.peer_trusted_ca_file],
+            true,
+        )?;
+        if client_tls.is_none() && listen_client.iter().any(|url| url.is_tls) {
+            return invalid("cert-file", "is needed to listen on https");
+        }
+        if peer_tls.is_some() != listen_peer.is_tls {
+            return invalid("listen-peer-urls", "is https just when --peer-cert-file is given");
+        }
+        let listen_metrics = match &flags.listen_metrics_urls {
+            Some(text) => list("listen-metrics-urls", text)?,
+            None => Vec::new(),
+        };
+        let progress = duration(&flags.watch_progress_notify_interval);
+        let Some(progress_every) = progress.filter(|every| !every.is_zero()) else {
+            return invalid("watch-progress-notify-interval", "is a time such as 10m");
+        };
+        Ok(Self {
+            data_dir: flags.data_dir.unwrap_or_else(|| format!("{}.etcd", flags.name).into()),
+            name: flags.name,
+            listen_client,
+            advertise_client,
+            listen_peer,
+            advertise_peer,
+            listen_metrics,
+            initial_cluster,
+            origin,
+            token: flags.initial_cluster_token,
+            client_tls,
+            peer_tls,
+            heartbeat_ms: flags.heartbeat_interval,
+            election_ms: flags.election_timeout,
+            snapshot_entries: flags.snapshot_count.max(100),
+            retention: retention(&flags.auto_compaction_mode, &flags.auto_compaction_retention)?,
+            api: store_etcd::Options {
+                request_bytes_max: flags.max_request_bytes,
+                txn_ops_max: flags.max_txn_ops,
+                progress_every,
+            },
+        })
+    }
+}
+
+/// The members to begin with, and what to do with them.
+fn group(flags: &Flags, mine: &[Url]) -> Result<(Vec<Named>, Origin), ConfigError> {
+    let invalid = |flag, reason: &str| Err(ConfigError::Flag { flag, reason: reason.into() });
+    let members = match &flags.initial_cluster {
+        Some(text) => named(text)?,
+        None => vec![Named { name: flags.name.clone(), urls: mine.to_vec() }],
+    };
+    let origin = match &flags.initial_cluster_state[..] {
+        "new" => Origin::New,
+        "existing" => Origin::Existing,
+        _ => return invalid("initial-cluster-state", "is `new` or `existing`"),
+    };
+    match members.iter().find(|named| named.name == flags.name) {
+        None => invalid("initial-cluster", "does not hold this member's --name"),
+        Some(found) if sorted(&found.urls) != sorted(mine) => {
+            let reason = "has other URLs for this member than --initial-advertise-peer-urls";
+            invalid("initial-cluster", reason)
+        }
+        Some(_) => Ok((members, origin)),
+    }
+}
+
+/// In an order that does not depend on how they were written down.
+pub(crate) fn sorted(urls: &[Url]) -> Vec<String> {
+    let mut texts: Vec<String> = urls.iter().map(ToString::to_string).collect();
+    texts.sort();
+    texts
+}
+
+fn list(flag: &'static str, text: &str) -> Result<Vec<Url>, ConfigError> {
+    urls::parse_list(text).map_err(|source| ConfigError::Url { flag, source })
+}
+
+/// `a=http://...,a=http://...,b=http://...`
+fn named(text: &str) -> Result<Vec<Named>, ConfigError> {
+    let flag = "initial-cluster";
+    let mut all: Vec<Named> = Vec::new();
+    for part in text.split(',').map(str::trim).filter(|part| !part.is_empty()) {
+        let Some((name, url)) = part.split_once('=') else {
+            let reason = format!("{part:?} is not NAME=URL");
+            return Err(ConfigError::Flag { flag, reason });
+        };
+        let url = Url::parse(url).map_err(|source| ConfigError::Url { flag, source })?;
+        match all.iter_mut().find(|named| named.name == name) {
+            Some(named) => named.urls.push(url),
+            None => all.push(Named { name: name.into(), urls: vec![url] }),
+        }
+    }
+    Ok(all)
+}
+
+fn tls(
+    flag: &'static str,
+    [cert, key, ca]: [&Option<PathBuf>; 3],
+    is_mutual: bool,
+) -> Result<Option<TlsFiles>, ConfigError> {
+    let invalid = |reason: &str| Err(ConfigError::Flag { flag, reason: reason.into() });
+    match (cert, key) {
+        (None, None) => Ok(None),
+        (Some(_), Some(_)) if is_mutual && ca.is_none() => {
+            invalid("client certificates are checked against a trusted-ca-file, which is missing")
+        }
+        (Some(cert), Some(key)) => Ok(Some(TlsFiles {
+            cert: cert.clone(),
+            key: key.clone(),
+            trusted_ca: ca.clone(),
+            is_mutual,
+        })),
+        _ => invalid("certificate and key are given together"),
+    }
+}
+
+fn retention(mode: &str, text: &str) -> Result<Retention, ConfigError> {
+    let flag = "auto-compaction-retention";
+    let invalid = |reason: &str| ConfigError::Flag { flag, reason: reason.into() };
+    match mode {
+        "periodic" => {
+            let hours = text.parse::<u64>().ok().map(|hours| Duration::from_secs(hours * 3600));
+            let keep = hours.or_else(|| duration(text)).ok_or_else(|| invalid("is a time"))?;
+            Ok(if keep.is_zero() { Retention::All } else { Retention::For(keep) })
+        }
+        "revision" => match text.parse() {
+            Ok(0) => Ok(Retention::All),
+            Ok(count @ 1..) => Ok(Retention::Revisions(count)),
+            _ => Err(invalid("is a number of revisions")),
+        },
+        _ => Err(ConfigError::Flag {
+            flag: "auto-compaction-mode",
+            reason: "is `periodic` or `revision`".into(),
+        }),
+    }
+}
+
+/// A time as Go writes it: `1h30m`, `500ms`.
+fn duration(text: &str) -> Option<Duration> {
+    let mut rest = text;
+    let mut sum = Duration::ZERO;
+    while !rest.is_empty() {
+        let digits = rest.find(|c: char| !c.is_ascii_digit()).filter(|at| *at > 0)?;
+        let (number, after) = rest.split_at(digits);
+        let unit = after.find(|c: char| c.is_ascii_digit()).unwrap_or(after.len());
+        let number: u64 = number.parse().ok()?;
+        let unit_ms = match &after[..unit] {
+            "ms" => 1,
+            "s" => 1_000,
+            "m" => 60_000,
+            "h" => 3_600_000,
+            _ => return None,
+        };
+        sum += Duration::from_millis(number.checked_mul(unit_ms)?);
+        rest = &after[unit..];
+    }
+    (!text.is_empty()).then_some(sum)
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    fn check(args: &str) -> Result<Config, String> {
+        let flags = Flags::try_parse_from(std::iter::once("kstore").chain(args.split_whitespace()));
+        Config::check(flags.unwrap()).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn mistakes_are_named_with_their_flag() {
+        #[rustfmt::skip]
+        let cases = [
+            ("",                                                   ""),
+            ("--initial-cluster a=http://h:1",                     "--initial-cluster: does not hold this member's --name"),
+            ("--name a --initial-cluster a=http://h:1",            "--initial-cluster: has other URLs for this member than --initial-advertise-peer-urls"),
+            ("--initial-cluster x",                                "--initial-cluster: \"x\" is not NAME=URL"),
+            ("--listen-client-urls h:1",                           "--listen-client-urls: \"h:1\" is not http://HOST:PORT or https://HOST:PORT"),
+            ("--listen-client-urls https://h:1",                   "--cert-file: is needed to listen on https"),
+            ("--cert-file c",                                      "--cert-file: certificate and key are given together"),
+            ("--cert-file c --key-file k --client-cert-auth",      "--cert-file: client certificates are checked against a trusted-ca-file, which is missing"),
+            ("--initial-cluster-state old",                        "--initial-cluster-state: is `new` or `existing`"),
+            ("--heartbeat-interval 300",                           "--election-timeout: is at least five times --heartbeat-interval"),
+            ("--auto-compaction-retention x",                      "--auto-compaction-retention: is a time"),
+            ("--auto-compaction-mode revision --auto-compaction-retention 1h", "--auto-compaction-retention: is a number of revisions"),
+        ];
+        for (args, expected) in cases {
+            assert_eq!(check(args).err().unwrap_or_default(), expected, "{args}");
+        }
+    }
+
+    #[test]
+    fn retention_is_read_as_etcd_reads_it() {
+        #[rustfmt::skip]
+        let cases = [
+            ("periodic", "0",     Retention::All),
+            ("periodic", "1",     Retention::For(Duration::from_secs(3600))),
+            ("periodic", "1h30m", Retention::For(Duration::from_secs(5400))),
+            ("revision", "1000",  Retention::Revisions(1000)),
+        ];
+        for (mode, text, expected) in cases {
+            assert_eq!(retention(mode, text).unwrap(), expected, "{mode} {text}");
+        }
+    }
+}

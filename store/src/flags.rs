@@ -1,0 +1,208 @@
+//! etcd's flags, each with its `ETCD_*` variable. A flag that is not here is refused by name.
+
+use std::path::PathBuf;
+
+use clap::{ArgAction, Parser};
+use tracing_subscriber::EnvFilter;
+
+/// A member of a consensus store that serves etcd's v3 API. Flags and ETCD_* variables are etcd's.
+#[derive(Clone, Debug, Parser)]
+#[command(name = "kstore", version)]
+pub struct Flags {
+    /// What this member is called.
+    #[arg(long, env = "ETCD_NAME", default_value = "default")]
+    pub name: String,
+    /// Where data lies; `NAME.etcd` if not given.
+    #[arg(long, env = "ETCD_DATA_DIR", value_name = "DIR")]
+    pub data_dir: Option<PathBuf>,
+    /// Where clients are served.
+    #[arg(long, env = "ETCD_LISTEN_CLIENT_URLS", default_value = "http://localhost:2379")]
+    pub listen_client_urls: String,
+    /// Where other machines' clients reach this member; as listened on if not given.
+    #[arg(long, env = "ETCD_ADVERTISE_CLIENT_URLS")]
+    pub advertise_client_urls: Option<String>,
+    /// Where other members are served.
+    #[arg(long, env = "ETCD_LISTEN_PEER_URLS", default_value = "http://localhost:2380")]
+    pub listen_peer_urls: String,
+    /// Where other members reach this one.
+    #[arg(long, env = "ETCD_INITIAL_ADVERTISE_PEER_URLS", default_value = "http://localhost:2380")]
+    pub initial_advertise_peer_urls: String,
+    /// All members of a new group: NAME=PEER-URL,... ; this one alone if not given.
+    #[arg(long, env = "ETCD_INITIAL_CLUSTER")]
+    pub initial_cluster: Option<String>,
+    /// `new` founds a group, `existing` joins one to which this member was added.
+    #[arg(long, env = "ETCD_INITIAL_CLUSTER_STATE", default_value = "new")]
+    pub initial_cluster_state: String,
+    /// Tells groups apart that are made of the same addresses.
+    #[arg(long, env = "ETCD_INITIAL_CLUSTER_TOKEN", default_value = "etcd-cluster")]
+    pub initial_cluster_token: String,
+
+    /// Certificate shown to clients (PEM).
+    #[arg(long, env = "ETCD_CERT_FILE", value_name = "FILE")]
+    pub cert_file: Option<PathBuf>,
+    /// Its key (PEM).
+    #[arg(long, env = "ETCD_KEY_FILE", value_name = "FILE")]
+    pub key_file: Option<PathBuf>,
+    /// Authorities whose client certificates are accepted (PEM).
+    #[arg(long, env = "ETCD_TRUSTED_CA_FILE", value_name = "FILE")]
+    pub trusted_ca_file: Option<PathBuf>,
+    /// Clients must show a certificate.
+    #[arg(
+        long,
+        env = "ETCD_CLIENT_CERT_AUTH",
+        num_args = 0..=1,
+        require_equals = true,
+        default_value = "false",
+        default_missing_value = "true",
+        action = ArgAction::Set
+    )]
+    pub client_cert_auth: bool,
+    /// Certificate shown to other members, by both ends (PEM).
+    #[arg(long, env = "ETCD_PEER_CERT_FILE", value_name = "FILE")]
+    pub peer_cert_file: Option<PathBuf>,
+    /// Its key (PEM).
+    #[arg(long, env = "ETCD_PEER_KEY_FILE", value_name = "FILE")]
+    pub peer_key_file: Option<PathBuf>,
+    /// Authorities whose members are let in (PEM).
+    #[arg(long, env = "ETCD_PEER_TRUSTED_CA_FILE", value_name = "FILE")]
+    pub peer_trusted_ca_file: Option<PathBuf>,
+    /// Members must show a certificate; with https they always must.
+    #[arg(
+        long,
+        env = "ETCD_PEER_CLIENT_CERT_AUTH",
+        num_args = 0..=1,
+        require_equals = true,
+        default_value = "false",
+        default_missing_value = "true",
+        action = ArgAction::Set
+    )]
+    pub peer_client_cert_auth: bool,
+
+    /// How often a leader shows that it lives, in milliseconds.
+    #[arg(long, env = "ETCD_HEARTBEAT_INTERVAL", default_value_t = 100, value_name = "MS")]
+    pub heartbeat_interval: u64,
+    /// How long a silent leader is waited for, in milliseconds.
+    #[arg(long, env = "ETCD_ELECTION_TIMEOUT", default_value_t = 1_000, value_name = "MS")]
+    pub election_timeout: u64,
+    /// `periodic` or `revision`.
+    #[arg(long, env = "ETCD_AUTO_COMPACTION_MODE", default_value = "periodic")]
+    pub auto_compaction_mode: String,
+    /// How much history is kept: a time (`5m`; a bare number means hours), or revisions; 0 keeps all.
+    #[arg(long, env = "ETCD_AUTO_COMPACTION_RETENTION", default_value = "0")]
+    pub auto_compaction_retention: String,
+    /// Bytes of a request, at most.
+    #[arg(long, env = "ETCD_MAX_REQUEST_BYTES", default_value_t = 3 << 19, value_name = "BYTES")]
+    pub max_request_bytes: usize,
+    /// Operations of a transaction, at most.
+    #[arg(long, env = "ETCD_MAX_TXN_OPS", default_value_t = 128, value_name = "COUNT")]
+    pub max_txn_ops: usize,
+    /// Entries of the log after which it is cut.
+    #[arg(long, env = "ETCD_SNAPSHOT_COUNT", default_value_t = 10_000, value_name = "COUNT")]
+    pub snapshot_count: u64,
+    /// How often a watch that asked for it hears how far it is.
+    #[arg(
+        long,
+        alias = "experimental-watch-progress-notify-interval",
+        env = "ETCD_WATCH_PROGRESS_NOTIFY_INTERVAL",
+        default_value = "10m"
+    )]
+    pub watch_progress_notify_interval: String,
+    /// Where health and metrics are served too.
+    #[arg(long, env = "ETCD_LISTEN_METRICS_URLS")]
+    pub listen_metrics_urls: Option<String>,
+    /// debug, info, warn or error.
+    #[arg(long, env = "ETCD_LOG_LEVEL", default_value = "info")]
+    pub log_level: String,
+
+    #[command(flatten)]
+    pub idle: Idle,
+}
+
+/// Flags of etcd that deployments give and that have nothing to do here.
+#[derive(Clone, Debug, clap::Args)]
+pub struct Idle {
+    /// Accepted: there is no quota.
+    #[arg(long, env = "ETCD_QUOTA_BACKEND_BYTES", hide = true)]
+    pub quota_backend_bytes: Option<i64>,
+    /// Accepted: only the latest snapshot is kept.
+    #[arg(long, env = "ETCD_MAX_SNAPSHOTS", hide = true)]
+    pub max_snapshots: Option<u64>,
+    /// Accepted: the log is cut by itself.
+    #[arg(long, env = "ETCD_MAX_WALS", hide = true)]
+    pub max_wals: Option<u64>,
+    /// Accepted: it is always so.
+    #[arg(long, env = "ETCD_STRICT_RECONFIG_CHECK", num_args = 0..=1, require_equals = true, default_missing_value = "true", hide = true)]
+    pub strict_reconfig_check: Option<bool>,
+    /// Accepted: it is always so.
+    #[arg(long, env = "ETCD_PRE_VOTE", num_args = 0..=1, require_equals = true, default_missing_value = "true", hide = true)]
+    pub pre_vote: Option<bool>,
+    /// Accepted: every record has a checksum that is checked when it is read.
+    #[arg(long, env = "ETCD_EXPERIMENTAL_INITIAL_CORRUPT_CHECK", num_args = 0..=1, require_equals = true, default_missing_value = "true", hide = true)]
+    pub experimental_initial_corrupt_check: Option<bool>,
+    /// Accepted.
+    #[arg(long, env = "ETCD_FEATURE_GATES", hide = true)]
+    pub feature_gates: Option<String>,
+    /// Accepted.
+    #[arg(long, env = "ETCD_LOGGER", hide = true)]
+    pub logger: Option<String>,
+    /// Accepted: the log goes to standard output.
+    #[arg(long, env = "ETCD_LOG_OUTPUTS", hide = true)]
+    pub log_outputs: Option<String>,
+    /// Accepted.
+    #[arg(long, env = "ETCD_METRICS", hide = true)]
+    pub metrics: Option<String>,
+}
+
+impl Flags {
+    /// Reads the process's flags and variables; ends the process if they are not understood.
+    pub fn parse_from_process() -> Self {
+        Self::parse_from(double_dashed(std::env::args()))
+    }
+
+    /// What of the log is printed.
+    pub fn log_filter(&self) -> EnvFilter {
+        let filter = format!("{},openraft=warn", self.log_level);
+        EnvFilter::try_new(filter).unwrap_or_else(|_| EnvFilter::new("info"))
+    }
+}
+
+/// Go's flags may have one dash or two.
+fn double_dashed(args: impl Iterator<Item = String>) -> impl Iterator<Item = String> {
+    args.map(|arg| match arg.strip_prefix('-') {
+        Some(rest) if rest.len() > 1 && !rest.starts_with('-') => format!("--{rest}"),
+        _ => arg,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(args: &[&str]) -> Result<Flags, clap::Error> {
+        let all = std::iter::once("kstore").chain(args.iter().copied()).map(str::to_owned);
+        Flags::try_parse_from(double_dashed(all))
+    }
+
+    #[test]
+    fn flags_are_read_as_etcd_reads_them() {
+        for args in [&["--name", "a"][..], &["--name=a"], &["-name", "a"], &["-name=a"]] {
+            assert_eq!(parse(args).unwrap().name, "a", "{args:?}");
+        }
+        #[rustfmt::skip]
+        let cases = [
+            (&["--client-cert-auth"][..],    true),
+            (&["--client-cert-auth=true"],   true),
+            (&["--client-cert-auth=false"],  false),
+            (&[],                            false),
+        ];
+        for (args, expected) in cases {
+            assert_eq!(parse(args).unwrap().client_cert_auth, expected, "{args:?}");
+        }
+    }
+
+    #[test]
+    fn unknown_flag_is_refused_by_name() {
+        let error = parse(&["--discovery", "x"]).unwrap_err().to_string();
+        assert!(error.contains("--discovery"), "{error}");
+    }
+}

@@ -1,0 +1,49 @@
+//! The `kstore` binary: read flags and variables, run, report.
+
+use std::process::ExitCode;
+
+use store::{app, config};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+use tracing_subscriber::EnvFilter;
+
+fn main() -> ExitCode {
+    let flags = config::Flags::parse_from_process();
+    let filter = EnvFilter::try_from_env("TRIREME_LOG").unwrap_or_else(|_| flags.log_filter());
+    tracing_subscriber::fmt().with_env_filter(filter).with_ansi(false).init();
+    match config::Config::check(flags).map_err(Into::into).and_then(run) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            tracing::error!("{error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(config: config::Config) -> anyhow::Result<()> {
+    runtime()?.block_on(async {
+        let stop = CancellationToken::new();
+        let mut terminate = signal(SignalKind::terminate())?;
+        let mut interrupt = signal(SignalKind::interrupt())?;
+        let app = app::run(config, stop.clone());
+        tokio::pin!(app);
+        tokio::select! {
+            biased;
+            ended = &mut app => return ended,
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+        tracing::info!("stopping");
+        stop.cancel();
+        app.await
+    })
+}
+
+/// For clients only: the store has its own. On few cores, threads that wake each other cost more than they bring.
+fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
+    let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    match cores {
+        ..=2 => tokio::runtime::Builder::new_current_thread().enable_all().build(),
+        _ => tokio::runtime::Builder::new_multi_thread().enable_all().build(),
+    }
+}

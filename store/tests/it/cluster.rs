@@ -1,0 +1,233 @@
+//! Members as processes on loopback, each with ports and a directory of its own.
+
+use std::net::TcpListener;
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use etcd_client::{Client, ConnectOptions, Error};
+use tempfile::TempDir;
+
+/// How long anything that must come may take on a busy machine.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Whether the battery is run against etcd.
+pub(crate) fn is_etcd() -> bool {
+    std::env::var("KSTORE_BATTERY_PEER").is_ok_and(|peer| peer == "etcd")
+}
+
+fn program() -> String {
+    match is_etcd() {
+        true => std::env::var("KSTORE_BATTERY_ETCD").unwrap_or_else(|_| "etcd".into()),
+        false => env!("CARGO_BIN_EXE_kstore").into(),
+    }
+}
+
+/// One member, running or not.
+pub(crate) struct Member {
+    pub(crate) name: String,
+    pub(crate) client: u16,
+    pub(crate) peer: u16,
+    args: Vec<String>,
+    process: Option<Child>,
+}
+
+impl Member {
+    pub(crate) fn new(name: &str) -> Self {
+        let (client, peer) = (free_port(), free_port());
+        Self { name: name.into(), client, peer, args: Vec::new(), process: None }
+    }
+
+    pub(crate) fn endpoint(&self) -> String {
+        format!("127.0.0.1:{}", self.client)
+    }
+
+    pub(crate) fn peer_url(&self) -> String {
+        format!("http://127.0.0.1:{}", self.peer)
+    }
+
+    /// The flags of a plain member, in both ways of writing them.
+    pub(crate) fn flags(&mut self, dir: &TempDir, initial: &str, state: &str) {
+        let data = dir.path().join(&self.name).display().to_string();
+        let (client, peer) = (format!("http://{}", self.endpoint()), self.peer_url());
+        self.args = [
+            "--name",
+            &self.name,
+            "--data-dir",
+            &data,
+            &format!("--listen-client-urls={client}"),
+            "--advertise-client-urls",
+            &client,
+            "--listen-peer-urls",
+            &peer,
+            &format!("--initial-advertise-peer-urls={peer}"),
+            "--initial-cluster",
+            initial,
+            "--initial-cluster-state",
+            state,
+            "--initial-cluster-token",
+            "battery",
+            "--log-level",
+            "warn",
+        ]
+        .map(str::to_owned)
+        .to_vec();
+    }
+
+    /// Every URL among the flags becomes https.
+    pub(crate) fn over_tls(&mut self) {
+        for arg in &mut self.args {
+            *arg = arg.replace("http:", "https:");
+        }
+    }
+
+    pub(crate) fn with_args(&mut self, more: &[&str]) {
+        self.args.extend(more.iter().map(|arg| (*arg).to_owned()));
+    }
+
+    pub(crate) fn start(&mut self) {
+        assert!(self.process.is_none(), "{} runs already", self.name);
+        let process = Command::new(program())
+            .args(&self.args)
+            .stdin(Stdio::null())
+            .stdout(if std::env::var_os("KSTORE_BATTERY_LOG").is_some() {
+                Stdio::inherit()
+            } else {
+                Stdio::null()
+            })
+            .stderr(Stdio::null())
+            .spawn();
+        self.process = Some(process.expect("the server's program starts"));
+    }
+
+    /// `kill -9`.
+    pub(crate) fn kill(&mut self) {
+        if let Some(mut process) = self.process.take() {
+            let _ = process.kill();
+            let _ = process.wait();
+        }
+    }
+
+    /// Asks it to end, and waits until it has; returns whether it says that all was well.
+    pub(crate) fn stop(&mut self) -> bool {
+        let Some(mut process) = self.process.take() else { return true };
+        let pid = process.id().to_string();
+        let asked = Command::new("kill").args(["-TERM", &pid]).status().unwrap();
+        assert!(asked.success());
+        process.wait().unwrap().success() || is_etcd()
+    }
+}
+
+impl Drop for Member {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}
+
+/// A group.
+pub(crate) struct Cluster {
+    pub(crate) members: Vec<Member>,
+    pub(crate) dir: TempDir,
+}
+
+impl Cluster {
+    /// Members that have founded a group and have a leader.
+    pub(crate) async fn start(count: usize) -> Self {
+        Self::start_with(count, &[]).await
+    }
+
+    pub(crate) async fn start_with(count: usize, more: &[&str]) -> Self {
+        let dir = TempDir::new().unwrap();
+        let mut members: Vec<Member> =
+            (1..=count).map(|number| Member::new(&format!("m{number}"))).collect();
+        let initial = initial(&members);
+        for member in &mut members {
+            member.flags(&dir, &initial, "new");
+            member.with_args(more);
+            member.start();
+        }
+        let cluster = Self { members, dir };
+        for index in 0..count {
+            cluster.ready(index).await;
+        }
+        cluster
+    }
+
+    /// A client of all members.
+    pub(crate) async fn client(&self) -> Client {
+        connect(&self.members.iter().map(Member::endpoint).collect::<Vec<_>>()).await
+    }
+
+    /// A client of one member.
+    pub(crate) async fn client_of(&self, index: usize) -> Client {
+        connect(&[self.members[index].endpoint()]).await
+    }
+
+    /// Waits until a member can serve.
+    pub(crate) async fn ready(&self, index: usize) {
+        eventually("it serves", async || {
+            let client = Client::connect([self.members[index].endpoint()], None).await;
+            match client {
+                Ok(mut client) => {
+                    let got = tokio::time::timeout(Duration::from_secs(2), client.get("x", None));
+                    got.await.is_ok_and(|got| got.is_ok())
+                }
+                Err(_) => false,
+            }
+        })
+        .await;
+    }
+
+    /// The index of the member that leads.
+    pub(crate) async fn leader(&self) -> usize {
+        for _ in 0..300 {
+            for index in 0..self.members.len() {
+                if self.members[index].process.is_none() {
+                    continue;
+                }
+                let mut client = self.client_of(index).await;
+                if let Ok(status) = client.status().await
+                    && status.leader() != 0
+                    && status.leader() == status.header().unwrap().member_id()
+                {
+                    return index;
+                }
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        panic!("nobody leads");
+    }
+}
+
+/// `m1=http://...,m2=http://...`
+pub(crate) fn initial(members: &[Member]) -> String {
+    let each = members.iter().map(|member| format!("{}={}", member.name, member.peer_url()));
+    each.collect::<Vec<_>>().join(",")
+}
+
+pub(crate) async fn connect(endpoints: &[String]) -> Client {
+    let options = ConnectOptions::new().with_timeout(Duration::from_secs(10));
+    Client::connect(endpoints, Some(options)).await.unwrap()
+}
+
+/// A port that nobody listens on at the moment.
+pub(crate) fn free_port() -> u16 {
+    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+}
+
+/// Waits until it is so.
+pub(crate) async fn eventually(what: &str, mut is_so: impl AsyncFnMut() -> bool) {
+    let deadline = tokio::time::Instant::now() + PATIENCE;
+    while !is_so().await {
+        assert!(tokio::time::Instant::now() < deadline, "not in time: {what}");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
+
+/// A refusal as `Code: message`; `done` if there was none.
+pub(crate) fn refusal<T>(result: Result<T, Error>) -> String {
+    match result {
+        Ok(_) => "done".into(),
+        Err(Error::GRpcStatus(status)) => format!("{:?}: {}", status.code(), status.message()),
+        Err(other) => other.to_string(),
+    }
+}

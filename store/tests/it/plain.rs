@@ -1,0 +1,54 @@
+//! The plain questions over HTTP/1, on the port of the clients.
+
+use std::process::Command;
+
+use crate::cluster::{Cluster, is_etcd};
+
+/// The status and body of an answer.
+fn get(endpoint: &str, path: &str) -> (String, String) {
+    let url = format!("http://{endpoint}{path}");
+    let output = Command::new("curl").args(["-s", "-w", "\n%{http_code}", &url]).output().unwrap();
+    let text = String::from_utf8(output.stdout).unwrap();
+    let (body, status) = text.rsplit_once('\n').unwrap();
+    (status.to_owned(), body.to_owned())
+}
+
+#[tokio::test]
+async fn health_version_and_metrics_are_served() {
+    let mut cluster = Cluster::start(3).await;
+    let endpoint = cluster.members[0].endpoint();
+    cluster.client_of(0).await.put("k", "v", None).await.unwrap();
+    let (status, body) = get(&endpoint, "/health");
+    assert_eq!(status, "200");
+    assert!(body.starts_with(r#"{"health":"true""#), "{body}");
+    let (_, body) = get(&endpoint, "/version");
+    assert!(body.contains(r#""etcdserver":"3."#) && body.contains("etcdcluster"), "{body}");
+    let (_, figures) = get(&endpoint, "/metrics");
+    for name in [
+        "etcd_server_has_leader 1",
+        "etcd_server_is_leader ",
+        "etcd_server_leader_changes_seen_total ",
+        "etcd_server_proposals_applied_total ",
+        "etcd_server_proposals_committed_total ",
+        "etcd_server_proposals_failed_total 0",
+        "etcd_server_proposals_pending 0",
+        "etcd_mvcc_db_total_size_in_bytes ",
+        "process_resident_memory_bytes ",
+        r#"grpc_server_handled_total{grpc_code="OK",grpc_"#,
+    ] {
+        assert!(figures.contains(name), "{name} is missing");
+    }
+    if is_etcd() {
+        return;
+    }
+    assert_eq!(get(&endpoint, "/readyz"), ("200".into(), "ok\n".into()));
+    assert_eq!(get(&endpoint, "/livez"), ("200".into(), "ok\n".into()));
+    assert_eq!(get(&endpoint, "/nothing").0, "404");
+    // Without a quorum it is alive and not ready.
+    cluster.members[1].kill();
+    cluster.members[2].kill();
+    assert_eq!(get(&endpoint, "/livez").0, "200");
+    let (status, body) = get(&endpoint, "/health");
+    assert_eq!(status, "503");
+    assert!(body.contains(r#""health":"false""#), "{body}");
+}
