@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use store::{app, config};
-use tokio::signal::unix::{SignalKind, signal};
+use store_env::signal::run_until_signalled;
 use tokio_util::sync::CancellationToken;
 use tracing_subscriber::EnvFilter;
 
@@ -23,19 +23,7 @@ fn main() -> ExitCode {
 fn run(config: config::Config) -> anyhow::Result<()> {
     runtime()?.block_on(async {
         let stop = CancellationToken::new();
-        let mut terminate = signal(SignalKind::terminate())?;
-        let mut interrupt = signal(SignalKind::interrupt())?;
-        let app = app::run(config, stop.clone());
-        tokio::pin!(app);
-        tokio::select! {
-            biased;
-            ended = &mut app => return ended,
-            _ = terminate.recv() => {}
-            _ = interrupt.recv() => {}
-        }
-        tracing::info!("stopping");
-        stop.cancel();
-        app.await
+        run_until_signalled(stop.clone(), app::run(config, stop)).await
     })
 }
 

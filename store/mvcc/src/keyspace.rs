@@ -61,6 +61,10 @@ struct History {
 impl History {
     fn push(&mut self, version: Version) {
         assert!(self.latest.mod_revision < version.mod_revision, "a revision writes a key once");
+        // Most keys have one older version or none between two compactions.
+        if self.older.capacity() == 0 {
+            self.older.reserve_exact(1);
+        }
         self.older.push(std::mem::replace(&mut self.latest, version));
     }
 
