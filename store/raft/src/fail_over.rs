@@ -34,8 +34,9 @@ const STRAGGLERS_MAX: Duration = Duration::from_millis(50);
 /// The shortest pause between two attempts to reach a member.
 const PAUSE_MIN: Duration = Duration::from_millis(5);
 
-/// The longest pause between two attempts to reach a member.
-const PAUSE_MAX: Duration = Duration::from_millis(500);
+/// The longest pause between two attempts to reach a member: well below the time-out, so that a leader is
+/// attended to soon after it is elected.
+const PAUSE_MAX: Duration = Duration::from_millis(100);
 
 /// Attends to the other members, and takes over from a leader whose process has ended.
 pub(crate) async fn run(core: Arc<Core>, stop: CancellationToken) -> TaskResult {
@@ -71,8 +72,8 @@ pub(crate) async fn run(core: Arc<Core>, stop: CancellationToken) -> TaskResult 
                     () = take_over(&core, leader) => {}
                 }
             }
-            // Members come and go.
-            () = tokio::time::sleep(PAUSE_MAX) => {}
+            // Members come and go; of a new group none is known at first.
+            () = tokio::time::sleep(if attended.is_empty() { PAUSE_MIN } else { PAUSE_MAX }) => {}
         }
     }
 }

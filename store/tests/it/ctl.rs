@@ -172,7 +172,7 @@ async fn members_are_added_updated_and_removed() {
         said.ok
     })
     .await;
-    let id = added.split(' ').nth(1).unwrap().to_owned();
+    let id = added.split_whitespace().nth(1).unwrap().to_owned();
     assert!(added.contains(&format!("Member {id} added to cluster ")), "{added}");
     assert!(added.contains("ETCD_NAME=\"m4\"") && added.contains("existing"), "{added}");
     let list = run(&on, "member list");
