@@ -33,8 +33,6 @@ pub(crate) struct Node {
     stop: CancellationToken,
     ended: tokio::sync::oneshot::Receiver<()>,
     runtime: Option<tokio::runtime::Runtime>,
-    /// Frozen until this is dropped.
-    frozen: Option<std::sync::mpsc::Sender<()>>,
 }
 
 #[derive(Debug, Default)]
@@ -60,7 +58,7 @@ pub(crate) fn member(id: MemberId) -> Member {
 
 pub(crate) fn config(id: MemberId, start: Start) -> Config {
     let mut config = Config::new(0xfeed, member(id), start);
-    (config.heartbeat_ms, config.election_min_ms, config.election_max_ms) = (50, 500, 1_000);
+    (config.election_min_ms, config.election_max_ms) = (500, 1_000);
     config
 }
 
@@ -134,7 +132,7 @@ impl Cluster {
         };
         runtime.spawn(run);
         let store = started.await.unwrap().unwrap();
-        self.nodes.insert(id, Node { store, stop, ended, runtime: Some(runtime), frozen: None });
+        self.nodes.insert(id, Node { store, stop, ended, runtime: Some(runtime) });
     }
 
     /// Ends a member as `kill -9` would: its connections close, what it had not flushed is lost.
@@ -148,17 +146,6 @@ impl Cluster {
         store_env::disk::start_thread("kill", end).unwrap();
         gone.await.unwrap();
         self.disks[&id].state.crash(0);
-    }
-
-    /// Stops a member as SIGSTOP would: its connections stay open, and nothing comes through them.
-    pub(crate) fn freeze(&mut self, id: MemberId) {
-        let node = self.nodes.get_mut(&id).unwrap();
-        let (sender, thawed) = std::sync::mpsc::channel();
-        node.frozen = Some(sender);
-        // Its runtime has one thread.
-        node.runtime.as_ref().unwrap().spawn(async move {
-            let _ = thawed.recv();
-        });
     }
 
     /// Stops a member as its operator would.

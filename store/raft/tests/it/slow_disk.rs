@@ -68,10 +68,9 @@ async fn one_election_is_enough_where_all_disks_are_slow() {
     let term = cluster.store(leader).leadership().borrow().term;
     let survivor = cluster.follower().await;
     insist(cluster.store(survivor), "before", "1").await;
-    // Both survivors attend to the leader by now: they try twice a second.
-    tokio::time::sleep(Duration::from_millis(1_200)).await;
-    // Longer than it takes to notice, short enough for an election before the time-out.
-    sync_ms.store(80, Ordering::Relaxed);
+    // Both survivors attend to the leader by now.
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    sync_ms.store(150, Ordering::Relaxed);
     cluster.kill(leader).await;
     cluster.leader().await;
     assert_eq!(cluster.store(survivor).leadership().borrow().term, Term(term.0 + 1));
