@@ -19,6 +19,18 @@ struct Running {
     crew: Crew,
 }
 
+/// Opens a disk; in one process, the threads of a member that has stopped close its files moments later.
+async fn opened<T>(open: impl Fn() -> std::io::Result<T>) -> T {
+    for _ in 0..250 {
+        match open() {
+            Err(error) if error.to_string().contains("lock hold by current process") => {}
+            outcome => return outcome.unwrap(),
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    panic!("the files of the member before are still open after five seconds")
+}
+
 async fn start(folder: &Path, ports: &[u16]) -> Running {
     let member = |id: u64| Member {
         id,
@@ -37,8 +49,8 @@ async fn start(folder: &Path, ports: &[u16]) -> Running {
         let deps = Deps {
             network: Tcp::shared(Plain),
             clock: SystemClock::shared(),
-            log: Arc::new(RocksLog::open(&own.join("log")).unwrap()),
-            state: Arc::new(RocksState::open(&own.join("state")).unwrap()),
+            log: Arc::new(opened(|| RocksLog::open(&own.join("log"))).await),
+            state: Arc::new(opened(|| RocksState::open(&own.join("state"))).await),
         };
         let config = Config::new(7, member(id), Start::Found(founders.clone()));
         let mut group = Group::under(&running.stop);
