@@ -11,6 +11,7 @@ ROUNDS=${ROUNDS:-1} SCALE=${SCALE:-1} CASES=${CASES:-.}
 PORT=${PORT:-23790}
 DIR=$(mktemp -d "${TMPDIR:-/tmp}/bench-store.XXXXXX")
 PIDS=()
+touch "$DIR/rows"
 
 stop_all() {
     [ ${#PIDS[@]} -eq 0 ] || kill "${PIDS[@]}" 2>/dev/null || true
@@ -79,9 +80,49 @@ round() { # peer program
     stop_all
 }
 
+# What a member holds, and how soon it is back: rows of their own, since they begin from nothing.
+fill() { # value bytes, number of keys
+    "$PEERS/benchmark" --endpoints="$ENDPOINTS" --clients=256 --conns=16 put --key-size=16 --val-size="$1" \
+        --sequential-keys --key-space-size="$2" --total="$2" >/dev/null 2>&1
+}
+
+holding() { # peer program
+    local i=2 client peer from
+    if [[ "memory with 100,000 keys of 1 KiB" =~ $CASES ]]; then
+        rm -rf "$DIR/data"
+        start_all "$2"
+        fill 1024 100000
+        sleep 5
+        printf '%s\t%s\t%s\n' "$1" "memory of the largest member with 100,000 keys of 1 KiB, MiB" "$(rss_mib)" >>"$DIR/holding"
+        stop_all
+    fi
+    if [[ "restart with 1 million keys" =~ $CASES ]]; then
+        rm -rf "$DIR/data"
+        start_all "$2"
+        fill 256 1000000
+        sleep 5
+        printf '%s\t%s\t%s\n' "$1" "memory of the largest member with 1 million keys of 256 bytes, MiB" "$(rss_mib)" >>"$DIR/holding"
+        kill -9 "${PIDS[$i]}"
+        wait "${PIDS[$i]}" 2>/dev/null || true
+        client=http://127.0.0.1:$((PORT + 10 * i)) peer=http://127.0.0.1:$((PORT + 10 * i + 1))
+        from=$(date +%s%3N)
+        "$2" --name "m$i" --data-dir "$DIR/data/m$i" --listen-client-urls "$client" --advertise-client-urls "$client" \
+            --listen-peer-urls "$peer" --initial-advertise-peer-urls "$peer" --initial-cluster-state existing \
+            --initial-cluster "m0=http://127.0.0.1:$((PORT + 1)),m1=http://127.0.0.1:$((PORT + 11)),m2=http://127.0.0.1:$((PORT + 21))" \
+            --log-level warn >>"$DIR/m$i.log" 2>&1 &
+        PIDS[$i]=$!
+        # Healthy means a linearizable read, answered by that member.
+        until curl -sf "$client/health" >/dev/null; do sleep 0.01; done
+        printf '%s\t%s\t%s\n' "$1" "member killed and started with 1 million keys, until it serves, ms" "$(($(date +%s%3N) - from))" >>"$DIR/holding"
+        stop_all
+    fi
+}
+
 for _ in $(seq "$ROUNDS"); do
     round etcd "$PEERS/etcd"
     round kstore "$KSTORE"
+    holding etcd "$PEERS/etcd"
+    holding kstore "$KSTORE"
 done
 echo >&2
 
@@ -106,3 +147,13 @@ awk -F'\t' '
         }
     }' "$DIR/rows"
 awk -F'\t' '{v[$1]=$3} END{printf "\nmemory of the largest member afterwards: etcd %d MiB, kstore %d MiB (%.2f×)\n", v["etcd"], v["kstore"], v["kstore"]/v["etcd"]}' "$DIR/memory"
+[ ! -e "$DIR/holding" ] || awk -F'\t' '
+    !($2 in seen) { seen[$2] = ++count; name[count] = $2 }
+    { sum[$1, $2] += $3; n[$1, $2]++ }
+    END {
+        print "\n| what | etcd | kstore | ratio |\n|---|---|---|---|"
+        for (i = 1; i <= count; i++) {
+            e = sum["etcd", name[i]] / n["etcd", name[i]]; k = sum["kstore", name[i]] / n["kstore", name[i]]
+            printf "| %s | %d | %d | %.2f× |\n", name[i], e, k, k / e
+        }
+    }' "$DIR/holding"

@@ -70,6 +70,8 @@ pub struct Config {
     pub heartbeat_ms: u64,
     pub election_ms: u64,
     pub snapshot_entries: u64,
+    /// Bytes of values that are kept in memory.
+    pub cache_bytes: usize,
     pub retention: Retention,
     pub api: store_etcd::Options,
 }
@@ -137,6 +139,7 @@ impl Config {
             heartbeat_ms: flags.heartbeat_interval,
             election_ms: flags.election_timeout,
             snapshot_entries: flags.snapshot_count.max(100),
+            cache_bytes: flags.cache_bytes,
             retention: retention(&flags.auto_compaction_mode, &flags.auto_compaction_retention)?,
             api: store_etcd::Options {
                 request_bytes_max: flags.max_request_bytes,

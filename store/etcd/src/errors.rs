@@ -83,5 +83,9 @@ pub(crate) fn of_read(error: ReadError) -> Status {
             tracing::debug!(reason, "no read index");
             timed_out()
         }
+        // Named, for whoever has to look at that member's disk. No client asks again by itself.
+        ReadError::Unreadable { reason } => {
+            Status::new(Code::DataLoss, format!("etcdserver: {reason}"))
+        }
     }
 }

@@ -104,7 +104,8 @@ impl Kv for KvService {
         &self,
         request: Request<CompactionRequest>,
     ) -> Result<Response<CompactionResponse>, Status> {
-        // `physical` asks to wait until it is done, which is always so here.
+        // Nobody can read what is compacted once this is answered. `physical` asks to wait until its
+        // space is free too: each member sees to that in the background.
         let revision = request.into_inner().revision;
         match self.0.propose(Command::Compact { revision }).await? {
             Reply::Compacted { revision } => {

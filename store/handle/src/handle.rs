@@ -40,6 +40,15 @@ pub enum ReadError {
     /// No quorum confirmed the read index in time.
     #[error("no quorum: {reason}")]
     NoQuorum { reason: String },
+    /// A stored record that the answer needs is damaged, or the disk does not give it. It is named.
+    #[error("{reason}")]
+    Unreadable { reason: String },
+}
+
+impl From<store_mvcc::Unreadable> for ReadError {
+    fn from(unreadable: store_mvcc::Unreadable) -> Self {
+        Self::Unreadable { reason: unreadable.to_string() }
+    }
 }
 
 /// Where a watch begins and what it sees.

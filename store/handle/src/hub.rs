@@ -12,6 +12,7 @@
 //! # Invariants
 //! - A watcher sees every revision of its range from its start on, once, in order, and whole.
 //! - The hub never calls `History` while it holds its own lock: a member may publish under its state lock.
+//! - History, which may lie on a disk, is read on a lane: the hub's own task waits for no disk.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -21,10 +22,11 @@ use bytes::Bytes;
 use futures::StreamExt;
 use futures::future::BoxFuture;
 use futures::stream::FuturesUnordered;
-use parking_lot::{Mutex, RwLock};
+use parking_lot::Mutex;
+use store_env::disk::Lane;
 use store_env::task::TaskResult;
+use store_mvcc::Page;
 use store_mvcc::types::{Change, Error, Event, KeyRange, Revision};
-use store_mvcc::{Page, State};
 use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{Notify, mpsc, watch};
 use tokio_util::sync::CancellationToken;
@@ -38,27 +40,15 @@ const CHANNEL_ITEMS_MAX: usize = 1024;
 /// Where changes can be read again after they were published.
 pub trait History: Send + Sync + std::fmt::Debug + 'static {
     /// At most `changes_max` changes in `range` from revision `from` on; `Compacted` if they are gone.
-    fn page(&self, range: &KeyRange, from: Revision, changes_max: usize) -> Result<Page, Error>;
+    /// May read a disk.
+    fn page(&self, range: &KeyRange, from: Revision, changes_max: usize)
+    -> Result<Page, ReadError>;
 
     /// The latest revision.
     fn revision(&self) -> Revision;
 
     /// The oldest revision that can still be watched from.
     fn compacted(&self) -> Revision;
-}
-
-impl History for RwLock<State> {
-    fn page(&self, range: &KeyRange, from: Revision, changes_max: usize) -> Result<Page, Error> {
-        self.read().page(range, from, changes_max)
-    }
-
-    fn revision(&self) -> Revision {
-        self.read().revision()
-    }
-
-    fn compacted(&self) -> Revision {
-        self.read().compacted()
-    }
 }
 
 /// One watch, as the hub knows it.
@@ -70,6 +60,14 @@ struct Entry {
     next: Revision,
     sender: mpsc::Sender<WatchItem>,
     is_synced: Arc<AtomicBool>,
+}
+
+/// A page of history for a watch, and how often the state had been replaced before it was read.
+#[derive(Debug)]
+struct Read {
+    epoch: u64,
+    entry: Entry,
+    page: Page,
 }
 
 /// Watches of one range.
@@ -189,25 +187,29 @@ impl Hub {
         registry.single.values().chain(registry.ranged.values()).map(BTreeMap::len).sum()
     }
 
-    /// Feeds those who are behind, until told to stop; then ends all watches.
+    /// Feeds those who are behind, until told to stop; then ends all watches. History is read on `lane`.
     pub async fn run(
         self: Arc<Self>,
         history: Arc<dyn History>,
+        lane: Lane,
         stop: CancellationToken,
     ) -> TaskResult {
-        let mut waiting: FuturesUnordered<BoxFuture<'static, Option<Entry>>> =
+        let mut reading: FuturesUnordered<BoxFuture<'static, Option<Read>>> =
             FuturesUnordered::new();
+        let read = |entry| -> BoxFuture<'static, _> {
+            Box::pin(self.clone().read(history.clone(), lane.clone(), entry))
+        };
         loop {
             for entry in std::mem::take(&mut self.registry.lock().unsynced) {
-                waiting.push(Box::pin(room(entry, self.feed_items())));
+                reading.push(read(entry));
             }
             tokio::select! {
                 // To stop comes first; newcomers last, since there is always another round for them.
                 biased;
                 () = stop.cancelled() => break,
-                Some(entry) = waiting.next() => {
-                    if let Some(entry) = entry.and_then(|entry| self.feed(&*history, entry)) {
-                        waiting.push(Box::pin(room(entry, self.feed_items())));
+                Some(page) = reading.next() => {
+                    if let Some(entry) = page.and_then(|page| self.feed(page)) {
+                        reading.push(read(entry));
                     }
                 }
                 () = self.wake.notified() => {}
@@ -219,16 +221,43 @@ impl Hub {
         Ok(())
     }
 
-    /// Sends one page of history; the entry comes back unless it is synced now, or ended.
-    fn feed(&self, history: &dyn History, mut entry: Entry) -> Option<Entry> {
+    /// Waits until the watcher has made room, and reads what comes next; `None` if it is gone, or has
+    /// been told that it ends here.
+    async fn read(
+        self: Arc<Self>,
+        history: Arc<dyn History>,
+        lane: Lane,
+        entry: Entry,
+    ) -> Option<Read> {
+        entry.sender.reserve_many(self.feed_items()).await.ok()?;
         let epoch = self.registry.lock().epoch;
         // One item is kept for the progress at the end.
         let room = entry.sender.capacity().saturating_sub(1).min(self.feed_items());
-        let Ok(page) = history.page(&entry.range, entry.next, room) else {
-            let oldest = history.compacted();
-            let _ = entry.sender.try_send(WatchItem::Compacted { oldest });
-            return None;
+        let (range, next) = (entry.range.clone(), entry.next);
+        let read = move || {
+            let page = history.page(&range, next, room);
+            page.map_err(|error| (error, history.compacted()))
         };
+        match lane.run(read).await {
+            Ok(Ok(page)) => Some(Read { epoch, entry, page }),
+            Ok(Err((ReadError::Refused(_), oldest))) => {
+                let _ = entry.sender.try_send(WatchItem::Compacted { oldest });
+                None
+            }
+            Ok(Err((error, _))) => {
+                tracing::error!(%error, "a watch ends, since its history cannot be read");
+                None
+            }
+            Err(error) => {
+                tracing::error!(%error, "a watch ends, since nobody reads history any more");
+                None
+            }
+        }
+    }
+
+    /// Sends one page of history; the entry comes back unless it is synced now, or ended.
+    fn feed(&self, read: Read) -> Option<Entry> {
+        let Read { epoch, mut entry, page } = read;
         let mut sent = 0;
         for Change { revision, events } in page.changes {
             entry.sender.try_send(WatchItem::Events { revision, events }).ok()?;
@@ -310,12 +339,6 @@ impl Registry {
             self.unsynced.push(entry);
         }
     }
-}
-
-/// Waits until the watcher has made room; `None` if it is gone.
-async fn room(entry: Entry, items: usize) -> Option<Entry> {
-    let made = entry.sender.reserve_many(items).await.is_ok();
-    made.then_some(entry)
 }
 
 /// Sends to each of `peers`, noting those whose channel is full.

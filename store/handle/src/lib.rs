@@ -5,6 +5,7 @@
 
 pub mod battery;
 pub mod compactor;
+pub mod contents;
 pub mod handle;
 pub mod hub;
 pub mod lessor;

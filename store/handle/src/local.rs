@@ -9,13 +9,15 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use futures::future::BoxFuture;
 use parking_lot::RwLock;
 use store_env::clock::SharedClock;
+use store_env::disk::Lane;
 use store_env::task::Group;
-use store_mvcc::State;
 use store_mvcc::types::{
     Batch, Command, Fenced, LeaseId, LeaseInfo, RangeReply, RangeRequest, Reply, Revision, Term,
 };
+use store_mvcc::{State, Versions, versions};
 use tokio::sync::watch;
 
+use crate::contents::Contents;
 use crate::handle::{
     Export, Handle, Hash, Leadership, Member, MemberId, MembershipChange, ProposeError, ReadError,
     Role, Status, WatchRequest,
@@ -27,11 +29,25 @@ use crate::watcher::Watcher;
 const ID: MemberId = 1;
 const TERM: Term = Term(1);
 
+/// Lines of history that are looked at in one step of forgetting.
+const SWEEP_MAX: usize = 1_000;
+
+/// Records that would be on a disk.
+#[derive(Debug, Default)]
+struct Stored(RwLock<versions::Records>);
+
+impl Versions for Stored {
+    fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, String> {
+        self.0.read().get(key)
+    }
+}
+
 /// The only member of its group; leads from the start, in term 1.
 #[derive(Debug)]
 pub struct Local {
     clock: SharedClock,
-    state: Arc<RwLock<State>>,
+    contents: Arc<Contents>,
+    stored: Arc<Stored>,
     hub: Arc<Hub>,
     leadership: watch::Sender<Leadership>,
     applied_index: AtomicU64,
@@ -40,16 +56,23 @@ pub struct Local {
 impl Local {
     /// An empty store; its tasks (feeding slow watchers, ending leases) run in `group`.
     pub fn start(clock: SharedClock, group: &mut Group) -> Arc<Self> {
+        Self::bounded(None, clock, group)
+    }
+
+    /// The same, with at most so many bytes of values in the state itself.
+    pub fn bounded(cache_bytes: Option<usize>, clock: SharedClock, group: &mut Group) -> Arc<Self> {
+        let stored = Arc::<Stored>::default();
         let leadership = Leadership { term: TERM, leader: Some(ID), leads: true };
         let local = Arc::new(Self {
             clock,
-            state: Arc::default(),
+            contents: Arc::new(Contents::new(State::new(cache_bytes), stored.clone())),
+            stored,
             hub: Hub::new(),
             leadership: watch::Sender::new(leadership),
             applied_index: AtomicU64::new(0),
         });
-        let (hub, history) = (local.hub.clone(), local.state.clone());
-        group.spawn("watch hub", |stop| hub.run(history, stop));
+        let (hub, history) = (local.hub.clone(), local.contents.clone());
+        group.spawn("watch hub", |stop| hub.run(history, Lane::Inline, stop));
         let leases = local.clone();
         group.spawn("lessor", |stop| async move { lessor::run(&*leases, stop).await });
         local
@@ -58,8 +81,15 @@ impl Local {
     fn apply(&self, command: Command, fence: Option<Term>) -> Result<Reply, ProposeError> {
         let now_ms = self.clock.unix_ms();
         let batch = Batch { now_ms, commands: vec![Fenced { fence, command }] };
-        let mut state = self.state.write();
-        let mut applied = state.apply(TERM, &batch);
+        let mut state = self.contents.write();
+        let mut applied = state.apply(TERM, &batch, self.contents.stored());
+        let mut stored = self.stored.0.write();
+        stored.store(applied.writes);
+        state.settle();
+        while !state.is_swept() {
+            stored.store(state.sweep(SWEEP_MAX));
+        }
+        drop(stored);
         self.applied_index.fetch_add(1, Ordering::Relaxed);
         // Under the lock, so that changes are published in the order in which they were applied.
         self.hub.publish(&applied.changes);
@@ -83,37 +113,35 @@ impl Handle for Local {
     }
 
     fn range(&self, request: &RangeRequest) -> Result<RangeReply, ReadError> {
-        Ok(self.state.read().range(request)?)
+        self.contents.range(request)
     }
 
     fn revision(&self) -> Revision {
-        self.state.read().revision()
+        self.contents.read().revision()
     }
 
     fn compacted(&self) -> Revision {
-        self.state.read().compacted()
+        self.contents.read().compacted()
     }
 
     fn watch(&self, request: WatchRequest) -> Result<Watcher, ReadError> {
-        self.hub.watch(&*self.state, request)
+        self.hub.watch(&*self.contents, request)
     }
 
     fn lease(&self, id: LeaseId) -> LeaseInfo {
-        self.state.read().lease(id)
+        self.contents.read().lease(id)
     }
 
     fn leases(&self) -> Vec<LeaseId> {
-        self.state.read().leases()
+        self.contents.read().leases()
     }
 
     fn hash(&self, revision: Revision) -> Result<Hash, ReadError> {
-        let state = self.state.read();
-        let (crc32, revision) = state.hash(revision)?;
-        Ok(Hash { crc32, revision, compacted: state.compacted() })
+        self.contents.hash(revision)
     }
 
     fn export(&self) -> io::Result<Box<dyn Export>> {
-        let records: Vec<_> = self.state.read().export().collect();
+        let records = self.contents.export().map_err(io::Error::other)?;
         Ok(Box::new(Records(records.into_iter())))
     }
 
@@ -164,7 +192,7 @@ impl Handle for Local {
 
 impl Leases for Local {
     fn due(&self) -> Vec<LeaseId> {
-        self.state.read().leases_due(self.clock.unix_ms(), lessor::LEASES_MAX)
+        self.contents.read().leases_due(self.clock.unix_ms(), lessor::LEASES_MAX)
     }
 
     fn propose(&self, command: Command) -> BoxFuture<'_, Result<Reply, ProposeError>> {

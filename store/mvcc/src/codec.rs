@@ -9,8 +9,8 @@
 //! # Invariants
 //! - `decode(encode(x)) == x`, and no byte of an encoding can be changed, cut off or added unnoticed.
 
-use serde::Serialize;
 use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
 
 /// The version of everything written today.
 pub const VERSION: u8 = 1;
@@ -60,6 +60,11 @@ pub fn encode_into<T: Serialize>(value: &T, bytes: &mut Vec<u8>) {
 
 /// The value that [`encode`] made these bytes from.
 pub fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, CodecError> {
+    decode_borrowed(bytes)
+}
+
+/// As [`decode`], for values that keep slices of `bytes`.
+pub fn decode_borrowed<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> Result<T, CodecError> {
     let Some((header, payload)) = bytes.split_first_chunk::<HEADER_BYTES>() else {
         return Err(CodecError::TooShort { bytes: bytes.len() });
     };
@@ -72,8 +77,9 @@ pub fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, CodecError> {
         return Err(CodecError::Checksum { expected, found });
     }
     let malformed = |reason: String| CodecError::Malformed { reason };
-    let (value, used) = bincode::serde::decode_from_slice(payload, bincode::config::standard())
-        .map_err(|error| malformed(error.to_string()))?;
+    let (value, used) =
+        bincode::serde::borrow_decode_from_slice(payload, bincode::config::standard())
+            .map_err(|error| malformed(error.to_string()))?;
     match payload.len() - used {
         0 => Ok(value),
         extra => Err(malformed(format!("{extra} bytes too many"))),

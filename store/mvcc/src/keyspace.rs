@@ -1,19 +1,20 @@
-//! Every version of every key in memory, and the order in which they came.
+//! Every key with its latest version, where its older versions stand, and the order in which all were written.
 //!
 //! ```text
 //! put a=1   put b=1   put a=2   delete b      compact 3
 //!   r2        r3        r4        r5          keeps: a@2, a@4, b@3, b†5
 //!
-//! keys   a: [older: a@2] latest: a@4          a key's versions, oldest first
-//!        b: [older: b@3] latest: b†5
+//! keys   a: [older: @2] latest: a@4           a key's versions, oldest first
+//!        b: [older: @3] latest: b†5
 //! log    r3 b · r4 a · r5 b                   who wrote what, from `compacted` on
 //! ```
-//! Values are reference counted: a reader, an event and a snapshot share the bytes that are here.
+//! Values are reference counted: a reader, an event and this share the bytes. Only latest values are
+//! here; older versions, and latest values beyond a bound, are read from their records ([`Versions`]).
 //!
 //! # Invariants
 //! - The versions of a key ascend by revision; a revision writes a key once.
-//! - `log` holds the versions of revision `compacted` and later, in order, and no others.
-//! - After `compact(c)` every read at `c` or later answers as before, and so does every event later than `c`.
+//! - `log` holds the versions of revision `compacted` and later, in order, and what is still to be swept.
+//! - Every version later than `settled` can be had without a record: it is the latest, or in `unsettled`.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::ops::Bound;
@@ -21,122 +22,54 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use crate::types::{Change, Event, EventKind, KeyRange, KeyValue, LeaseId, Revision};
+use crate::history::{History, Older, Seen, Version};
+use crate::residents::Residents;
+use crate::types::{KeyRange, KeyValue, Revision};
+use crate::versions::{Position, Unreadable, Versions};
 
-/// One version of one key; `version` 0 is a tombstone.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Version {
-    pub(crate) value: Bytes,
-    pub(crate) create_revision: Revision,
-    pub(crate) mod_revision: Revision,
-    pub(crate) sub: u32,
-    pub(crate) version: i64,
-    pub(crate) lease: LeaseId,
-}
-
-impl Version {
-    fn is_tombstone(&self) -> bool {
-        self.version == 0
-    }
-
-    pub(crate) fn to_key_value(&self, key: &Bytes) -> KeyValue {
-        KeyValue {
-            key: key.clone(),
-            value: self.value.clone(),
-            create_revision: self.create_revision,
-            mod_revision: self.mod_revision,
-            version: self.version,
-            lease: self.lease,
-        }
-    }
-}
-
-/// A key's versions; nearly always there is but one, so that one lies here without an allocation.
-#[derive(Clone, Debug, PartialEq, Eq)]
-struct History {
-    latest: Version,
-    older: Vec<Version>,
-}
-
-impl History {
-    fn push(&mut self, version: Version) {
-        assert!(self.latest.mod_revision < version.mod_revision, "a revision writes a key once");
-        // Most keys have one older version or none between two compactions.
-        if self.older.capacity() == 0 {
-            self.older.reserve_exact(1);
-        }
-        self.older.push(std::mem::replace(&mut self.latest, version));
-    }
-
-    /// The version that a read at `revision` sees; a tombstone is not seen.
-    fn at(&self, revision: Revision) -> Option<&Version> {
-        let version = if self.latest.mod_revision <= revision {
-            Some(&self.latest)
-        } else {
-            let newer = self.older.partition_point(|version| version.mod_revision <= revision);
-            newer.checked_sub(1).map(|index| &self.older[index])
-        };
-        version.filter(|version| !version.is_tombstone())
-    }
-
-    /// The version written at `revision`, and the live one that it replaced.
-    fn written_at(&self, revision: Revision) -> (&Version, Option<&Version>) {
-        let index = self.older.partition_point(|version| version.mod_revision < revision);
-        let version = self.older.get(index).unwrap_or(&self.latest);
-        assert!(version.mod_revision == revision, "the log names only versions that exist");
-        let prev = index.checked_sub(1).map(|index| &self.older[index]);
-        (version, prev.filter(|prev| !prev.is_tombstone()))
-    }
-
-    /// Drops what no read at `revision` or later sees and no event from there on needs; false if
-    /// nothing is left. A tombstone of `revision` itself stays: a watch may begin there.
-    fn compact(&mut self, revision: Revision, mut dropped: impl FnMut(&Version)) -> bool {
-        let gone = |kept: &Version| kept.is_tombstone() && kept.mod_revision < revision;
-        if self.latest.mod_revision <= revision {
-            self.older.drain(..).for_each(|version| dropped(&version));
-            self.older.shrink_to_fit();
-            if gone(&self.latest) {
-                dropped(&self.latest);
-                return false;
-            }
-            return true;
-        }
-        let newer = self.older.partition_point(|version| version.mod_revision <= revision);
-        let Some(kept) = newer.checked_sub(1) else { return true };
-        let end = if gone(&self.older[kept]) { newer } else { kept };
-        self.older.drain(..end).for_each(|version| dropped(&version));
-        if self.older.is_empty() {
-            self.older.shrink_to_fit();
-        }
-        true
-    }
-}
+/// A key's bytes, shared by all who name it here.
+pub(crate) type Key = Arc<[u8]>;
 
 /// One line of the log.
-#[derive(Clone, Debug, PartialEq, Eq)]
-struct Written {
-    revision: Revision,
-    sub: u32,
-    key: Bytes,
+#[derive(Clone, Debug)]
+pub(crate) struct Written {
+    pub(crate) revision: Revision,
+    pub(crate) sub: u32,
+    pub(crate) key: Key,
 }
 
 /// All keys.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Keyspace {
-    keys: BTreeMap<Bytes, History>,
+    keys: BTreeMap<Key, History>,
     log: VecDeque<Written>,
+    /// Lines at the front of the log whose keys are swept, and that stay: all of revision `compacted`.
+    swept: usize,
+    /// Stored versions that the last restore found forgotten; of a key, the oldest first: what a tombstone
+    /// has buried must not outlive it.
+    debris: VecDeque<Position>,
+    residents: Residents,
+    /// Everything up to here is stored.
+    settled: Revision,
+    /// Versions that were replaced before they were stored.
+    unsettled: BTreeMap<Position, KeyValue>,
 }
 
 impl Keyspace {
+    pub(crate) fn new(resident_bytes_max: Option<usize>) -> Self {
+        Self { residents: Residents::new(resident_bytes_max), ..Self::default() }
+    }
+
     /// The key's latest version, unless it is deleted.
     pub(crate) fn latest(&self, key: &[u8]) -> Option<&Version> {
         let history = self.keys.get(key)?;
         Some(&history.latest).filter(|latest| !latest.is_tombstone())
     }
 
-    /// The revision of the key's newest version, tombstones included; 0 if there is none.
-    pub(crate) fn newest_revision(&self, key: &[u8]) -> Revision {
-        self.keys.get(key).map_or(0, |history| history.latest.mod_revision)
+    /// The keys of `range` that exist now, in order.
+    pub(crate) fn live_now(&self, range: &KeyRange) -> impl Iterator<Item = (&Key, &Version)> {
+        let latest = self.within(range).map(|(key, history)| (key, &history.latest));
+        latest.filter(|(_, latest)| !latest.is_tombstone())
     }
 
     /// The keys of `range` as of `revision`, in order.
@@ -144,122 +77,193 @@ impl Keyspace {
         &'a self,
         range: &KeyRange,
         revision: Revision,
-    ) -> impl Iterator<Item = (&'a Bytes, &'a Version)> + use<'a> {
+    ) -> impl Iterator<Item = (&'a Key, Seen<'a>)> + use<'a> {
         self.within(range).filter_map(move |(key, history)| Some((key, history.at(revision)?)))
     }
 
-    /// Writes a version; returns the live one that it replaces.
-    pub(crate) fn write(&mut self, key: &Bytes, version: Version) -> Option<KeyValue> {
-        let (revision, sub) = (version.mod_revision, version.sub);
+    /// Writes a version; returns the one that it replaces, unless that is a tombstone.
+    pub(crate) fn write(&mut self, key: &[u8], version: Version) -> Option<Version> {
+        let Position { revision, sub } = version.position();
         if let Some(last) = self.log.back() {
             assert!((last.revision, last.sub) < (revision, sub), "the log ascends");
         }
-        self.log.push_back(Written { revision, sub, key: key.clone() });
-        let Some(history) = self.keys.get_mut(&key[..]) else {
-            self.keys.insert(key.clone(), History { latest: version, older: Vec::new() });
-            return None;
+        let bytes = version.value.as_ref().map_or(0, Bytes::len);
+        let known = self.keys.range_mut::<[u8], _>((Bound::Included(key), Bound::Included(key)));
+        let (key, replaced) = if let Some((known, history)) = { known }.next() {
+            (known.clone(), Some(history.push(version)))
+        } else {
+            let key = Key::from(key);
+            self.keys.insert(key.clone(), History::new(version));
+            (key, None)
         };
-        let replaced = &history.latest;
-        let prev = (!replaced.is_tombstone()).then(|| replaced.to_key_value(key));
-        history.push(version);
-        prev
+        self.residents.add(&key, revision, bytes);
+        self.log.push_back(Written { revision, sub, key: key.clone() });
+        let replaced = replaced?;
+        self.residents.remove(replaced.value.as_ref().map_or(0, Bytes::len));
+        if replaced.mod_revision > self.settled {
+            let kv = replaced.to_key_value(Bytes::copy_from_slice(&key));
+            self.unsettled.insert(replaced.position(), kv);
+        }
+        (!replaced.is_tombstone()).then_some(replaced)
     }
 
-    /// Forgets versions as [`History::compact`] says, naming each to `dropped`. Costs as much as there
-    /// was written since the last time, not as much as there is.
-    pub(crate) fn compact(&mut self, revision: Revision, mut dropped: impl FnMut(&Version)) {
-        let end = self.log.partition_point(|written| written.revision <= revision);
-        for written in self.log.range(..end) {
-            // A key written often is met often: but for the first time, there is nothing left to do.
-            if let Some(history) = self.keys.get_mut(&written.key[..])
-                && !history.compact(revision, &mut dropped)
+    /// Everything up to `revision` is stored: what is too much for memory may go.
+    pub(crate) fn settle(&mut self, revision: Revision) {
+        self.settled = revision;
+        self.unsettled.clear();
+        while let Some((key, written)) = self.residents.next_out() {
+            let Some(history) = self.keys.get_mut(&key) else { continue };
+            if history.latest.mod_revision == written
+                && let Some(value) = history.latest.value.take()
             {
-                self.keys.remove(&written.key[..]);
+                self.residents.remove(value.len());
             }
         }
-        let before = self.log.partition_point(|written| written.revision < revision);
-        self.log.drain(..before);
+        let keys = &self.keys;
+        self.residents.tidy(|key, written| {
+            keys.get(key).is_none_or(|history| history.latest.mod_revision != written)
+        });
+    }
+
+    /// Begins to forget what a compaction at a later revision than before does not keep.
+    pub(crate) fn begin_sweep(&mut self) {
+        self.swept = 0;
+    }
+
+    pub(crate) fn is_swept(&self, compacted: Revision) -> bool {
+        self.debris.is_empty()
+            && self.log.get(self.swept).is_none_or(|written| written.revision > compacted)
+    }
+
+    /// Forgets a part of what a compaction at `compacted` does not keep, looking at `lines_max` lines of
+    /// the log; names each version to `dropped`. All of it costs as much as there was written since the
+    /// last compaction, not as much as there is.
+    pub(crate) fn sweep(
+        &mut self,
+        compacted: Revision,
+        lines_max: usize,
+        mut dropped: impl FnMut(Position),
+    ) {
+        let debris = lines_max.min(self.debris.len());
+        self.debris.drain(..debris).for_each(&mut dropped);
+        for _ in 0..lines_max {
+            let Some(written) = self.log.get(self.swept) else { break };
+            if written.revision > compacted {
+                break;
+            }
+            // A key written often is met often: but for the first time, there is nothing left to do.
+            if let Some(history) = self.keys.get_mut(&written.key)
+                && !history.compact(compacted, &mut dropped)
+            {
+                self.keys.remove(&written.key);
+            }
+            if written.revision < compacted {
+                self.log.pop_front();
+            } else {
+                self.swept += 1;
+            }
+        }
         if self.log.capacity() > 4 * self.log.len() + 64 {
             self.log.shrink_to(2 * self.log.len());
         }
     }
 
-    /// What happened to the keys of `range` from revision `from` on, reading at most `reads_max` lines
-    /// of the log but always whole revisions, and returning at most `changes_max` of them; and the
-    /// first revision not looked at, if there is one.
-    pub(crate) fn changes(
-        &self,
-        range: &KeyRange,
-        from: Revision,
-        changes_max: usize,
-        reads_max: usize,
-    ) -> (Vec<Change>, Option<Revision>) {
+    /// The lines of the log from revision `from` on.
+    pub(crate) fn log_from(&self, from: Revision) -> impl Iterator<Item = &Written> {
         let start = self.log.partition_point(|written| written.revision < from);
-        let mut changes = Vec::new();
-        let mut events = Vec::new();
-        let mut revision = None;
-        for (reads, written) in self.log.range(start..).enumerate() {
-            if revision != Some(written.revision) {
-                push_change(&mut changes, revision, &mut events);
-                if changes.len() >= changes_max || reads >= reads_max {
-                    return (changes, Some(written.revision));
-                }
-                revision = Some(written.revision);
-            }
-            if range.contains(&written.key) {
-                events.push(self.event(written));
-            }
-        }
-        push_change(&mut changes, revision, &mut events);
-        (changes, None)
+        self.log.range(start..)
     }
 
-    /// How many keys have any version, deleted ones included.
+    /// The version that a line of the log wrote, and the live one that it replaced.
+    pub(crate) fn written(&self, written: &Written) -> (Seen<'_>, Option<Older>) {
+        let history = self.keys.get(&written.key).expect("the log names only keys that exist");
+        history.written_at(written.revision)
+    }
+
+    /// How many keys have any version, deleted ones included, and those that are still to be swept.
     pub(crate) fn len(&self) -> usize {
         self.keys.len()
     }
 
-    /// Every version, by key and age.
-    pub(crate) fn versions(&self) -> impl Iterator<Item = (&Bytes, &Version)> {
-        self.keys.iter().flat_map(|(key, history)| {
-            let versions = history.older.iter().chain(std::iter::once(&history.latest));
-            versions.map(move |version| (key, version))
-        })
+    /// What values in memory cost, as far as they can leave it.
+    pub(crate) fn resident_bytes(&self) -> usize {
+        self.residents.bytes()
     }
 
-    /// Takes back a version that was stored; call in the order in which they were written.
-    pub(crate) fn restore(&mut self, key: Bytes, version: Version, compacted: Revision) {
-        let (revision, sub) = (version.mod_revision, version.sub);
-        let key = match self.keys.get_key_value(&key[..]) {
-            Some((known, _)) => known.clone(),
-            None => key,
-        };
-        match self.keys.get_mut(&key[..]) {
-            Some(history) => history.push(version),
-            None => {
-                self.keys.insert(key.clone(), History { latest: version, older: Vec::new() });
-            }
+    /// Every version that a compaction at `compacted` keeps, by key and age, from the key after `after` on.
+    pub(crate) fn kept(
+        &self,
+        after: Option<&[u8]>,
+        compacted: Revision,
+    ) -> impl Iterator<Item = (&Key, Seen<'_>)> {
+        let start = after.map_or(Bound::Unbounded, Bound::Excluded);
+        let keys = self.keys.range::<[u8], _>((start, Bound::Unbounded));
+        keys.flat_map(move |(key, history)| history.kept(compacted).map(move |seen| (key, seen)))
+    }
+
+    /// Takes back a version that was stored; call in the order in which they were written. Its value
+    /// stays in memory if there is room. False if the key has a version of the same revision.
+    pub(crate) fn restore(
+        &mut self,
+        key: &[u8],
+        mut version: Version,
+        value: &[u8],
+        compacted: Revision,
+    ) -> bool {
+        let Position { revision, sub } = version.position();
+        if value.is_empty() || self.residents.fits(value.len()) {
+            version.value = Some(Bytes::copy_from_slice(value));
         }
+        let bytes = version.value.as_ref().map_or(0, Bytes::len);
+        let known = self.keys.range_mut::<[u8], _>((Bound::Included(key), Bound::Included(key)));
+        let key = if let Some((known, history)) = { known }.next() {
+            if history.latest.mod_revision >= revision {
+                return false;
+            }
+            // What is older than the last version up to `compacted` is forgotten.
+            let replaced = if revision > compacted {
+                history.push(version)
+            } else {
+                let replaced = history.replace(version);
+                self.debris.push_back(replaced.position());
+                replaced
+            };
+            self.residents.remove(replaced.value.as_ref().map_or(0, Bytes::len));
+            known.clone()
+        } else {
+            let key = Key::from(key);
+            self.keys.insert(key.clone(), History::new(version));
+            key
+        };
+        self.residents.add(&key, revision, bytes);
         if revision >= compacted {
             self.log.push_back(Written { revision, sub, key });
         }
+        true
     }
 
-    fn event(&self, written: &Written) -> Event {
-        let history = self.keys.get(&written.key[..]).expect("the log names only keys that exist");
-        let (version, prev) = history.written_at(written.revision);
-        let kind = if version.is_tombstone() { EventKind::Delete } else { EventKind::Put };
-        Event {
-            kind,
-            kv: version.to_key_value(&written.key),
-            prev: prev.map(|prev| prev.to_key_value(&written.key)),
+    /// All versions are back; `buried` are keys with a tombstone older than `compacted`.
+    pub(crate) fn finish_restore(
+        &mut self,
+        buried: Vec<Key>,
+        compacted: Revision,
+        revision: Revision,
+    ) {
+        for key in buried {
+            if let Some(history) = self.keys.get_mut(&key)
+                && !history.compact(compacted, |position| self.debris.push_back(position))
+            {
+                self.keys.remove(&key);
+            }
         }
+        self.swept = self.log.partition_point(|written| written.revision <= compacted);
+        self.settled = revision;
     }
 
     fn within<'a>(
         &'a self,
         range: &KeyRange,
-    ) -> impl Iterator<Item = (&'a Bytes, &'a History)> + use<'a> {
+    ) -> impl Iterator<Item = (&'a Key, &'a History)> + use<'a> {
         let start = &range.start[..];
         let end = match &range.end[..] {
             [] => Bound::Included(start),
@@ -273,11 +277,22 @@ impl Keyspace {
     }
 }
 
-fn push_change(changes: &mut Vec<Change>, revision: Option<Revision>, events: &mut Vec<Event>) {
-    if let Some(revision) = revision
-        && !events.is_empty()
-    {
-        let events: Arc<[Event]> = std::mem::take(events).into();
-        changes.push(Change { revision, events });
+/// The stored records, and what is not stored yet.
+#[derive(Debug)]
+pub(crate) struct Overlay<'a> {
+    pub(crate) keys: &'a Keyspace,
+    pub(crate) stored: &'a dyn Versions,
+}
+
+impl Versions for Overlay<'_> {
+    fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, String> {
+        self.stored.get(key)
+    }
+
+    fn read(&self, at: Position) -> Result<KeyValue, Unreadable> {
+        match self.keys.unsettled.get(&at) {
+            Some(kv) => Ok(kv.clone()),
+            None => self.stored.read(at),
+        }
     }
 }

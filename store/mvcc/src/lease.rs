@@ -77,7 +77,7 @@ impl Lessor {
     }
 
     /// Moves `key` from the lease it had to the one it has now; 0 and ended leases are none.
-    pub(crate) fn attach(&mut self, key: &Bytes, from: LeaseId, to: LeaseId) {
+    pub(crate) fn attach(&mut self, key: &[u8], from: LeaseId, to: LeaseId) {
         if from == to {
             return;
         }
@@ -85,7 +85,8 @@ impl Lessor {
             lease.keys.remove(key);
         }
         if let Some(lease) = self.leases.get_mut(&to) {
-            lease.keys.insert(key.clone());
+            // A copy: the key may be a slice of something larger, which must not stay for its sake.
+            lease.keys.insert(Bytes::copy_from_slice(key));
         }
     }
 

@@ -5,17 +5,26 @@
 //! - `compacted <= revision`, and a revision is never reused.
 
 pub mod codec;
+mod history;
 mod keyspace;
 pub mod lease;
 #[cfg(test)]
 mod model;
-mod range;
+pub mod page;
+pub mod range;
 pub mod record;
+mod residents;
+pub mod restore;
 pub mod state;
 mod txn;
 pub mod types;
+pub mod versions;
 mod writer;
 
+pub use page::{Draft, Page};
+pub use range::Found;
 pub use record::{Corrupt, Record};
-pub use state::{Applied, Page, State};
+pub use restore::Restore;
+pub use state::{Applied, State};
 pub use types::*;
+pub use versions::{Position, Unreadable, Versions};

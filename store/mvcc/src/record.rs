@@ -8,6 +8,7 @@
 //! Numbers are big endian, so that byte order is their order. Values are [`codec`] encodings. What can be
 //! derived (which keys a lease has, what a key's latest version is) is not stored.
 
+use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 use crate::codec::{self, CodecError};
@@ -23,6 +24,9 @@ pub enum Record {
     Put { key: Vec<u8>, value: Vec<u8> },
     Delete { key: Vec<u8> },
 }
+
+/// A record's key and value.
+pub type RawRecord = (Vec<u8>, Vec<u8>);
 
 /// A record that does not fit: the store must not be opened.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -59,12 +63,23 @@ pub(crate) struct LeaseRecord {
     pub(crate) due_ms: u64,
 }
 
+/// A [`KeyValue`] as it lies in its record.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+pub(crate) struct RawKeyValue<'a> {
+    pub(crate) key: &'a [u8],
+    pub(crate) value: &'a [u8],
+    pub(crate) create_revision: Revision,
+    pub(crate) mod_revision: Revision,
+    pub(crate) version: i64,
+    pub(crate) lease: LeaseId,
+}
+
 /// A record, read back.
 #[derive(Debug)]
-pub(crate) enum Parsed {
+pub(crate) enum Parsed<'a> {
     Meta(Meta),
     Lease(LeaseId, LeaseRecord),
-    Version(u32, KeyValue),
+    Version(u32, RawKeyValue<'a>),
 }
 
 pub(crate) fn meta_key() -> Vec<u8> {
@@ -91,7 +106,22 @@ pub(crate) fn encode_version(kv: &KeyValue) -> Vec<u8> {
     bytes
 }
 
-pub(crate) fn parse(key: &[u8], value: &[u8]) -> Result<Parsed, Corrupt> {
+/// The version that a record holds.
+pub(crate) fn parse_version(key: &[u8], value: &[u8]) -> Result<KeyValue, Corrupt> {
+    match parse(key, value)? {
+        Parsed::Version(_, raw) => Ok(KeyValue {
+            key: Bytes::copy_from_slice(raw.key),
+            value: Bytes::copy_from_slice(raw.value),
+            create_revision: raw.create_revision,
+            mod_revision: raw.mod_revision,
+            version: raw.version,
+            lease: raw.lease,
+        }),
+        Parsed::Meta(_) | Parsed::Lease(..) => Err(Corrupt::new(key, "not a version")),
+    }
+}
+
+pub(crate) fn parse<'a>(key: &[u8], value: &'a [u8]) -> Result<Parsed<'a>, Corrupt> {
     let corrupt = |error: CodecError| Corrupt::new(key, error.to_string());
     match (key.first(), key.get(1..).unwrap_or_default()) {
         (Some(&META), []) => codec::decode(value).map(Parsed::Meta).map_err(corrupt),
@@ -102,7 +132,7 @@ pub(crate) fn parse(key: &[u8], value: &[u8]) -> Result<Parsed, Corrupt> {
         }
         (Some(&VERSION), at) => {
             let (revision, sub) = parse_position(at).ok_or(Corrupt::new(key, "not a revision"))?;
-            let kv: KeyValue = codec::decode(value).map_err(corrupt)?;
+            let kv: RawKeyValue<'_> = codec::decode_borrowed(value).map_err(corrupt)?;
             if kv.mod_revision != revision {
                 let reason = format!("holds revision {} under another's key", kv.mod_revision);
                 return Err(Corrupt::new(key, reason));
@@ -119,7 +149,7 @@ fn parse_position(bytes: &[u8]) -> Option<(Revision, u32)> {
     Some((Revision::from_be_bytes(*revision), u32::from_be_bytes(sub)))
 }
 
-fn hex(bytes: &[u8]) -> String {
+pub(crate) fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
@@ -154,7 +184,7 @@ mod tests {
             assert_eq!(hex(&value), value_hex, "value of {key_hex}");
         }
         assert!(
-            matches!(parse(&version_key(300, 1), &encode_version(&kv)), Ok(Parsed::Version(1, read)) if read == kv)
+            matches!(parse_version(&version_key(300, 1), &encode_version(&kv)), Ok(read) if read == kv)
         );
         assert!(
             matches!(parse(&meta_key(), &codec::encode(&meta)), Ok(Parsed::Meta(read)) if read == meta)

@@ -7,30 +7,32 @@
 //! - `restore(export(s)) == s`, and so is a restore of all records ever written, applied in order.
 //! - A command that is refused changes nothing.
 //! - Time never goes back: it is the latest that any proposer has seen.
+//! - What a compaction forgets is gone for every reader at once; that it is swept later changes no answer,
+//!   and two states that differ only in that are equal.
 
 use crate::codec;
-use crate::keyspace::{Keyspace, Version};
+use crate::history::Seen;
+use crate::keyspace::{Key, Keyspace};
 use crate::lease::Lessor;
-use crate::range::{self, Span};
-use crate::record::{self, Corrupt, Meta, Parsed, Record};
+use crate::page::{self, Draft};
+use crate::range::{self, Found, Span};
+use crate::record::{self, Meta, RawRecord, Record};
 use crate::txn;
 use crate::types::{
-    Batch, Change, Command, Error, Fenced, KeyRange, KeyValue, LeaseId, LeaseInfo, RangeReply,
-    RangeRequest, Reply, Revision, Term,
+    Batch, Change, Command, Error, Fenced, KeyRange, KeyValue, LeaseId, LeaseInfo, RangeRequest,
+    Reply, Revision, Term,
 };
+use crate::versions::{self, Position, Unreadable, Versions};
 use crate::writer::Writer;
 
-/// Lines of history that one page reads at most: bounds how long a reader holds the state.
-const PAGE_READS_MAX: usize = 4096;
-
 /// The store's contents.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct State {
     pub(crate) keys: Keyspace,
     pub(crate) lessor: Lessor,
     pub(crate) revision: Revision,
     pub(crate) compacted: Revision,
-    now_ms: u64,
+    pub(crate) now_ms: u64,
 }
 
 /// What one entry did.
@@ -44,31 +46,51 @@ pub struct Applied {
     pub writes: Vec<Record>,
 }
 
-/// A piece of history.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Page {
-    pub changes: Vec<Change>,
-    /// The last revision that the page covers: the next page begins after it.
-    pub through: Revision,
-    /// Whether there was nothing after it when it was read.
-    pub is_last: bool,
+/// A version that is kept, and its content as far as it is in memory.
+#[derive(Debug)]
+pub struct Item {
+    at: Position,
+    kv: KeyValue,
+    is_complete: bool,
 }
+
+/// A checksum of versions, in the order in which they are given.
+#[derive(Clone, Debug, Default)]
+pub struct Checksum(crc32fast::Hasher);
 
 impl Default for State {
     fn default() -> Self {
+        Self::new(None)
+    }
+}
+
+/// Equal in what anyone can be told.
+impl PartialEq for State {
+    fn eq(&self, other: &Self) -> bool {
+        self.meta() == other.meta() && self.lessor == other.lessor && self.kept() == other.kept()
+    }
+}
+
+impl Eq for State {}
+
+impl State {
+    /// An empty store, which keeps so many bytes of values in memory; `None` means all latest ones.
+    pub fn new(resident_bytes_max: Option<usize>) -> Self {
         Self {
-            keys: Keyspace::default(),
+            keys: Keyspace::new(resident_bytes_max),
             lessor: Lessor::default(),
             revision: 1,
             compacted: 0,
             now_ms: 0,
         }
     }
-}
 
-impl State {
-    /// Applies one log entry, proposed in `entry_term`.
-    pub fn apply(&mut self, entry_term: Term, batch: &Batch) -> Applied {
+    /// Applies one log entry, proposed in `entry_term`. What it writes need not be in `stored` before
+    /// [`State::settle`] is called.
+    ///
+    /// # Panics
+    /// If a record is needed that cannot be read: then this member must stop.
+    pub fn apply(&mut self, entry_term: Term, batch: &Batch, stored: &dyn Versions) -> Applied {
         let before = self.meta();
         let mut applied = Applied::default();
         applied.replies.reserve_exact(batch.commands.len());
@@ -78,7 +100,7 @@ impl State {
                 Some(proposed) if proposed != entry_term => {
                     Err(Error::Fenced { proposed, applied: entry_term })
                 }
-                _ => self.run(command, &mut applied.changes, &mut applied.writes),
+                _ => self.run(command, stored, &mut applied.changes, &mut applied.writes),
             });
         }
         let meta = self.meta();
@@ -87,6 +109,27 @@ impl State {
             applied.writes.push(Record::Put { key: record::meta_key(), value });
         }
         applied
+    }
+
+    /// To be called once everything that was applied is in the stored records: values that are too much
+    /// for memory leave it.
+    pub fn settle(&mut self) {
+        self.keys.settle(self.revision);
+    }
+
+    /// Forgets a part of what was compacted: at most `versions_max` lines of history are looked at. The
+    /// records to delete; none once all is swept. Holds for this member only: it is no part of the log.
+    pub fn sweep(&mut self, versions_max: usize) -> Vec<Record> {
+        let mut writes = Vec::new();
+        self.keys.sweep(self.compacted, versions_max, |at| {
+            writes.push(Record::Delete { key: record::version_key(at.revision, at.sub) });
+        });
+        writes
+    }
+
+    /// Whether nothing is left that was compacted.
+    pub fn is_swept(&self) -> bool {
+        self.keys.is_swept(self.compacted)
     }
 
     /// The latest revision.
@@ -104,20 +147,19 @@ impl State {
         self.now_ms
     }
 
-    /// How many keys have any version in history, deleted ones included.
+    /// How many keys have any version in history, deleted ones and those still to be swept included.
     pub fn key_count(&self) -> usize {
         self.keys.len()
     }
 
-    /// Reads.
-    pub fn range(&self, request: &RangeRequest) -> Result<RangeReply, Error> {
-        range::read(&self.keys, self.span(), request)
+    /// Bytes that latest values take in memory, if there is a bound to them.
+    pub fn resident_bytes(&self) -> usize {
+        self.keys.resident_bytes()
     }
 
-    /// Everything that happened in `range` from revision `from` on. May be large: see [`State::page`].
-    pub fn events_since(&self, range: &KeyRange, from: Revision) -> Result<Vec<Change>, Error> {
-        self.check_history(from)?;
-        Ok(self.keys.changes(range, from, usize::MAX, usize::MAX).0)
+    /// Reads.
+    pub fn range(&self, request: &RangeRequest) -> Result<Found, Error> {
+        range::read(&self.keys, self.span(), request)
     }
 
     /// What happened in `range` from revision `from` on, at most `changes_max` changes of it.
@@ -126,24 +168,35 @@ impl State {
         range: &KeyRange,
         from: Revision,
         changes_max: usize,
-    ) -> Result<Page, Error> {
-        self.check_history(from)?;
-        let (changes, next) = self.keys.changes(range, from, changes_max.max(1), PAGE_READS_MAX);
-        let through = next.map_or(self.revision, |next| next - 1);
-        Ok(Page { changes, through, is_last: next.is_none() })
+    ) -> Result<Draft, Error> {
+        if from < self.compacted {
+            return Err(Error::Compacted { asked: from, oldest: self.compacted });
+        }
+        let span = (self.compacted, self.revision);
+        Ok(page::draft(&self.keys, span, range, from, changes_max.max(1)))
     }
 
-    /// A checksum of every version of every key up to `revision` (0: the latest), and that revision.
-    /// Members that have applied and compacted the same have the same one.
-    pub fn hash(&self, revision: Revision) -> Result<(u32, Revision), Error> {
-        let revision = self.span().resolve(revision)?;
-        let mut hasher = crc32fast::Hasher::new();
-        let versions = self.keys.versions();
-        for (key, version) in versions.filter(|(_, version)| version.mod_revision <= revision) {
-            hasher.update(&record::version_key(version.mod_revision, version.sub));
-            hasher.update(&record::encode_version(&version.to_key_value(key)));
+    /// The revision that a read at `asked` is answered at.
+    pub fn resolve(&self, asked: Revision) -> Result<Revision, Error> {
+        self.span().resolve(asked)
+    }
+
+    /// The versions that are kept, up to revision `through`, of at least one and about `items_max` of the
+    /// keys after `after`; none at the end. Until the next compaction they stay the same.
+    pub fn items(&self, after: Option<&[u8]>, through: Revision, items_max: usize) -> Vec<Item> {
+        let mut items: Vec<Item> = Vec::new();
+        for (key, seen) in self.keys.kept(after, self.compacted) {
+            let is_next_key = items.last().is_none_or(|last| last.kv.key[..] != key[..]);
+            if is_next_key && items.len() >= items_max {
+                break;
+            }
+            let at = seen.position();
+            if at.revision <= through {
+                let (kv, absent) = seen.to_key_value(bytes::Bytes::copy_from_slice(key));
+                items.push(Item { at, kv, is_complete: absent.is_none() });
+            }
         }
-        Ok((hasher.finalize(), revision))
+        items
     }
 
     /// A lease's time and keys.
@@ -166,46 +219,30 @@ impl State {
         self.lessor.next_due_ms()
     }
 
-    /// All records of the state, to be streamed or stored.
-    pub fn export(&self) -> impl Iterator<Item = (Vec<u8>, Vec<u8>)> {
+    /// All records of the state but those of versions, which are its [`State::items`].
+    pub fn scalars(&self) -> impl Iterator<Item = (Vec<u8>, Vec<u8>)> {
         let meta = (record::meta_key(), codec::encode(&self.meta()));
         let lease = |(id, lease)| (record::lease_key(id), codec::encode(&lease));
-        let version = |(key, version): (_, &Version)| {
-            let value = record::encode_version(&version.to_key_value(key));
-            (record::version_key(version.mod_revision, version.sub), value)
-        };
-        let leases = self.lessor.records().map(lease);
-        std::iter::once(meta).chain(leases).chain(self.keys.versions().map(version))
+        std::iter::once(meta).chain(self.lessor.records().map(lease))
     }
 
-    /// The state whose records these are, in any order. No records at all are the empty state.
-    pub fn restore(records: impl IntoIterator<Item = (Vec<u8>, Vec<u8>)>) -> Result<Self, Corrupt> {
-        let mut state = Self::default();
-        let mut versions = Vec::new();
-        let mut meta = None;
-        for (key, value) in records {
-            match record::parse(&key, &value)? {
-                Parsed::Meta(read) => meta = Some(read),
-                Parsed::Lease(id, _) if state.lessor.exists(id) => {
-                    return Err(Corrupt::new(&key, "a second record of this lease"));
-                }
-                Parsed::Lease(id, lease) => state.lessor.restore(id, &lease),
-                Parsed::Version(sub, kv) => versions.push((sub, kv)),
-            }
+    /// All records of the state: what a compaction has forgotten is not among them.
+    pub fn export(&self, stored: &dyn Versions) -> Result<Vec<RawRecord>, Unreadable> {
+        let mut records: Vec<_> = self.scalars().collect();
+        for item in self.items(None, Revision::MAX, usize::MAX) {
+            records.push(item.fetch(stored)?.to_record());
         }
-        match meta {
-            Some(meta) => state.set_meta(&meta),
-            None if versions.is_empty() && state.lessor.next_due_ms().is_none() => {
-                return Ok(state);
-            }
-            None => return Err(Corrupt::new(&record::meta_key(), "missing")),
-        }
-        versions.sort_by_key(|(sub, kv)| (kv.mod_revision, *sub));
-        for (sub, kv) in versions {
-            state.restore_version(sub, kv)?;
-        }
-        state.restore_attachments();
-        Ok(state)
+        Ok(records)
+    }
+
+    /// What is known of the versions that are kept, without the values.
+    fn kept(&self) -> Vec<(&Key, Position, bool, [i64; 3])> {
+        let known = |seen| match seen {
+            Seen::Latest(latest) => [latest.create_revision, latest.version, latest.lease],
+            Seen::Older(_) => [0; 3],
+        };
+        let kept = self.keys.kept(None, self.compacted);
+        kept.map(|(key, seen)| (key, seen.position(), seen.is_tombstone(), known(seen))).collect()
     }
 
     pub(crate) fn span(&self) -> Span {
@@ -215,13 +252,14 @@ impl State {
     fn run(
         &mut self,
         command: &Command,
+        stored: &dyn Versions,
         changes: &mut Vec<Change>,
         writes: &mut Vec<Record>,
     ) -> Result<Reply, Error> {
         match command {
             Command::Txn(txn) => {
-                let path = txn::plan(self, txn)?;
-                let mut writer = Writer::new(self, writes);
+                let path = txn::plan(self, stored, txn)?;
+                let mut writer = Writer::new(self, stored, writes);
                 let reply = txn::run(&mut writer, &path);
                 changes.extend(writer.finish());
                 Ok(Reply::Txn(reply))
@@ -236,7 +274,7 @@ impl State {
                 if !self.lessor.exists(*id) {
                     return Err(Error::LeaseNotFound { id: *id });
                 }
-                changes.extend(self.revoke(&[*id], writes));
+                changes.extend(self.revoke(&[*id], stored, writes));
                 Ok(Reply::LeaseRevoked { revision: self.revision })
             }
             Command::LeaseKeepAlive { id } => {
@@ -253,29 +291,34 @@ impl State {
                 let mut ids: Vec<_> = ids.iter().copied().filter(due).collect();
                 ids.sort_unstable();
                 ids.dedup();
-                changes.extend(self.revoke(&ids, writes));
+                changes.extend(self.revoke(&ids, stored, writes));
                 Ok(Reply::LeasesExpired { revision: self.revision, count: ids.len() })
             }
-            Command::Compact { revision } => self.compact(*revision, writes),
+            Command::Compact { revision } => self.compact(*revision),
         }
     }
 
     /// Ends leases that exist, with their keys, as one revision.
-    fn revoke(&mut self, ids: &[LeaseId], writes: &mut Vec<Record>) -> Option<Change> {
+    fn revoke(
+        &mut self,
+        ids: &[LeaseId],
+        stored: &dyn Versions,
+        writes: &mut Vec<Record>,
+    ) -> Option<Change> {
         let mut keys = Vec::new();
         for id in ids {
             keys.extend(self.lessor.remove(*id).expect("the caller names leases that exist"));
             writes.push(Record::Delete { key: record::lease_key(*id) });
         }
         keys.sort_unstable();
-        let mut writer = Writer::new(self, writes);
+        let mut writer = Writer::new(self, stored, writes);
         for key in &keys {
             writer.delete(key).expect("a lease's keys exist");
         }
         writer.finish()
     }
 
-    fn compact(&mut self, asked: Revision, writes: &mut Vec<Record>) -> Result<Reply, Error> {
+    fn compact(&mut self, asked: Revision) -> Result<Reply, Error> {
         if asked <= self.compacted {
             return Err(Error::Compacted { asked, oldest: self.compacted });
         }
@@ -283,18 +326,8 @@ impl State {
             return Err(Error::FutureRevision { asked, latest: self.revision });
         }
         self.compacted = asked;
-        self.keys.compact(asked, |version| {
-            let key = record::version_key(version.mod_revision, version.sub);
-            writes.push(Record::Delete { key });
-        });
+        self.keys.begin_sweep();
         Ok(Reply::Compacted { revision: self.revision })
-    }
-
-    fn check_history(&self, from: Revision) -> Result<(), Error> {
-        if from < self.compacted {
-            return Err(Error::Compacted { asked: from, oldest: self.compacted });
-        }
-        Ok(())
     }
 
     fn meta(&self) -> Meta {
@@ -306,42 +339,47 @@ impl State {
         }
     }
 
-    fn set_meta(&mut self, meta: &Meta) {
+    pub(crate) fn set_meta(&mut self, meta: &Meta) {
         self.revision = meta.revision;
         self.compacted = meta.compacted;
         self.now_ms = meta.now_ms;
         self.lessor.last_id = meta.last_lease;
     }
+}
 
-    fn restore_version(&mut self, sub: u32, kv: KeyValue) -> Result<(), Corrupt> {
-        let corrupt =
-            |reason| Err(Corrupt::new(&record::version_key(kv.mod_revision, sub), reason));
-        if kv.mod_revision > self.revision {
-            return corrupt("later than the store's revision");
+impl Item {
+    /// The item, complete.
+    pub fn fetch(self, stored: &dyn Versions) -> Result<Self, Unreadable> {
+        if self.is_complete {
+            return Ok(self);
         }
-        if kv.lease != 0 && kv.version == 0 {
-            return corrupt("a tombstone with a lease");
-        }
-        if self.keys.newest_revision(&kv.key) >= kv.mod_revision {
-            return corrupt("a second version of its key in one revision");
-        }
-        let version = Version {
-            value: kv.value,
-            create_revision: kv.create_revision,
-            mod_revision: kv.mod_revision,
-            sub,
-            version: kv.version,
-            lease: kv.lease,
-        };
-        self.keys.restore(kv.key, version, self.compacted);
-        Ok(())
+        let kv = versions::read_of(stored, &self.kv.key, self.at)?;
+        Ok(Self { kv, is_complete: true, ..self })
     }
 
-    fn restore_attachments(&mut self) {
-        let all = KeyRange::prefix("");
-        for (key, version) in self.keys.live(&all, Revision::MAX) {
-            self.lessor.attach(key, 0, version.lease);
-        }
+    /// The key.
+    pub fn key(&self) -> &[u8] {
+        &self.kv.key
+    }
+
+    fn to_record(&self) -> (Vec<u8>, Vec<u8>) {
+        let key = record::version_key(self.at.revision, self.at.sub);
+        (key, record::encode_version(&self.kv))
+    }
+}
+
+impl Checksum {
+    /// Takes in one more version.
+    pub fn add(&mut self, item: &Item) {
+        assert!(item.is_complete, "a checksum is over contents");
+        let (key, value) = item.to_record();
+        self.0.update(&key);
+        self.0.update(&value);
+    }
+
+    /// The checksum of all of them.
+    pub fn value(self) -> u32 {
+        self.0.finalize()
     }
 }
 

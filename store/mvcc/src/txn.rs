@@ -13,13 +13,14 @@ use std::collections::BTreeSet;
 
 use bytes::Bytes;
 
-use crate::keyspace::Version;
+use crate::history::Version;
+use crate::keyspace::Overlay;
 use crate::state::State;
 use crate::types::{
-    Compare, DeleteRequest, Error, KeyRange, Op, OpReply, Order, PutRequest, Revision, Target, Txn,
-    TxnReply,
+    Compare, DeleteRequest, Error, KeyRange, Op, OpReply, Order, PutRequest, Target, Txn, TxnReply,
 };
-use crate::writer::Writer;
+use crate::versions::{self, Versions};
+use crate::writer::{Writer, needed};
 
 /// The branch a transaction takes, and those that the ones inside it take, in order.
 #[derive(Debug)]
@@ -30,9 +31,13 @@ pub(crate) struct Path<'a> {
 }
 
 /// Judges `txn` and finds its path.
-pub(crate) fn plan<'a>(state: &State, txn: &'a Txn) -> Result<Path<'a>, Error> {
+pub(crate) fn plan<'a>(
+    state: &State,
+    stored: &dyn Versions,
+    txn: &'a Txn,
+) -> Result<Path<'a>, Error> {
     check(txn)?;
-    let path = choose(state, txn);
+    let path = choose(state, stored, txn);
     admit(state, &path)?;
     Ok(path)
 }
@@ -62,7 +67,7 @@ fn run_put(writer: &mut Writer<'_>, request: &PutRequest) -> OpReply {
     if request.ignore_value || request.ignore_lease {
         let kept = writer.latest(&request.key).expect("the key's presence was admitted");
         if request.ignore_value {
-            value = kept.value.clone();
+            value = kept.value;
         }
         if request.ignore_lease {
             lease = kept.lease;
@@ -172,33 +177,43 @@ fn check_key(key: &Bytes) -> Result<(), Error> {
     if key.is_empty() { Err(Error::EmptyKey) } else { Ok(()) }
 }
 
-fn choose<'a>(state: &State, txn: &'a Txn) -> Path<'a> {
-    let succeeded = txn.compare.iter().all(|compare| holds(state, compare));
+fn choose<'a>(state: &State, stored: &dyn Versions, txn: &'a Txn) -> Path<'a> {
+    let succeeded = txn.compare.iter().all(|compare| holds(state, stored, compare));
     let steps = if succeeded { &txn.success } else { &txn.failure };
     let nested = steps.iter().filter_map(|op| match op {
-        Op::Txn(txn) => Some(choose(state, txn)),
+        Op::Txn(txn) => Some(choose(state, stored, txn)),
         Op::Range(_) | Op::Put(_) | Op::Delete(_) => None,
     });
     Path { succeeded, steps, nested: nested.collect() }
 }
 
-fn holds(state: &State, compare: &Compare) -> bool {
-    let mut live = state.keys.live(&compare.range, Revision::MAX).peekable();
+fn holds(state: &State, stored: &dyn Versions, compare: &Compare) -> bool {
+    let mut live = state.keys.live_now(&compare.range).peekable();
     if live.peek().is_none() {
-        return is_so(None, compare);
+        return is_so(None, None, compare);
     }
-    live.all(|(_, version)| is_so(Some(version), compare))
+    live.all(|(key, version)| {
+        let is_asked = matches!(compare.target, Target::Value(_));
+        let value = is_asked.then(|| match &version.value {
+            Some(value) => value.clone(),
+            None => {
+                let overlay = Overlay { keys: &state.keys, stored };
+                needed(versions::read_of(&overlay, key, version.position())).value
+            }
+        });
+        is_so(Some(version), value, compare)
+    })
 }
 
-fn is_so(version: Option<&Version>, compare: &Compare) -> bool {
+fn is_so(version: Option<&Version>, value: Option<Bytes>, compare: &Compare) -> bool {
     let number = |of: fn(&Version) -> i64, asked: &i64| version.map_or(0, of).cmp(asked);
     let ordering = match &compare.target {
         Target::Version(asked) => number(|version| version.version, asked),
         Target::CreateRevision(asked) => number(|version| version.create_revision, asked),
         Target::ModRevision(asked) => number(|version| version.mod_revision, asked),
         Target::Lease(asked) => number(|version| version.lease, asked),
-        Target::Value(asked) => match version {
-            Some(version) => version.value.cmp(asked),
+        Target::Value(asked) => match value {
+            Some(value) => value.cmp(asked),
             None => return false,
         },
     };

@@ -6,7 +6,8 @@
 
 use bytes::Bytes;
 
-use crate::keyspace::Version;
+use crate::history::Version;
+use crate::keyspace::Overlay;
 use crate::range::{self, Span};
 use crate::record::{self, Record};
 use crate::state::State;
@@ -14,18 +15,35 @@ use crate::types::{
     Change, Error, Event, EventKind, KeyRange, KeyValue, LeaseId, RangeReply, RangeRequest,
     Revision,
 };
+use crate::versions::{self, Unreadable, Versions};
 
 /// The state, while one command writes to it.
 #[derive(Debug)]
 pub(crate) struct Writer<'a> {
     state: &'a mut State,
+    stored: &'a dyn Versions,
     events: Vec<Event>,
     records: &'a mut Vec<Record>,
 }
 
+/// Ends the member: an entry that cannot be applied must not be answered, nor the next one be applied.
+///
+/// # Panics
+/// Unless the record could be read.
+pub(crate) fn needed<T>(read: Result<T, Unreadable>) -> T {
+    match read {
+        Ok(read) => read,
+        Err(unreadable) => panic!("an entry of the log cannot be applied: {unreadable}"),
+    }
+}
+
 impl<'a> Writer<'a> {
-    pub(crate) fn new(state: &'a mut State, records: &'a mut Vec<Record>) -> Self {
-        Self { state, events: Vec::new(), records }
+    pub(crate) fn new(
+        state: &'a mut State,
+        stored: &'a dyn Versions,
+        records: &'a mut Vec<Record>,
+    ) -> Self {
+        Self { state, stored, events: Vec::new(), records }
     }
 
     /// The state's revision as seen from inside: the new one from the first write on.
@@ -33,19 +51,21 @@ impl<'a> Writer<'a> {
         self.state.revision + Revision::from(!self.events.is_empty())
     }
 
-    pub(crate) fn latest(&self, key: &[u8]) -> Option<&Version> {
-        self.state.keys.latest(key)
+    /// The key's latest version, complete.
+    pub(crate) fn latest(&self, key: &Bytes) -> Option<KeyValue> {
+        Some(self.complete(key, self.state.keys.latest(key)?))
     }
 
     /// The keys of `range` that exist now.
     pub(crate) fn live_keys(&self, range: &KeyRange) -> Vec<Bytes> {
-        let live = self.state.keys.live(range, Revision::MAX);
-        live.map(|(key, _)| key.clone()).collect()
+        let live = self.state.keys.live_now(range);
+        live.map(|(key, _)| Bytes::copy_from_slice(key)).collect()
     }
 
     pub(crate) fn range(&self, request: &RangeRequest) -> Result<RangeReply, Error> {
         let span = Span { latest: self.revision(), compacted: self.state.compacted };
-        range::read(&self.state.keys, span, request)
+        let found = range::read(&self.state.keys, span, request)?;
+        Ok(needed(found.fetch(&self.overlay())))
     }
 
     /// Writes a value; returns what it replaced.
@@ -56,7 +76,7 @@ impl<'a> Writer<'a> {
             None => (now, 1, 0),
         };
         self.state.lessor.attach(key, lease_before, lease);
-        let sub = self.sub();
+        let (sub, value) = (self.sub(), Some(value));
         self.write(key, Version { value, create_revision, mod_revision: now, sub, version, lease })
     }
 
@@ -65,7 +85,7 @@ impl<'a> Writer<'a> {
         let lease = self.state.keys.latest(key)?.lease;
         self.state.lessor.attach(key, lease, 0);
         let tombstone = Version {
-            value: Bytes::new(),
+            value: Some(Bytes::new()),
             create_revision: 0,
             mod_revision: self.state.revision + 1,
             sub: self.sub(),
@@ -85,15 +105,27 @@ impl<'a> Writer<'a> {
     }
 
     fn write(&mut self, key: &Bytes, version: Version) -> Option<KeyValue> {
-        let kv = version.to_key_value(key);
+        let kv = version.to_key_value(key.clone());
         self.records.push(Record::Put {
             key: record::version_key(version.mod_revision, version.sub),
             value: record::encode_version(&kv),
         });
         let kind = if version.version == 0 { EventKind::Delete } else { EventKind::Put };
-        let prev = self.state.keys.write(key, version);
+        let replaced = self.state.keys.write(key, version);
+        let prev = replaced.map(|replaced| self.complete(key, &replaced));
         self.events.push(Event { kind, kv, prev: prev.clone() });
         prev
+    }
+
+    fn complete(&self, key: &Bytes, version: &Version) -> KeyValue {
+        match &version.value {
+            Some(_) => version.to_key_value(key.clone()),
+            None => needed(versions::read_of(&self.overlay(), key, version.position())),
+        }
+    }
+
+    fn overlay(&self) -> Overlay<'_> {
+        Overlay { keys: &self.state.keys, stored: self.stored }
     }
 
     fn sub(&self) -> u32 {

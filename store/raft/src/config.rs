@@ -30,6 +30,9 @@ pub struct Config {
     pub snapshot_entries: u64,
     /// Entries kept in the log for members that lag, although they are in a snapshot.
     pub keep_entries: u64,
+    /// Bytes of values that the state keeps in memory, at most; the others are read from its disk.
+    /// `None` keeps all latest ones.
+    pub cache_bytes: Option<usize>,
     /// Threads for the disks and for applying; without, all of it happens in line (simulations).
     pub threads: bool,
 }
@@ -66,6 +69,7 @@ impl Config {
             election_max_ms: 2_000,
             snapshot_entries: 10_000,
             keep_entries: 5_000,
+            cache_bytes: None,
             threads: true,
         }
     }

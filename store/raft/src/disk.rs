@@ -49,12 +49,19 @@ pub trait LogDisk: Debug + Send + Sync + 'static {
 /// A key and its value, as the state's disk sees it.
 pub type Pair = (Vec<u8>, Vec<u8>);
 
-/// Where the applied state is kept, so that a restart need not replay the whole log.
+/// Takes a record: its key and its value.
+pub type Each<'a> = dyn FnMut(&[u8], &[u8]) -> io::Result<()> + 'a;
+
+/// Where the applied state is kept, so that a restart need not replay the whole log, and memory need not
+/// hold all of it.
 ///
 /// Nothing here is durable until [`StateDisk::flush`] says so: the log is.
 pub trait StateDisk: Debug + Send + Sync + 'static {
-    /// Every record, in key order.
-    fn load(&self, each: &mut dyn FnMut(Pair)) -> io::Result<()>;
+    /// Every record, in key order; ends at the first that is not taken.
+    fn load(&self, each: &mut Each<'_>) -> io::Result<()>;
+
+    /// One record, as written last.
+    fn get(&self, key: &[u8]) -> io::Result<Option<Vec<u8>>>;
 
     /// Writes all or nothing, without waiting for the disk.
     fn write(&self, writes: Vec<Record>) -> io::Result<()>;
@@ -79,6 +86,9 @@ pub trait StateView: Debug + Send + 'static {
 pub trait StateReplacement: Debug + Send + 'static {
     /// Adds records.
     fn put(&mut self, records: Vec<Pair>) -> io::Result<()>;
+
+    /// Every record of it, in key order; ends at the first that is not taken.
+    fn load(&self, each: &mut Each<'_>) -> io::Result<()>;
 
     /// Puts the new state in the old one's place. Durable when it returns.
     fn install(self: Box<Self>) -> io::Result<()>;

@@ -26,6 +26,7 @@ pub mod runtime;
 mod slow_disk;
 pub mod snapshot;
 mod store;
+mod sweeper;
 mod sync_stats;
 pub mod types;
 mod wire;

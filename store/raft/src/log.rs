@@ -28,7 +28,7 @@ use crate::types::{Entry, LogId, TypeConfig, Vote};
 use crate::writer::{Done, Job, Writer};
 
 /// Entries that stay in memory so that replication and apply need not read the disk.
-const TAIL_BYTES_MAX: usize = 64 << 20;
+const TAIL_BYTES_MAX: usize = 4 << 20;
 
 /// What one read of the disk brings at most, and one replication message carries at most.
 const READ_BYTES_MAX: usize = 4 << 20;

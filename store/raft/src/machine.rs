@@ -40,6 +40,11 @@ impl Machine {
         Ok(Self { replica, apply: lane("raft-apply")?, flush: lane("raft-flush")? })
     }
 
+    /// The lane on which entries are applied, for what must not overlap with that.
+    pub(crate) fn apply_lane(&self) -> Lane {
+        self.apply.clone()
+    }
+
     /// The lane for flushes, and whatever else no entry should wait for.
     pub(crate) fn flush_lane(&self) -> Lane {
         self.flush.clone()

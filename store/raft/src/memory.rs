@@ -7,7 +7,7 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 use store_mvcc::Record;
 
-use crate::disk::{LogDisk, LogHead, LogOp, Pair, StateDisk, StateReplacement, StateView};
+use crate::disk::{Each, LogDisk, LogHead, LogOp, Pair, StateDisk, StateReplacement, StateView};
 
 #[derive(Debug, Default)]
 struct Log {
@@ -85,10 +85,13 @@ impl MemoryState {
 }
 
 impl StateDisk for MemoryState {
-    fn load(&self, each: &mut dyn FnMut(Pair)) -> io::Result<()> {
+    fn load(&self, each: &mut Each<'_>) -> io::Result<()> {
         let records = self.0.lock().now.clone();
-        records.into_iter().for_each(each);
-        Ok(())
+        records.iter().try_for_each(|(key, value)| each(key, value))
+    }
+
+    fn get(&self, key: &[u8]) -> io::Result<Option<Vec<u8>>> {
+        Ok(self.0.lock().now.get(key).cloned())
     }
 
     fn write(&self, writes: Vec<Record>) -> io::Result<()> {
@@ -151,6 +154,10 @@ impl StateReplacement for MemoryReplacement {
     fn put(&mut self, records: Vec<Pair>) -> io::Result<()> {
         self.records.extend(records);
         Ok(())
+    }
+
+    fn load(&self, each: &mut Each<'_>) -> io::Result<()> {
+        self.records.iter().try_for_each(|(key, value)| each(key, value))
     }
 
     fn install(self: Box<Self>) -> io::Result<()> {

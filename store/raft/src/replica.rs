@@ -2,6 +2,8 @@
 //!
 //! # Invariants
 //! - A batch's records and the id of its entry reach the disk together, or not at all.
+//! - What the state in memory does not hold is on this disk: values leave it only after they were written,
+//!   and records only after the state has forgotten them.
 //! - Changes are published in the order in which they are applied.
 //! - A member that was removed stays on the list of those removed for ever.
 
@@ -10,15 +12,16 @@ use std::io;
 use std::sync::Arc;
 
 use openraft::EntryPayload;
-use parking_lot::{Mutex, RwLock};
+use parking_lot::Mutex;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use store_handle::contents::Contents;
 use store_handle::hub::Hub;
 use store_handle::{Batch, Error, MemberId, Reply, Revision, Term};
-use store_mvcc::{Record, State, codec, record};
-use tokio::sync::watch;
+use store_mvcc::{Record, Restore, State, Versions, codec, record};
+use tokio::sync::{Notify, watch};
 
-use crate::disk::{StateDisk, StateReplacement, StateView};
+use crate::disk::{Each, StateDisk, StateReplacement, StateView};
 use crate::snapshot::SnapshotData;
 use crate::types::{Entry, LogId, Membership, Snapshot, SnapshotMeta};
 
@@ -51,20 +54,26 @@ struct Meta {
 /// One member's copy.
 #[derive(Debug)]
 pub struct Replica {
-    pub(crate) state: Arc<RwLock<State>>,
+    pub(crate) contents: Arc<Contents>,
     pub(crate) hub: Arc<Hub>,
     disk: Arc<dyn StateDisk>,
+    /// Bytes of values that the state keeps in memory, at most; `None` means all latest ones.
+    cache_bytes: Option<usize>,
     meta: Mutex<Meta>,
     progress: watch::Sender<Progress>,
+    /// Told when there is something to sweep.
+    pub(crate) unswept: Notify,
 }
 
 impl Replica {
-    /// The copy that `disk` holds.
-    pub fn open(disk: Arc<dyn StateDisk>) -> io::Result<Self> {
-        let (state, meta) = load(&*disk)?;
+    /// The copy that `disk` holds, with at most `cache_bytes` of values in memory; `None` means all
+    /// latest ones.
+    pub fn open(disk: Arc<dyn StateDisk>, cache_bytes: Option<usize>) -> io::Result<Self> {
+        let (state, meta) = load(cache_bytes, |each| disk.load(each))?;
         let progress = watch::Sender::new(progress_of(&state, &meta));
-        let state = Arc::new(RwLock::new(state));
-        Ok(Self { state, hub: Hub::new(), disk, meta: Mutex::new(meta), progress })
+        let contents = Arc::new(Contents::new(state, Arc::new(Stored(disk.clone()))));
+        let (hub, meta, unswept) = (Hub::new(), Mutex::new(meta), Notify::new());
+        Ok(Self { contents, hub, disk, cache_bytes, meta, progress, unswept })
     }
 
     /// How far it is applied; every change is seen.
@@ -93,7 +102,7 @@ impl Replica {
         let mut changes = Vec::new();
         let mut replies = Vec::with_capacity(entries.len());
         let mut meta = self.meta.lock();
-        let mut state = self.state.write();
+        let mut state = self.contents.write();
         for entry in entries {
             let id = entry.log_id;
             assert!(meta.applied < Some(id), "entries are applied once, in order");
@@ -107,7 +116,8 @@ impl Replica {
                 }
                 EntryPayload::Normal(proposal) => {
                     let batch: Batch = decode(&proposal.0)?;
-                    let applied = state.apply(Term(id.committed_leader_id().term), &batch);
+                    let term = Term(id.committed_leader_id().term);
+                    let applied = state.apply(term, &batch, self.contents.stored());
                     writes.extend(applied.writes);
                     changes.extend(applied.changes);
                     applied.replies
@@ -116,11 +126,27 @@ impl Replica {
         }
         writes.push(put(APPLIED, &meta.applied));
         self.disk.write(writes)?;
+        state.settle();
+        if !state.is_swept() {
+            self.unswept.notify_one();
+        }
         self.hub.publish(&changes);
         let progress = progress_of(&state, &meta);
         drop((state, meta));
         self.progress.send_replace(progress);
         Ok(replies)
+    }
+
+    /// Whether everything that was compacted is gone from the disk.
+    pub(crate) fn is_swept(&self) -> bool {
+        self.contents.read().is_swept()
+    }
+
+    /// Removes a part of what was compacted: from memory first, so that nobody looks for it on the disk.
+    /// Must not overlap with [`Replica::apply`] or [`Replica::install`]. Each member does it at its own pace.
+    pub(crate) fn sweep(&self, versions_max: usize) -> io::Result<()> {
+        let writes = self.contents.write().sweep(versions_max);
+        if writes.is_empty() { Ok(()) } else { self.disk.write(writes) }
     }
 
     /// Makes what is applied durable.
@@ -154,12 +180,16 @@ impl Replica {
         expected: &SnapshotMeta,
         replacement: Box<dyn StateReplacement>,
     ) -> io::Result<()> {
-        replacement.install()?;
-        let (new_state, new_meta) = load(&*self.disk)?;
+        let (new_state, new_meta) = load(self.cache_bytes, |each| replacement.load(each))?;
         assert_eq!(new_meta.applied, expected.last_log_id, "a snapshot holds what it says");
         let progress = progress_of(&new_state, &new_meta);
-        *self.meta.lock() = new_meta;
-        *self.state.write() = new_state;
+        {
+            // Nobody looks on one disk for what is on the other.
+            let (mut meta, mut state) = (self.meta.lock(), self.contents.write());
+            replacement.install()?;
+            (*meta, *state) = (new_meta, new_state);
+        }
+        self.unswept.notify_one();
         self.hub.reset();
         self.progress.send_replace(progress);
         Ok(())
@@ -181,22 +211,35 @@ fn progress_of(state: &State, meta: &Meta) -> Progress {
     Progress { index, term, revision: state.revision() }
 }
 
-fn load(disk: &dyn StateDisk) -> io::Result<(State, Meta)> {
-    let mut records = Vec::new();
-    let mut own = Vec::new();
-    disk.load(&mut |(key, value)| {
-        if record::is_state(&key) { records.push((key, value)) } else { own.push((key, value)) }
-    })?;
+fn load(
+    cache_bytes: Option<usize>,
+    records: impl FnOnce(&mut Each<'_>) -> io::Result<()>,
+) -> io::Result<(State, Meta)> {
+    let mut restore = Restore::new(cache_bytes);
     let mut meta = Meta::default();
-    for (key, value) in own {
-        match &key[..] {
-            APPLIED => meta.applied = decode(&value)?,
-            MEMBERS => meta.members = decode(&value)?,
+    records(&mut |key, value| {
+        match key {
+            APPLIED => meta.applied = decode(value)?,
+            MEMBERS => meta.members = decode(value)?,
+            _ if record::is_state(key) => {
+                restore.add(key, value).map_err(|error| corrupt(error.to_string()))?;
+            }
             _ => return Err(corrupt(format!("unknown record {key:02x?}"))),
         }
-    }
-    let state = State::restore(records).map_err(|error| corrupt(error.to_string()))?;
+        Ok(())
+    })?;
+    let state = restore.finish().map_err(|error| corrupt(error.to_string()))?;
     Ok((state, meta))
+}
+
+/// The disk, as the state reads what it does not hold.
+#[derive(Debug)]
+struct Stored(Arc<dyn StateDisk>);
+
+impl Versions for Stored {
+    fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, String> {
+        self.0.get(key).map_err(|error| error.to_string())
+    }
 }
 
 fn put<T: Serialize>(key: &[u8], value: &T) -> Record {

@@ -6,9 +6,11 @@ use std::time::Duration;
 
 use futures::future::BoxFuture;
 use openraft::ServerState;
+use store_env::disk::Lane;
 use store_env::net::Listener;
 use store_env::rng;
 use store_env::task::{Group, TaskResult};
+use store_handle::contents::Contents;
 use store_handle::hub::Hub;
 use store_handle::lessor::{self, Leases};
 use store_handle::{
@@ -29,7 +31,7 @@ use crate::network::Lines;
 use crate::peers::{Identity, Peers, Times};
 use crate::replica::Replica;
 use crate::types::{MemberNode, Raft};
-use crate::{door, fail_over, leading, members, propose, read, slow_disk};
+use crate::{door, fail_over, leading, members, propose, read, slow_disk, sweeper};
 
 /// How long a member that stops waits for what it has proposed.
 const DRAIN_MAX: Duration = Duration::from_secs(1);
@@ -61,14 +63,17 @@ impl RaftStore {
         let listener = listener.map_err(|source| StartError::Listen { address, source })?;
         let log =
             Log::open(deps.log, deps.clock.clone(), config.threads).map_err(StartError::Log)?;
-        let replica = Arc::new(Replica::open(deps.state).map_err(StartError::State)?);
+        let replica =
+            Arc::new(Replica::open(deps.state, config.cache_bytes).map_err(StartError::State)?);
         let machine = Machine::new(replica.clone(), config.threads).map_err(StartError::State)?;
         let times = Times::new(config.heartbeat_ms, config.election_min_ms);
         let (cluster_id, epoch) = (config.cluster_id, config.epoch);
         let me = Identity { cluster_id, epoch, from: member.id, to: 0 };
         let peers = Peers::new(deps.network, times, me);
         let syncs = log.stats();
-        let flush = machine.flush_lane();
+        let (apply, flush) = (machine.apply_lane(), machine.flush_lane());
+        let history = if config.threads { Lane::thread("watch-history") } else { Ok(Lane::Inline) };
+        let history = history.map_err(StartError::State)?;
         let lines = Lines { me: member.id, peers: peers.clone() };
         let raft = Raft::new(member.id, raft_config, lines, log, machine).await;
         let raft = raft.map_err(|error| StartError::Raft { reason: error.to_string() })?;
@@ -90,6 +95,10 @@ impl RaftStore {
         });
         let store = Arc::new(Self { core });
         store.spawn(group, listener, proposed, readers);
+        let (core, hub) = (&store.core, store.core.replica.hub.clone());
+        let (contents, replica) = (core.replica.contents.clone(), core.replica.clone());
+        group.spawn("watch hub", |stop| Hub::run(hub, contents, history, stop));
+        group.spawn("sweeper", |stop| sweeper::run(replica, apply, stop));
         Ok(store)
     }
 
@@ -102,7 +111,6 @@ impl RaftStore {
     ) {
         let (drained, closing) = (CancellationToken::new(), Closing::default());
         let core = &self.core;
-        let (hub, history) = (core.replica.hub.clone(), core.replica.state.clone());
         let leases = self.clone();
         group.spawn("raft door", |_| door::run(core.clone(), listener, closing.clone()));
         group.spawn("raft", |stop| stay(core.clone(), stop, drained.clone(), closing));
@@ -113,7 +121,6 @@ impl RaftStore {
         group.spawn("raft slow disk", |stop| slow_disk::run(core.clone(), stop));
         group.spawn("raft introduction", |stop| members::introduce(core.clone(), stop));
         group.spawn("raft fail-over", |stop| fail_over::run(core.clone(), stop));
-        group.spawn("watch hub", |stop| Hub::run(hub, history, stop));
         group.spawn("lessor", |stop| async move { lessor::run(&*leases, stop).await });
     }
 
@@ -129,7 +136,12 @@ impl RaftStore {
 
     /// Runs `look` on the state, for checks that compare members.
     pub fn inspect<T>(&self, look: impl FnOnce(&store_mvcc::State) -> T) -> T {
-        look(&self.core.replica.state.read())
+        look(&self.core.replica.contents.read())
+    }
+
+    /// The state and its records, for checks that compare members.
+    pub fn contents(&self) -> &Contents {
+        &self.core.replica.contents
     }
 
     /// Flushes the state now, so that the log before it can be purged.
@@ -200,33 +212,31 @@ impl Handle for RaftStore {
     }
 
     fn range(&self, request: &RangeRequest) -> Result<RangeReply, ReadError> {
-        Ok(self.core.replica.state.read().range(request)?)
+        self.core.replica.contents.range(request)
     }
 
     fn revision(&self) -> Revision {
-        self.core.replica.state.read().revision()
+        self.core.replica.contents.read().revision()
     }
 
     fn compacted(&self) -> Revision {
-        self.core.replica.state.read().compacted()
+        self.core.replica.contents.read().compacted()
     }
 
     fn watch(&self, request: WatchRequest) -> Result<Watcher, ReadError> {
-        self.core.replica.hub.watch(&*self.core.replica.state, request)
+        self.core.replica.hub.watch(&*self.core.replica.contents, request)
     }
 
     fn lease(&self, id: LeaseId) -> LeaseInfo {
-        self.core.replica.state.read().lease(id)
+        self.core.replica.contents.read().lease(id)
     }
 
     fn leases(&self) -> Vec<LeaseId> {
-        self.core.replica.state.read().leases()
+        self.core.replica.contents.read().leases()
     }
 
     fn hash(&self, revision: Revision) -> Result<Hash, ReadError> {
-        let state = self.core.replica.state.read();
-        let (crc32, revision) = state.hash(revision)?;
-        Ok(Hash { crc32, revision, compacted: state.compacted() })
+        self.core.replica.contents.hash(revision)
     }
 
     fn export(&self) -> io::Result<Box<dyn Export>> {
@@ -302,7 +312,7 @@ impl Leases for RaftStore {
             return Vec::new();
         }
         let now_ms = self.core.clock.unix_ms();
-        self.core.replica.state.read().leases_due(now_ms, lessor::LEASES_MAX)
+        self.core.replica.contents.read().leases_due(now_ms, lessor::LEASES_MAX)
     }
 
     fn propose(&self, command: Command) -> BoxFuture<'_, Result<Reply, ProposeError>> {

@@ -19,9 +19,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use parking_lot::RwLock;
 use rocksdb::checkpoint::Checkpoint;
-use rocksdb::{DB, Direction, FlushOptions, IteratorMode, WriteBatch, WriteOptions};
+use rocksdb::{DB, Direction, FlushOptions, IteratorMode, ReadOptions, WriteBatch, WriteOptions};
 use store_mvcc::Record;
-use store_raft::disk::{Pair, StateDisk, StateReplacement, StateView};
+use store_raft::disk::{Each, Pair, StateDisk, StateReplacement, StateView};
 
 use crate::options::{self, failed};
 
@@ -29,6 +29,9 @@ const CURRENT: &str = "current";
 
 /// Records in one write of a replacement.
 const PUT_RECORDS: usize = 4_096;
+
+/// What is read ahead when all of it is read.
+const LOAD_READAHEAD_BYTES: usize = 4 << 20;
 
 /// The state's database.
 #[derive(Clone)]
@@ -87,13 +90,12 @@ impl RocksState {
 }
 
 impl StateDisk for RocksState {
-    fn load(&self, each: &mut dyn FnMut(Pair)) -> io::Result<()> {
-        let current = self.0.current.read();
-        for item in current.db.iterator(IteratorMode::Start) {
-            let (key, value) = item.map_err(failed)?;
-            each((key.into_vec(), value.into_vec()));
-        }
-        Ok(())
+    fn load(&self, each: &mut Each<'_>) -> io::Result<()> {
+        load(&self.0.current.read().db, each)
+    }
+
+    fn get(&self, key: &[u8]) -> io::Result<Option<Vec<u8>>> {
+        self.0.current.read().db.get(key).map_err(failed)
     }
 
     fn write(&self, writes: Vec<Record>) -> io::Result<()> {
@@ -198,6 +200,10 @@ impl StateReplacement for RocksReplacement {
         Ok(())
     }
 
+    fn load(&self, each: &mut Each<'_>) -> io::Result<()> {
+        load(self.db.as_ref().expect("open until it is installed"), each)
+    }
+
     fn install(mut self: Box<Self>) -> io::Result<()> {
         let db = self.db.take().expect("installed once");
         flush(&db)?;
@@ -220,6 +226,20 @@ impl Drop for RocksReplacement {
             remove(&self.state.0.folder.join(&self.name));
         }
     }
+}
+
+fn load(db: &DB, each: &mut Each<'_>) -> io::Result<()> {
+    let mut options = ReadOptions::default();
+    options.set_readahead_size(LOAD_READAHEAD_BYTES);
+    // All of it is read once: the cache is for what is read again.
+    options.fill_cache(false);
+    let mut records = db.raw_iterator_opt(options);
+    records.seek_to_first();
+    while let Some((key, value)) = records.item() {
+        each(key, value)?;
+        records.next();
+    }
+    records.status().map_err(failed)
 }
 
 fn folder_name(kind: &str, number: u64) -> String {

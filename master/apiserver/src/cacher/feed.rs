@@ -27,7 +27,9 @@ impl Cacher {
                     tracing::warn!(%error, "cache begins anew");
                     continue;
                 }
-                Err(error @ ReadError::NoQuorum { .. }) => return Err(error.into()),
+                Err(error @ (ReadError::NoQuorum { .. } | ReadError::Unreadable { .. })) => {
+                    return Err(error.into());
+                }
             };
             tokio::select! {
                 biased;

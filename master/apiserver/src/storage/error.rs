@@ -24,6 +24,7 @@ pub fn read_error(error: ReadError) -> ApiError {
         ReadError::NoQuorum { reason } => {
             ApiError::Unavailable(format!("the store has no quorum: {reason}"))
         }
+        ReadError::Unreadable { reason } => ApiError::Internal(format!("store: {reason}")),
     }
 }
 

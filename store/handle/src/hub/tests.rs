@@ -3,12 +3,16 @@
 use std::time::Duration;
 
 use futures::FutureExt;
+use parking_lot::RwLock;
 use proptest::prelude::*;
 use store_env::task::Group;
 use store_mvcc::types::{Batch, Command, DeleteRequest, Fenced, Op, PutRequest, Term, Txn};
+use store_mvcc::versions::Records;
+use store_mvcc::{State, Versions};
 use tokio_util::sync::CancellationToken;
 
 use super::*;
+use crate::contents::Contents;
 
 const KEYS: [&str; 4] = ["a", "ab", "b", "c"];
 
@@ -105,10 +109,21 @@ impl Watch {
     }
 }
 
+/// What a member has stored.
+#[derive(Debug, Default)]
+struct Stored(RwLock<Records>);
+
+impl Versions for Stored {
+    fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, String> {
+        self.0.read().get(key)
+    }
+}
+
 /// A member: what it applied, and what of that it has published.
 struct Member {
     hub: Arc<Hub>,
-    state: Arc<RwLock<State>>,
+    state: Arc<Contents>,
+    stored: Arc<Stored>,
     unpublished: Vec<Change>,
     history: Vec<Change>,
     watches: Vec<Watch>,
@@ -116,15 +131,21 @@ struct Member {
 
 impl Member {
     fn start(group: &mut Group) -> Self {
-        let (hub, state) = (Hub::with_items_max(4), Arc::<RwLock<State>>::default());
+        let (hub, stored) = (Hub::with_items_max(4), Arc::<Stored>::default());
+        let state = Arc::new(Contents::new(State::default(), stored.clone()));
         let (running, history) = (hub.clone(), state.clone());
-        group.spawn("hub", |stop| running.run(history, stop));
-        Self { hub, state, unpublished: vec![], history: vec![], watches: vec![] }
+        group.spawn("hub", |stop| running.run(history, Lane::Inline, stop));
+        Self { hub, state, stored, unpublished: vec![], history: vec![], watches: vec![] }
     }
 
     fn apply(&mut self, command: Command) {
         let commands = vec![Fenced { fence: None, command }];
-        let applied = self.state.write().apply(Term(1), &Batch { now_ms: 0, commands });
+        let mut state = self.state.write();
+        let applied = state.apply(Term(1), &Batch { now_ms: 0, commands }, &*self.stored);
+        self.stored.0.write().store(applied.writes);
+        state.settle();
+        self.stored.0.write().store(state.sweep(1));
+        drop(state);
         self.unpublished.extend(applied.changes.clone());
         self.history.extend(applied.changes);
     }
@@ -241,7 +262,7 @@ proptest! {
 
 /// A history during whose next reading something happens on another thread.
 struct Meddled {
-    state: Arc<RwLock<State>>,
+    state: Arc<Contents>,
     meddle: Mutex<Option<Box<dyn FnOnce() + Send>>>,
 }
 
@@ -261,7 +282,12 @@ impl Meddled {
 }
 
 impl History for Meddled {
-    fn page(&self, range: &KeyRange, from: Revision, changes_max: usize) -> Result<Page, Error> {
+    fn page(
+        &self,
+        range: &KeyRange,
+        from: Revision,
+        changes_max: usize,
+    ) -> Result<Page, ReadError> {
         self.then(self.state.page(range, from, changes_max))
     }
 
@@ -288,7 +314,7 @@ async fn check_race(between: Between, start: Revision, expected: &[Revision]) {
     let mut group = Group::under(&CancellationToken::new());
     let mut member = Member::start(&mut Group::under(&CancellationToken::new()));
     member.write(vec![0]);
-    let state = Arc::new(RwLock::new(member.state.read().clone()));
+    let state = Arc::new(Contents::new(member.state.read().clone(), member.stored.clone()));
     member.unpublished.clear();
     member.write(vec![0]);
     let (later, changes) = (member.state.read().clone(), member.unpublished);
@@ -312,7 +338,7 @@ async fn check_race(between: Between, start: Revision, expected: &[Revision]) {
         *history.meddle.lock() = Some(Box::new(meddle));
         watcher
     };
-    group.spawn("hub", |stop| hub.run(history, stop));
+    group.spawn("hub", |stop| hub.run(history, Lane::Inline, stop));
     expect(watcher, expected, between).await;
 }
 

@@ -7,8 +7,8 @@ use store_env::task::Group;
 use store_handle::battery::{self, Subject};
 use store_handle::local::Local;
 use store_handle::{
-    Command, Handle, KeyRange, MembershipChange, Op, ProposeError, PutRequest, Txn, WatchRequest,
-    compactor,
+    Command, Error, Handle, KeyRange, MembershipChange, Op, ProposeError, PutRequest, ReadError,
+    Txn, WatchRequest, compactor,
 };
 use tokio_util::sync::CancellationToken;
 
@@ -32,6 +32,41 @@ async fn local_store_passes_the_battery_with_all_checks_on_one_store() {
     let mut group = Group::under(&CancellationToken::new());
     let local = start(&mut group);
     battery::run(async || Subject { members: vec![local.clone()], keep: Box::new(()) }).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn local_store_that_keeps_no_value_in_its_state_passes_the_battery() {
+    let clock = TokioClock::shared(EPOCH_UNIX_MS);
+    for cache_bytes in [0, 100] {
+        let mut group = Group::under(&CancellationToken::new());
+        let local = Local::bounded(Some(cache_bytes), clock.clone(), &mut group);
+        battery::run(async || Subject { members: vec![local.clone()], keep: Box::new(()) }).await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn hash_is_that_of_the_revision_and_notices_any_change() {
+    let mut group = Group::under(&CancellationToken::new());
+    let clock = TokioClock::shared(EPOCH_UNIX_MS);
+    let mut seen = Vec::new();
+    for cache_bytes in [None, Some(0)] {
+        let local = Local::bounded(cache_bytes, clock.clone(), &mut group);
+        let put = async |key: &'static str| {
+            let put =
+                Op::Put(PutRequest { key: key.into(), value: "1".into(), ..PutRequest::default() });
+            let put = Command::Txn(Txn { success: vec![put], ..Txn::default() });
+            local.propose(put, None).await.unwrap();
+        };
+        put("a").await;
+        let before = local.hash(0).unwrap();
+        put("a").await;
+        assert_eq!(local.hash(2).unwrap(), before);
+        assert_ne!(local.hash(0).unwrap().crc32, before.crc32);
+        let future = ReadError::Refused(Error::FutureRevision { asked: 9, latest: 3 });
+        assert_eq!(local.hash(9), Err(future));
+        seen.push((before, local.hash(0).unwrap()));
+    }
+    assert_eq!(seen[0], seen[1], "wherever the values are");
 }
 
 #[tokio::test(start_paused = true)]

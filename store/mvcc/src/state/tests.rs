@@ -1,13 +1,14 @@
 //! The state machine against its model, with random logs; and rules worth a test of their own.
 
-use std::collections::BTreeMap;
-
 use bytes::Bytes;
 use proptest::prelude::*;
 
 use super::*;
 use crate::model::Model;
+use crate::page::Page;
+use crate::restore::Restore;
 use crate::types::*;
+use crate::versions::Records;
 
 const TERM: Term = Term(3);
 
@@ -138,18 +139,6 @@ fn resolve(mut batch: Batch, latest: Revision) -> Batch {
     batch
 }
 
-/// What a member has stored.
-type Disk = BTreeMap<Vec<u8>, Vec<u8>>;
-
-fn store(disk: &mut Disk, writes: Vec<Record>) {
-    for write in writes {
-        match write {
-            Record::Put { key, value } => drop(disk.insert(key, value)),
-            Record::Delete { key } => drop(disk.remove(&key)),
-        }
-    }
-}
-
 fn check_replies(replies: &[Result<Reply, Error>], expected: &[Result<Reply, Vec<Error>>]) {
     assert_eq!(replies.len(), expected.len());
     for (reply, expected) in replies.iter().zip(expected) {
@@ -161,12 +150,11 @@ fn check_replies(replies: &[Result<Reply, Error>], expected: &[Result<Reply, Vec
     }
 }
 
-fn check_reads(state: &State, model: &Model, requests: &[RangeRequest]) {
+fn check_reads(state: &State, disk: &Records, model: &Model, requests: &[RangeRequest]) {
     assert_eq!(state.revision(), model.revision);
     assert_eq!(state.compacted(), model.compacted);
     assert_eq!(state.now_ms(), model.now_ms);
     assert_eq!(state.leases(), model.leases());
-    assert_eq!(state.key_count(), model.key_count(), "nothing is kept that nobody can meet");
     for id in 0..5 {
         assert_eq!(state.lease(id), model.lease(id));
     }
@@ -174,25 +162,60 @@ fn check_reads(state: &State, model: &Model, requests: &[RangeRequest]) {
         for request in requests {
             let request = RangeRequest { revision, ..request.clone() };
             let one = |errors: Vec<Error>| errors[0].clone();
-            assert_eq!(state.range(&request), model.range(&request).map_err(one), "{request:?}");
-            let events = state.events_since(&request.range, revision);
+            let reply = state.range(&request).map(|found| found.fetch(disk).unwrap());
+            assert_eq!(reply, model.range(&request).map_err(one), "{request:?}");
+            let page = state.page(&request.range, revision, usize::MAX);
+            let events = page.map(|page| page.fetch(disk, usize::MAX).unwrap().changes);
             assert_eq!(events, model.events_since(&request.range, revision));
             if let Ok(events) = events {
-                assert_eq!(pages(state, &request.range, revision), events);
+                for bytes_max in [0, 5, usize::MAX] {
+                    assert_eq!(pages(state, disk, &request.range, revision, bytes_max), events);
+                }
             }
         }
     }
 }
 
-fn pages(state: &State, range: &KeyRange, mut from: Revision) -> Vec<Change> {
+fn pages(
+    state: &State,
+    disk: &Records,
+    range: &KeyRange,
+    mut from: Revision,
+    bytes_max: usize,
+) -> Vec<Change> {
     let mut changes = Vec::new();
     while from <= state.revision() {
         let page = state.page(range, from, 2).unwrap();
-        assert!(page.changes.len() <= 2 && page.through >= from);
-        changes.extend(page.changes);
-        from = page.through + 1;
+        let Page { changes: some, through, is_last } = page.fetch(disk, bytes_max).unwrap();
+        assert!(some.len() <= 2 && through >= from);
+        assert_eq!(is_last, through == state.revision());
+        changes.extend(some);
+        from = through + 1;
     }
     changes
+}
+
+fn restored(disk: &Records, bytes_max: Option<usize>) -> State {
+    let mut restore = Restore::new(bytes_max);
+    disk.0.iter().for_each(|(key, value)| restore.add(key, value).unwrap());
+    restore.finish().unwrap()
+}
+
+/// Sweeps a copy of the state to the end; its disk.
+fn swept(state: &State, disk: &Records, model: &Model) -> Records {
+    let (mut state, mut disk) = (state.clone(), disk.clone());
+    while !state.is_swept() {
+        disk.store(state.sweep(3));
+    }
+    assert_eq!(state.key_count(), model.key_count(), "nothing is kept that nobody can meet");
+    disk
+}
+
+/// How a member keeps its state: values in memory, lines swept after each entry, and whether it forgets
+/// all it has in memory and begins again from its records.
+fn member() -> impl Strategy<Value = (Option<usize>, usize, bool)> {
+    let bytes_max = prop::sample::select(&[None, Some(0), Some(65), Some(130), Some(1000)]);
+    (bytes_max, prop::sample::select(&[0, 1, 2, usize::MAX]), prop::bool::weighted(0.2))
 }
 
 proptest! {
@@ -200,22 +223,53 @@ proptest! {
 
     #[test]
     fn state_does_what_its_model_does(
-        batches in prop::collection::vec(batch(), 1..25),
+        (bytes_max, sweeps, restarts) in member(),
+        chunks in prop::collection::vec(prop::collection::vec(batch(), 1..3), 1..15),
         requests in prop::collection::vec(range_request(), 4),
     ) {
-        let (mut state, mut model, mut disk) = (State::default(), Model::new(), Disk::new());
-        for batch in batches {
-            let batch = resolve(batch, state.revision());
-            let applied = state.apply(TERM, &batch);
-            check_replies(&applied.replies, &model.apply(TERM, &batch));
-            prop_assert_eq!(&applied.changes, &std::mem::take(&mut model.committed));
-            store(&mut disk, applied.writes);
-            check_reads(&state, &model, &requests);
-            if state.revision() > 1 || !disk.is_empty() {
-                prop_assert_eq!(&state.export().collect::<Disk>(), &disk);
+        let (mut state, mut model) = (State::new(bytes_max), Model::new());
+        let mut disk = Records::default();
+        for chunk in chunks {
+            // Entries that are applied before any of them is stored.
+            let mut writes = Vec::new();
+            for batch in chunk {
+                let batch = resolve(batch, state.revision());
+                let applied = state.apply(TERM, &batch, &disk);
+                check_replies(&applied.replies, &model.apply(TERM, &batch));
+                prop_assert_eq!(&applied.changes, &std::mem::take(&mut model.committed));
+                writes.extend(applied.writes);
             }
-            prop_assert_eq!(&State::restore(disk.clone()).unwrap(), &state);
+            disk.store(writes);
+            state.settle();
+            if let Some(bytes_max) = bytes_max {
+                prop_assert!(state.resident_bytes() <= bytes_max);
+            }
+            check_reads(&state, &disk, &model, &requests);
+            let swept = swept(&state, &disk, &model);
+            if state.revision() > 1 || !disk.0.is_empty() {
+                prop_assert_eq!(&Records(state.export(&disk).unwrap().into_iter().collect()), &swept);
+            }
+            let again = restored(&disk, bytes_max);
+            prop_assert_eq!(&again, &state);
+            prop_assert_eq!(&self::swept(&again, &disk, &model), &swept);
+            prop_assert_eq!(&restored(&swept, None), &state);
+            prop_assert_eq!(checksum(&restored(&swept, None), &swept), checksum(&state, &disk));
+            if restarts {
+                state = again;
+            }
+            disk.store(state.sweep(sweeps));
         }
+    }
+}
+
+fn checksum(state: &State, disk: &Records) -> u32 {
+    let mut checksum = Checksum::default();
+    let mut after = None::<Bytes>;
+    loop {
+        let items = state.items(after.as_deref(), state.revision(), 2);
+        let Some(last) = items.last() else { return checksum.value() };
+        after = Some(Bytes::copy_from_slice(last.key()));
+        items.into_iter().for_each(|item| checksum.add(&item.fetch(disk).unwrap()));
     }
 }
 
@@ -227,7 +281,9 @@ fn put(key: &'static str, value: &'static str) -> Command {
 
 fn apply(state: &mut State, now_ms: u64, command: Command) -> Applied {
     let commands = vec![Fenced { fence: None, command }];
-    state.apply(TERM, &Batch { now_ms, commands })
+    let applied = state.apply(TERM, &Batch { now_ms, commands }, &Records::default());
+    state.settle();
+    applied
 }
 
 #[test]
@@ -249,7 +305,7 @@ fn values_are_shared_not_copied() {
     let txn = Txn { success: vec![put], ..Txn::default() };
     let applied = apply(&mut state, 0, Command::Txn(txn));
     let request = RangeRequest { range: KeyRange::key("a"), ..RangeRequest::default() };
-    let read = state.range(&request).unwrap();
+    let read = state.range(&request).unwrap().fetch(&Records::default()).unwrap();
     for shared in [&applied.changes[0].events[0].kv.value, &read.kvs[0].value] {
         assert_eq!(shared.as_ptr(), value.as_ptr());
     }
@@ -271,23 +327,116 @@ fn time_never_goes_back() {
 }
 
 #[test]
-fn compaction_costs_what_was_written_since_the_last() {
+fn compaction_answers_at_once_and_is_swept_at_the_cost_of_what_was_written_since_the_last() {
     let mut state = State::default();
     for _ in 0..3 {
         apply(&mut state, 0, put("a", "1"));
     }
-    let deleted = apply(&mut state, 0, Command::Compact { revision: 4 }).writes;
-    assert_eq!(deleted.len(), 3, "two old versions and the scalars: {deleted:?}");
+    let compacted = apply(&mut state, 0, Command::Compact { revision: 4 });
+    assert_eq!(compacted.writes.len(), 1, "the scalars: {compacted:?}");
+    assert_eq!(
+        state.page(&KeyRange::key("a"), 3, 9).unwrap_err(),
+        Error::Compacted { asked: 3, oldest: 4 }
+    );
+    let deleted: Vec<_> = std::iter::repeat_with(|| state.sweep(1).len()).take(4).collect();
+    assert_eq!(deleted, [2, 0, 0, 0], "two old versions, with the first line that names the key");
+    assert!(state.is_swept());
     apply(&mut state, 0, put("b", "1"));
-    let deleted = apply(&mut state, 0, Command::Compact { revision: 5 }).writes;
-    assert_eq!(deleted.len(), 1, "the scalars: {deleted:?}");
+    apply(&mut state, 0, Command::Compact { revision: 5 });
+    assert!(!state.is_swept());
+    assert_eq!(state.sweep(2), []);
+    assert!(state.is_swept());
 }
+
+#[test]
+fn restart_in_the_middle_of_a_sweep_brings_nothing_back() {
+    let mut state = State::default();
+    let mut disk = Records::default();
+    let delete = DeleteRequest { range: KeyRange::key("a"), prev_kv: false };
+    let delete = Command::Txn(Txn { success: vec![Op::Delete(delete)], ..Txn::default() });
+    let compact = Command::Compact { revision: 4 };
+    for command in [put("a", "1"), delete, put("b", "1"), compact] {
+        disk.store(apply(&mut state, 0, command).writes);
+    }
+    for steps in 0..4 {
+        let mut again = restored(&disk, None);
+        assert_eq!(again, state, "after {steps} steps");
+        disk.store(again.sweep(1));
+    }
+    assert!(restored(&disk, None).is_swept());
+}
+
+#[test]
+fn values_beyond_the_bound_are_those_written_longest_ago() {
+    let mut state = State::new(Some(2 * (64 + 1)));
+    let mut disk = Records::default();
+    for key in ["a", "b", "c"] {
+        disk.store(apply(&mut state, 0, put(key, "1")).writes);
+    }
+    let in_memory = |state: &State, key| {
+        let request = RangeRequest { range: KeyRange::key(key), ..RangeRequest::default() };
+        state.range(&request).unwrap().is_complete()
+    };
+    assert_eq!(["a", "b", "c"].map(|key| in_memory(&state, key)), [false, true, true]);
+    disk.store(apply(&mut state, 0, put("b", "2")).writes);
+    disk.store(apply(&mut state, 0, put("d", "2")).writes);
+    assert_eq!(["a", "b", "c", "d"].map(|key| in_memory(&state, key)), [false, true, false, true]);
+    assert_eq!(state.resident_bytes(), 2 * (64 + 1));
+    // The first that come back after a restart are those that are there longest.
+    let again = restored(&disk, Some(2 * (64 + 1)));
+    assert_eq!(["a", "b", "c", "d"].map(|key| in_memory(&again, key)), [true, false, false, true]);
+}
+
+#[test]
+fn version_is_readable_before_it_is_stored() {
+    let mut state = State::new(Some(0));
+    let range = KeyRange::key("a");
+    let read = Op::Range(RangeRequest { range, revision: 2, ..RangeRequest::default() });
+    let read = Command::Txn(Txn { success: vec![read], ..Txn::default() });
+    let commands = [put("a", "1"), put("a", "2"), put("a", "3"), read];
+    let commands = commands.map(|command| Fenced { fence: None, command }).into();
+    let batch = Batch { now_ms: 0, commands };
+    let applied = state.apply(TERM, &batch, &Records::default());
+    let Some(Ok(Reply::Txn(reply))) = applied.replies.last() else { panic!("{applied:?}") };
+    let [OpReply::Range(reply)] = &reply.replies[..] else { panic!("{reply:?}") };
+    assert_eq!(reply.kvs[0].value, "1");
+}
+
+#[test]
+fn record_that_is_gone_or_changed_is_named() {
+    let mut state = State::new(Some(0));
+    let mut disk = Records::default();
+    disk.store(apply(&mut state, 0, put("a", "1")).writes);
+    disk.store(apply(&mut state, 0, put("b", "1")).writes);
+    let request = RangeRequest { range: KeyRange::key("a"), ..RangeRequest::default() };
+    let read = |disk: &Records| state.range(&request).unwrap().fetch(disk);
+    assert!(read(&disk).is_ok());
+    let key = record::version_key(2, 0);
+    let check = |change: &dyn Fn(&mut Records), expected: &str| {
+        let mut disk = disk.clone();
+        change(&mut disk);
+        let unreadable = read(&disk).unwrap_err().to_string();
+        let expected = format!("unreadable record 72000000000000000200000000: {expected}");
+        assert!(unreadable.starts_with(&expected), "{unreadable}");
+    };
+    check(&|disk| drop(disk.0.remove(&key)), "missing");
+    check(&|disk| disk.0.get_mut(&key).unwrap()[7] ^= 1, "checksum");
+    check(
+        &|disk| {
+            let kv = KeyValue { key: "b".into(), mod_revision: 2, ..KeyValue::default() };
+            disk.0.insert(key.clone(), record::encode_version(&kv));
+        },
+        "holds key 62 instead of 61",
+    );
+}
+
+type Disk = std::collections::BTreeMap<Vec<u8>, Vec<u8>>;
 
 #[test]
 fn records_that_contradict_each_other_are_refused() {
     let mut state = State::default();
     apply(&mut state, 0, put("a", "1"));
-    let records: Disk = state.export().collect();
+    let records: Disk = state.export(&Records::default()).unwrap().into_iter().collect();
     let meta = record::meta_key();
     let check = |change: &dyn Fn(&mut Disk), expected: &str| {
         let mut records = records.clone();
@@ -312,24 +461,10 @@ fn records_that_contradict_each_other_are_refused() {
         "a second version of its key in one revision",
     );
     assert_eq!(State::restore([]).unwrap(), State::default());
-}
-
-#[test]
-fn hash_is_that_of_the_revision_and_notices_any_change() {
-    let mut state = State::default();
-    let put = |key: &'static str, value: &'static str| {
-        let put = PutRequest { key: key.into(), value: value.into(), ..PutRequest::default() };
-        Txn { success: vec![Op::Put(put)], ..Txn::default() }
-    };
-    let batch = |txn| Batch {
-        now_ms: 0,
-        commands: vec![Fenced { fence: None, command: Command::Txn(txn) }],
-    };
-    state.apply(Term(1), &batch(put("a", "1")));
-    let before = state.hash(0).unwrap();
-    assert_eq!(before, state.hash(2).unwrap());
-    state.apply(Term(1), &batch(put("b", "1")));
-    assert_eq!(before, state.hash(2).unwrap());
-    assert_ne!(before.0, state.hash(0).unwrap().0);
-    assert!(matches!(state.hash(9), Err(Error::FutureRevision { asked: 9, latest: 3 })));
+    let mut backwards = Restore::new(None);
+    let mut records = records.iter();
+    let (meta, version) = (records.next().unwrap(), records.next().unwrap());
+    backwards.add(meta.0, meta.1).unwrap();
+    backwards.add(version.0, version.1).unwrap();
+    assert!(backwards.add(version.0, version.1).unwrap_err().to_string().contains("not in order"));
 }

@@ -59,17 +59,24 @@ pub(crate) fn member(id: MemberId) -> Member {
 pub(crate) fn config(id: MemberId, start: Start) -> Config {
     let mut config = Config::new(0xfeed, member(id), start);
     (config.election_min_ms, config.election_max_ms) = (500, 1_000);
+    // What a member keeps in memory is its own affair: nobody may notice.
+    config.cache_bytes = id.is_multiple_of(2).then_some(0);
     config
 }
 
-/// Three (or so many) members on the caller's runtime, in its time.
-pub(crate) async fn in_line(count: u64) -> (Vec<Arc<dyn Handle>>, Crew) {
+/// Three (or so many) members on the caller's runtime, in its time; each with so many bytes of values in
+/// memory.
+pub(crate) async fn in_line(
+    count: u64,
+    cache_bytes: Option<usize>,
+) -> (Vec<Arc<dyn Handle>>, Crew) {
     let network: SharedNetwork = Arc::new(MemoryNetwork::default());
     let mut crew = Crew::new();
     let mut members: Vec<Arc<dyn Handle>> = Vec::new();
     for id in 1..=count {
         let mut config = config(id, Start::Found((1..=count).map(member).collect()));
         config.threads = false;
+        config.cache_bytes = cache_bytes;
         let deps = Deps {
             network: network.clone(),
             clock: TokioClock::shared(EPOCH_MS),

@@ -12,7 +12,7 @@ async fn fill(cluster: &Cluster, id: u64, prefix: &str, count: u32) {
 }
 
 fn contents(cluster: &Cluster, id: u64) -> Vec<(Vec<u8>, Vec<u8>)> {
-    cluster.store(id).inspect(|state| state.export().collect())
+    cluster.store(id).contents().export().unwrap()
 }
 
 async fn same_everywhere(cluster: &Cluster) {

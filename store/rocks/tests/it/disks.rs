@@ -17,7 +17,11 @@ fn put(key: &str, value: &str) -> Record {
 
 fn all(disk: &dyn StateDisk) -> Vec<Pair> {
     let mut pairs = Vec::new();
-    disk.load(&mut |pair| pairs.push(pair)).unwrap();
+    let mut take = |key: &[u8], value: &[u8]| -> io::Result<()> {
+        pairs.push((key.to_vec(), value.to_vec()));
+        Ok(())
+    };
+    disk.load(&mut take).unwrap();
     pairs
 }
 
@@ -51,6 +55,14 @@ fn check_state(disk: &dyn StateDisk) -> io::Result<()> {
     disk.write(vec![put("a", "1"), put("b", "2"), put("c", "3")])?;
     disk.write(vec![Record::Delete { key: "b".into() }, put("a", "4")])?;
     assert_eq!(all(disk), [pair("a", "4"), pair("c", "3")]);
+    assert_eq!(disk.get(b"a")?, Some(b"4".to_vec()));
+    assert_eq!(disk.get(b"b")?, None);
+    let mut taken = 0;
+    let refused = disk.load(&mut |_, _| {
+        taken += 1;
+        Err(io::Error::other("enough"))
+    });
+    assert_eq!((refused.unwrap_err().to_string(), taken), ("enough".into(), 1));
 
     let mut view = disk.view()?;
     disk.write(vec![put("d", "5")])?;
@@ -66,7 +78,15 @@ fn check_state(disk: &dyn StateDisk) -> io::Result<()> {
     let mut replacement = disk.begin_replace()?;
     replacement.put(vec![pair("x", "7"), pair("y", "8")])?;
     disk.write(vec![put("e", "6")])?;
+    let mut held = Vec::new();
+    replacement.load(&mut |key, _| {
+        held.push(key.to_vec());
+        Ok(())
+    })?;
+    assert_eq!(held, [b"x", b"y"]);
     replacement.install()?;
+    assert_eq!(disk.get(b"x")?, Some(b"7".to_vec()));
+    assert_eq!(disk.get(b"e")?, None);
     disk.write(vec![put("z", "9")])?;
     assert_eq!(all(disk), [pair("x", "7"), pair("y", "8"), pair("z", "9")]);
     disk.flush()

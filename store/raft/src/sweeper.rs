@@ -1,0 +1,42 @@
+//! The one who gives space back: removes, in small steps, what a compaction has forgotten.
+//!
+//! A compaction only moves the revision from which on there is history, so that it delays nobody. What it
+//! leaves is removed here, by each member for itself: a member that restarts in the middle goes on.
+//!
+//! # Invariants
+//! - A step holds the state for moments only, and there is a pause after each.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use store_env::disk::Lane;
+use store_env::task::TaskResult;
+use tokio_util::sync::CancellationToken;
+
+use crate::replica::Replica;
+
+/// Lines of history that one step looks at: about a millisecond's work.
+const STEP_VERSIONS: usize = 512;
+
+/// Between two steps: some 50,000 lines a second.
+const PAUSE: Duration = Duration::from_millis(10);
+
+/// Sweeps whenever there is something to sweep, until told to stop.
+pub(crate) async fn run(replica: Arc<Replica>, apply: Lane, stop: CancellationToken) -> TaskResult {
+    loop {
+        while !replica.is_swept() {
+            let swept = replica.clone();
+            apply.run(move || swept.sweep(STEP_VERSIONS)).await??;
+            tokio::select! {
+                biased;
+                () = stop.cancelled() => return Ok(()),
+                () = tokio::time::sleep(PAUSE) => {}
+            }
+        }
+        tokio::select! {
+            biased;
+            () = stop.cancelled() => return Ok(()),
+            () = replica.unswept.notified() => {}
+        }
+    }
+}
