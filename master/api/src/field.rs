@@ -139,6 +139,8 @@ pub struct FieldError {
     pub bad_value: Value,
     /// Why, in a sentence; may be empty.
     pub detail: String,
+    /// The message does not repeat the value, though its kind usually does.
+    pub omits_value: bool,
 }
 
 impl FieldError {
@@ -148,7 +150,14 @@ impl FieldError {
         bad_value: Value,
         detail: impl Into<String>,
     ) -> Self {
-        Self { kind, field: field.into(), bad_value, detail: detail.into() }
+        let (field, detail) = (field.into(), detail.into());
+        Self { kind, field, bad_value, detail, omits_value: false }
+    }
+
+    /// The same, without repeating the value.
+    #[must_use]
+    pub fn without_value(self) -> Self {
+        Self { bad_value: Value::Null, omits_value: true, ..self }
     }
 
     /// A value must be there.
@@ -226,7 +235,7 @@ impl FieldError {
     /// The finding without the field's name, as `Status.details.causes[].message` has it.
     pub fn body(&self) -> String {
         let mut text = self.kind.words().to_owned();
-        if self.kind.shows_value() {
+        if self.kind.shows_value() && !self.omits_value {
             text.push_str(": ");
             text.push_str(&self.bad_value.to_string());
         }

@@ -100,7 +100,8 @@ impl Server {
     fn internal(&self, object: &Value, fence: Option<Term>) -> Result<(Call, Target), ApiError> {
         let (group, version) = meta::split_api_version(meta::api_version(object));
         let kind = meta::kind(object);
-        let found = self
+        let served = self.served();
+        let found = served
             .catalog
             .all()
             .iter()

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use futures::future::BoxFuture;
 use http::StatusCode;
 use master_api::status::{ApiError, Subject};
+use master_registry::custom::Custom;
 use master_registry::{Resource, Subresource};
 
 use crate::call::{Call, Response};
@@ -35,10 +36,11 @@ async fn route(server: &Arc<Server>, call: &mut Call) -> Result<Response, ApiErr
     if !call.info.is_resource {
         return other(server, call).await;
     }
-    let info = &call.info;
-    let resource = server.catalog.find(&info.group, &info.version, &info.resource);
-    let resource = resource.ok_or(ApiError::NoSuchPath)?.clone();
+    let resource = find(server, call).await?;
     fits(&resource, call)?;
+    if let Some(custom) = &resource.custom {
+        of_custom_kind(&resource, custom, call)?;
+    }
     if !resource.is_stored() {
         content::negotiate_plain(&call.headers, &call.query)?;
         return subresource::review::run(server, call, &resource).await;
@@ -64,6 +66,33 @@ async fn route(server: &Arc<Server>, call: &mut Call) -> Result<Response, ApiErr
         "deletecollection" => rest::deletecollection::run(server, call, &target).await,
         _ => Err(no_method(&resource, call)),
     }
+}
+
+/// The resource of a path. What was defined a moment ago through another master is known here, too.
+async fn find(server: &Arc<Server>, call: &Call) -> Result<Arc<Resource>, ApiError> {
+    let info = &call.info;
+    let look = || server.served().catalog.find(&info.group, &info.version, &info.resource).cloned();
+    if let Some(resource) = look() {
+        return Ok(resource);
+    }
+    server.catch_up().await?;
+    look().ok_or(ApiError::NoSuchPath)
+}
+
+/// What holds of requests for kinds that users define.
+fn of_custom_kind(resource: &Resource, custom: &Custom, call: &mut Call) -> Result<(), ApiError> {
+    if custom.is_terminating && call.info.verb == "create" {
+        return Err(no_method(resource, call));
+    }
+    if custom.kind.needs_webhook() {
+        let name = &custom.kind.definition_name;
+        return Err(ApiError::Internal(format!(
+            "conversion webhook for {name} failed: conversion webhooks are not called by this server: use version {}",
+            custom.kind.storage_version
+        )));
+    }
+    call.warnings.extend(custom.kind.warning.clone());
+    Ok(())
 }
 
 /// A namespaced kind is asked for within a namespace, except to list and watch all; a cluster-scoped

@@ -24,6 +24,7 @@ pub mod request;
 pub mod respond;
 pub mod rest;
 pub mod route;
+pub mod served;
 pub mod server;
 pub mod storage;
 pub mod subresource;

@@ -28,6 +28,7 @@ use kube::api::{
     PropagationPolicy,
 };
 use kube::core::{ObjectMeta, PartialObjectMeta};
+use master_client::informer::Store;
 use parking_lot::Mutex;
 use serde_json::{Value, json};
 use store_env::task::Group;
@@ -36,6 +37,7 @@ use tokio::time::timeout;
 use self::graph::{Graph, Node, Plan, Standing, plan};
 use crate::context::{Cx, RPC_DEADLINE};
 use crate::controller::{Controller, Requeue};
+use crate::custom_resources::Definition;
 use crate::discovery::Served;
 use crate::error::{Error, Forgive};
 use crate::queue::Queue;
@@ -77,7 +79,7 @@ impl Shared {
 }
 
 /// Starts the collector.
-pub(crate) fn start(cx: &Cx, group: &mut Group) {
+pub(crate) fn start(cx: &Cx, definitions: Store<Definition>, group: &mut Group) {
     let shared = {
         let controller = Controller::new("garbage-collector-controller", cx, group);
         let shared = Shared {
@@ -91,7 +93,9 @@ pub(crate) fn start(cx: &Cx, group: &mut Group) {
         shared
     };
     let client = cx.client.clone();
-    group.spawn("garbage collector's monitors", |stop| monitors::run(client, shared, stop));
+    group.spawn("garbage collector's monitors", |stop| {
+        monitors::run(client, shared, definitions, stop)
+    });
 }
 
 async fn reconcile(cx: Cx, uid: String, shared: Shared) -> Result<Requeue, Error> {

@@ -6,6 +6,7 @@
 mod all;
 mod context;
 mod controller;
+mod custom_resources;
 mod daemon_set;
 mod deployment;
 mod discovery;

@@ -2,11 +2,14 @@
 //!
 //! Pure: knows no store, no clock and no network; objects come and go as JSON values.
 
+pub mod apiextensions;
 pub mod apps;
 pub mod batch;
+pub mod cel;
 pub mod certificates;
 mod check;
 pub mod core;
+pub mod custom;
 pub mod discovery;
 mod fill;
 pub mod list;

@@ -12,6 +12,7 @@ use k8s_openapi::api::{
     node::v1 as node_v1, policy::v1 as policy_v1, rbac::v1 as rbac_v1,
     scheduling::v1 as scheduling_v1, storage::v1 as storage_v1,
 };
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1 as extensions_v1;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1 as meta_v1;
 use k8s_openapi::{NamespaceResourceScope, Resource as Described};
 use schemars::{JsonSchema, SchemaGenerator};
@@ -20,7 +21,10 @@ use crate::plain::Plain;
 use crate::resource::{Resource, STORED_VERBS, Subresource};
 use crate::schema::Schema;
 use crate::strategy::Strategy;
-use crate::{apps, batch, certificates, core, discovery, networking, policy, rbac, rows, storage};
+use crate::{
+    apiextensions, apps, batch, certificates, core, discovery, networking, policy, rbac, rows,
+    storage,
+};
 
 /// A line of the list: a resource, and how to ask for its type's schema.
 struct Kind {
@@ -48,6 +52,7 @@ impl Kind {
             schema: Arc::new(Schema::builtin(K::schema_name().as_ref())),
             strategy: Arc::new(strategy),
             stored_as: None,
+            custom: None,
         };
         Self { resource, register: register::<K> }
     }
@@ -70,6 +75,11 @@ impl Kind {
     /// In `kubectl get all`.
     fn all(mut self) -> Self {
         self.resource.categories = vec!["all".into()];
+        self
+    }
+
+    fn categories(mut self, names: &[&'static str]) -> Self {
+        self.resource.categories = names.iter().map(|name| (*name).into()).collect();
         self
     }
 
@@ -234,6 +244,12 @@ fn cluster_kinds() -> Vec<Kind> {
         )
         .short(&["csr"])
         .with(&[Approval, Status]),
+        Kind::of::<extensions_v1::CustomResourceDefinition>(
+            apiextensions::customresourcedefinitions::Definitions,
+        )
+        .short(&["crd", "crds"])
+        .categories(&["api-extensions"])
+        .with(&[Status]),
         Kind::of::<coordination_v1::Lease>(rows::LEASES),
         Kind::of::<discovery_v1::EndpointSlice>(discovery::endpointslices::EndpointSlices),
         Kind::of::<events_v1::Event>(core::events::NewEvents)

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use master_api::status::FieldError;
 use serde_json::Value;
 
+use crate::custom::Custom;
 use crate::objectmeta;
 use crate::schema::Schema;
 use crate::strategy::Strategy;
@@ -38,6 +39,8 @@ pub struct Resource {
     /// Group and plural whose storage this resource shares: `events.k8s.io/v1` events are stored as
     /// core events. `None`: its own.
     pub stored_as: Option<(Text, Text)>,
+    /// Of kinds that users define.
+    pub custom: Option<Custom>,
 }
 
 impl Resource {
@@ -48,7 +51,10 @@ impl Resource {
 
     /// `PodList`.
     pub fn list_kind(&self) -> String {
-        format!("{}List", self.kind)
+        match &self.custom {
+            Some(custom) => custom.kind.list_name.clone(),
+            None => format!("{}List", self.kind),
+        }
     }
 
     /// Whether objects of the kind are kept; reviews and bindings are only answered.
@@ -62,6 +68,20 @@ impl Resource {
             Some((group, plural)) => (group, plural),
             None => (&self.group, &self.plural),
         }
+    }
+
+    /// Whether an object that was stored at `revision` is served byte for byte as it is stored.
+    pub fn serves_as_stored(&self, revision: i64) -> bool {
+        match &self.custom {
+            Some(custom) => custom.kind.serves_as_stored(revision),
+            None => self.stored_as.is_none(),
+        }
+    }
+
+    /// Whether an object is stored just as it is served.
+    pub fn stores_as_served(&self) -> bool {
+        let of_custom = |custom: &Custom| custom.kind.version == custom.kind.storage_version;
+        self.stored_as.is_none() && self.custom.as_ref().is_none_or(of_custom)
     }
 
     pub fn has(&self, subresource: &Subresource) -> bool {

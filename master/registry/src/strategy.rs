@@ -54,6 +54,8 @@ pub struct Cx<'a> {
 pub enum Companion {
     /// Written; must have been absent, else the transaction is tried again.
     Claim { key: String, value: Bytes },
+    /// Must be at this revision, else the transaction is judged again.
+    Guard { key: String, revision: i64 },
     /// Removed, whether or not it is there.
     Release { key: String },
 }
@@ -183,6 +185,11 @@ pub trait Strategy: Send + Sync + Debug {
 
     /// The time an object has to end by itself before a delete takes it away.
     fn graceful_delete_seconds(&self, _object: &Value) -> Option<i64> {
+        None
+    }
+
+    /// The object as a deletion holds it when it begins, where something has to be done first.
+    fn begin_deletion(&self, _object: &Value, _now: Timestamp) -> Option<Value> {
         None
     }
 

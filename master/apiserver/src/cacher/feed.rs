@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::entry::Entry;
 use super::table::Table;
-use super::{Cacher, ROOT};
+use super::{Cacher, DEFINITIONS, ROOT};
 
 impl Cacher {
     /// Feeds the copy until `stop`; begins anew whenever the store's history does not reach back.
@@ -66,6 +66,7 @@ impl Cacher {
             *current = tables.collect();
         }
         self.note_change("rbac.authorization.k8s.io/");
+        self.note_change(DEFINITIONS);
         self.revision.send_replace(revision);
         tracing::info!(revision, objects = reply.kvs.len(), "cache filled");
         Ok(revision)

@@ -30,6 +30,9 @@ use table::{BeforeWindow, Matcher, Scope, Start, Subscription, Table};
 /// Where objects are in the store.
 pub const ROOT: &str = "/registry/";
 
+/// The table of definitions of kinds.
+pub const DEFINITIONS: &str = "apiextensions.k8s.io/customresourcedefinitions";
+
 /// A table that readers share.
 type SharedTable = Arc<RwLock<Table>>;
 
@@ -42,6 +45,8 @@ pub struct Cacher {
     filled_at: RwLock<Revision>,
     /// Moves with every change of roles and bindings.
     rbac_changes: Arc<AtomicU64>,
+    /// Moves with every change of definitions of kinds.
+    definition_changes: watch::Sender<u64>,
 }
 
 impl std::fmt::Debug for Cacher {
@@ -82,6 +87,7 @@ impl Cacher {
             revision: watch::Sender::new(0),
             filled_at: RwLock::new(0),
             rbac_changes: Arc::default(),
+            definition_changes: watch::Sender::new(0),
         }
     }
 
@@ -177,7 +183,27 @@ impl Cacher {
         self.rbac_changes.clone()
     }
 
+    /// Tells of every change of definitions of kinds.
+    pub fn definition_changes(&self) -> watch::Receiver<u64> {
+        self.definition_changes.subscribe()
+    }
+
+    /// How many changes of definitions this copy has seen.
+    pub fn definition_changes_seen(&self) -> u64 {
+        *self.definition_changes.borrow()
+    }
+
+    /// Forgets a table's past: nobody can watch from there any more.
+    pub fn forget_history(&self, table: &str) {
+        if let Some(table) = self.table(table) {
+            table.write().forget_history();
+        }
+    }
+
     fn note_change(&self, table: &str) {
+        if table == DEFINITIONS {
+            self.definition_changes.send_modify(|count| *count += 1);
+        }
         if table.starts_with("rbac.authorization.k8s.io/") {
             self.rbac_changes.fetch_add(1, Ordering::Release);
         }

@@ -285,6 +285,13 @@ impl Table {
         }
     }
 
+    /// Forgets what changed; what is there stays.
+    pub fn forget_history(&mut self) {
+        self.window.clear();
+        self.window_bytes = 0;
+        self.low = self.applied;
+    }
+
     fn tell(&mut self, change: &Arc<Change>) {
         self.subscribers.retain(|_, subscriber| {
             let matcher = subscriber.matcher.as_deref();

@@ -5,7 +5,7 @@ mod groups;
 mod openapi;
 
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
 use http::StatusCode;
@@ -26,11 +26,11 @@ const AGGREGATED: HeaderValue = HeaderValue::from_static(
     "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList",
 );
 
-/// Documents that are the same for every client, made once.
+/// Documents that are the same for every client, made when first asked for.
 #[derive(Debug)]
 pub struct Documents {
     /// Core group only, and all others.
-    aggregated: [Tagged; 2],
+    aggregated: [OnceLock<Tagged>; 2],
     advertise: SocketAddr,
     openapi: Arc<OpenApi>,
 }
@@ -51,10 +51,18 @@ impl Tagged {
 
 impl Documents {
     /// The documents of a catalog.
-    pub fn new(catalog: &Catalog, advertise: SocketAddr) -> Self {
-        let list = |is_core| Tagged::new(aggregated::list(catalog, is_core).to_string());
-        let openapi = Arc::new(OpenApi::new(catalog.all().to_vec()));
-        Self { aggregated: [list(true), list(false)], advertise, openapi }
+    pub fn new(openapi: OpenApi, advertise: SocketAddr) -> Self {
+        Self { aggregated: Default::default(), advertise, openapi: Arc::new(openapi) }
+    }
+
+    /// The schemas, for those that come after.
+    pub fn openapi(&self) -> &OpenApi {
+        &self.openapi
+    }
+
+    fn aggregated(&self, catalog: &Catalog, is_core: bool) -> &Tagged {
+        let made = || Tagged::new(aggregated::list(catalog, is_core).to_string());
+        self.aggregated[usize::from(!is_core)].get_or_init(made)
     }
 }
 
@@ -63,15 +71,30 @@ pub fn hash(bytes: &[u8]) -> String {
     Sha256::digest(bytes).iter().map(|byte| format!("{byte:02X}")).collect()
 }
 
-/// Answers a path that is no resource and no health.
+/// Answers a path that is no resource and no health. A kind that was defined a moment ago through
+/// another master is known here, too: a path that is not there is looked for again.
 pub async fn run(server: &Server, call: &Call, path: &str) -> Result<Response, ApiError> {
+    match look(server, call, path).await {
+        Err(ApiError::NoSuchPath) if path.starts_with("apis/") || path.starts_with("openapi/") => {
+            server.catch_up().await?;
+            look(server, call, path).await
+        }
+        answer => answer,
+    }
+}
+
+async fn look(server: &Server, call: &Call, path: &str) -> Result<Response, ApiError> {
     let parts: Vec<&str> = path.split('/').collect();
-    let catalog = &server.catalog;
-    let documents = &server.documents;
+    let served = server.served();
+    let (catalog, documents) = (&served.catalog, &served.documents);
     let value = match parts.as_slice() {
         [""] => groups::root(catalog),
-        ["api"] if wants_aggregated(call)? => return Ok(tagged(call, &documents.aggregated[0])),
-        ["apis"] if wants_aggregated(call)? => return Ok(tagged(call, &documents.aggregated[1])),
+        ["api"] if wants_aggregated(call)? => {
+            return Ok(tagged(call, documents.aggregated(catalog, true)));
+        }
+        ["apis"] if wants_aggregated(call)? => {
+            return Ok(tagged(call, documents.aggregated(catalog, false)));
+        }
         ["api"] => groups::core_versions(documents.advertise),
         ["apis"] => groups::group_list(catalog),
         ["apis", group] => groups::group(catalog, group).ok_or(ApiError::NoSuchPath)?,

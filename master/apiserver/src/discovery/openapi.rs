@@ -18,7 +18,7 @@ pub(super) async fn run(
     parts: &[&str],
 ) -> Result<Response, ApiError> {
     if parts == ["v2"] {
-        return Ok(v2(call));
+        return Ok(v2(openapi, call));
     }
     let openapi = openapi.clone();
     let path = match parts {
@@ -40,7 +40,8 @@ pub(super) async fn run(
 
 /// OpenAPI v2 names no types: clients that read it (kubectl before v1.27) then leave checking to the server,
 /// which does it; without any document they would refuse to send anything.
-fn v2(call: &Call) -> Response {
+/// Kinds that users define are in it.
+fn v2(openapi: &OpenApi, call: &Call) -> Response {
     const PROTOBUF: &str = "application/com.github.proto-openapi.spec.v2.v1.0+protobuf";
     let wants_protobuf = call.header(ACCEPT).contains("proto-openapi.spec.v2");
     if wants_protobuf {
@@ -52,7 +53,7 @@ fn v2(call: &Call) -> Response {
         );
     }
     let document = serde_json::json!({
-        "swagger": "2.0", "paths": {}, "definitions": {},
+        "swagger": "2.0", "paths": {}, "definitions": openapi.v2_definitions(),
         "info": { "title": "Kubernetes", "version": crate::health::VERSION },
     });
     respond::bytes(StatusCode::OK, document.to_string())

@@ -25,7 +25,7 @@ impl Seen {
     pub fn end(self, server: &Server, call: &Call, code: StatusCode) {
         let took_ms = server.clock.monotonic_ms().saturating_sub(self.began_ms);
         let info = &call.info;
-        let known = info.is_resource && server.catalog.knows(&info.group, &info.resource);
+        let known = info.is_resource && server.served().catalog.knows(&info.group, &info.resource);
         let labels = Labels {
             verb: info.verb.clone(),
             group: if known { info.group.clone() } else { String::new() },

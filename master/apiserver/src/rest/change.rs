@@ -186,6 +186,8 @@ async fn store(
         let companions = companions.map_err(|errors| {
             ApiError::invalid(&resource.group, &resource.kind, &target.name, errors)
         })?;
+        let companions: Vec<_> =
+            companions.into_iter().chain(server.guard(target, false)?).collect();
         let value = target.stored(&new);
         let write = Write {
             key: &key,

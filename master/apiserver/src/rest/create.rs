@@ -142,6 +142,8 @@ async fn store(
                 return Err(ApiError::invalid(group, kind, &target.name, errors));
             }
         };
+        let companions: Vec<_> =
+            companions.into_iter().chain(server.guard(target, true)?).collect();
         let value = target.stored(&object);
         let write = Write {
             key: &key,

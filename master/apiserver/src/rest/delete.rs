@@ -273,6 +273,10 @@ fn admitted_plan(
     preconditions(target, old, options)?;
     let default_grace_s = target.resource.strategy.graceful_delete_seconds(old);
     let orphans = orphans_by_default(target);
+    let begun = (!meta::is_terminating(old))
+        .then(|| target.resource.strategy.begin_deletion(old, server.now()))
+        .flatten();
+    let old = begun.as_ref().unwrap_or(old);
     Ok(plan(old, default_grace_s, orphans, options, server.now()))
 }
 

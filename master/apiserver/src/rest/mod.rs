@@ -20,13 +20,13 @@ use bytes::Bytes;
 use http::StatusCode;
 use jiff::Timestamp;
 use master_api::access::Identity;
-use master_api::status::ApiError;
-use master_registry::{Cx, Resource};
+use master_api::status::{ApiError, Subject};
+use master_registry::{Companion, Cx, Resource};
 use serde_json::Value;
 use store_handle::Revision;
 
 use crate::cacher::entry::{Entry, encode};
-use crate::cacher::{object_key, table_name};
+use crate::cacher::{DEFINITIONS, object_key, table_name};
 use crate::call::{Call, Response};
 use crate::content;
 use crate::respond;
@@ -77,7 +77,7 @@ impl Target {
 
     /// A stored version in the form of this very kind, where kinds share a storage.
     pub fn shown(&self, entry: Arc<Entry>) -> Arc<Entry> {
-        if self.resource.stored_as.is_none() {
+        if self.resource.serves_as_stored(entry.revision) {
             return entry;
         }
         let mut object = (**entry.value()).clone();
@@ -87,7 +87,7 @@ impl Target {
 
     /// The stored form of an object of this kind.
     pub fn stored(&self, object: &Value) -> Bytes {
-        if self.resource.stored_as.is_none() {
+        if self.resource.stores_as_served() {
             return encode(object);
         }
         let mut object = object.clone();
@@ -98,7 +98,7 @@ impl Target {
     /// What a client is shown of an object that was stored at `revision`.
     pub fn written(&self, object: &Value, stored: &Bytes, revision: Revision) -> Arc<Entry> {
         let key = self.key().into();
-        if self.resource.stored_as.is_none() {
+        if self.resource.stores_as_served() {
             return Arc::new(Entry::from_stored(key, stored, revision));
         }
         Arc::new(Entry::from_stored(key, &encode(object), revision))
@@ -155,6 +155,32 @@ impl Server {
             return Ok(());
         }
         Err(ApiError::Unavailable("this master has not caught up in time".into()))
+    }
+
+    /// What a write of a custom object depends on: that its definition is still what the object was
+    /// checked against, on whichever master that is changed.
+    pub(crate) fn guard(
+        &self,
+        target: &Target,
+        creates: bool,
+    ) -> Result<Option<Companion>, ApiError> {
+        let resource = &target.resource;
+        let Some(custom) = &resource.custom else { return Ok(None) };
+        let served = self.served();
+        let found = served.catalog.find(&resource.group, &resource.version, &resource.plural);
+        let current = found.and_then(|resource| resource.custom.as_ref());
+        let Some(current) = current.filter(|current| current.is_same_kind(custom)) else {
+            let name = &custom.kind.definition_name;
+            return Err(ApiError::Unavailable(format!(
+                "the definition {name} has just changed: send the request again"
+            )));
+        };
+        if creates && current.is_terminating {
+            let subject = Subject::new(&*resource.group, &*resource.plural);
+            return Err(ApiError::MethodNotAllowed { subject, action: "create".to_owned() });
+        }
+        let key = store_key(DEFINITIONS, &custom.kind.definition_name);
+        Ok(Some(Companion::Guard { key, revision: current.revision }))
     }
 
     /// The newest acknowledged version of an object.

@@ -86,6 +86,11 @@ pub async fn run(
     rules: Rules,
 ) -> Result<Response, ApiError> {
     let patch = Patch::read(call).await?;
+    if target.resource.custom.is_some() && patch.kind == PatchType::Strategic {
+        let accepted = ["application/json-patch+json", "application/merge-patch+json"];
+        let accepted = accepted.map(str::to_owned).to_vec();
+        return Err(ApiError::UnsupportedMediaType { accepted });
+    }
     let produce = |old: &Value| {
         let patched = patch.apply(old, &target.resource.schema)?;
         same_name(target, &patched)?;

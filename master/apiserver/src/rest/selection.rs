@@ -35,7 +35,7 @@ impl Matcher for Selectors {
             return true;
         }
         let strategy = &self.resource.strategy;
-        let mut fields = if self.resource.stored_as.is_some() {
+        let mut fields = if !self.resource.serves_as_stored(entry.revision) {
             let mut object = (**entry.value()).clone();
             strategy.served_form(&mut object);
             strategy.fields(&object)

@@ -68,7 +68,7 @@ pub fn replacement(target: &Target, sent: &Value, old: &Value) -> Result<Value, 
     let version = meta::resource_version(sent);
     let names = (&*target.resource.group, &*target.resource.plural);
     if version.is_empty() || version == "0" {
-        if VERSION_DEMANDED.contains(&names) {
+        if VERSION_DEMANDED.contains(&names) || target.resource.custom.is_some() {
             let detail = "must be specified for an update";
             let error = FieldError::invalid("metadata.resourceVersion", 0, detail);
             return Err(ApiError::invalid(names.0, names.1, &target.name, vec![error]));

@@ -12,6 +12,7 @@ use bytes::{Bytes, BytesMut};
 use http::StatusCode;
 use http::header::HeaderValue;
 use master_api::status::ApiError;
+use master_registry::Resource;
 use serde_json::{Value, json};
 use store_handle::{KeyRange, Revision, WatchItem, WatchRequest, Watcher};
 use tokio::sync::mpsc;
@@ -196,11 +197,15 @@ impl Stream {
             self.send(frame).await?;
         }
         let mut next_bookmark = Instant::now() + BOOKMARK_EVERY.min(self.until_end() / 2);
+        let kind_ends = kind_ends(self.writer.server.clone(), self.writer.target.resource.clone());
+        tokio::pin!(kind_ends);
         loop {
             let noticed = tokio::select! {
                 biased;
                 notice = self.source.next() => Some(notice),
                 () = tokio::time::sleep_until(next_bookmark), if self.allows_bookmarks => None,
+                // Last: what happened before the kind went is told first.
+                () = &mut kind_ends => return Err(Ended),
             };
             match noticed {
                 Some(Next::Notice(notice)) => {
@@ -260,6 +265,25 @@ impl Stream {
     }
 }
 
+/// Waits until a kind is no longer served, or defined otherwise; built-in kinds never end.
+async fn kind_ends(server: Arc<Server>, resource: Arc<Resource>) {
+    let Some(custom) = &resource.custom else { return std::future::pending().await };
+    let mut changes = server.cacher.definition_changes();
+    loop {
+        changes.mark_unchanged();
+        let served = server.served();
+        let found = served.catalog.find(&resource.group, &resource.version, &resource.plural);
+        let current = found.and_then(|resource| resource.custom.as_ref());
+        if !current.is_some_and(|current| current.is_same_kind(custom)) {
+            return;
+        }
+        drop(served);
+        if changes.changed().await.is_err() {
+            return;
+        }
+    }
+}
+
 enum Next {
     Notice(Notice),
     Expired,
@@ -314,13 +338,13 @@ impl History {
 }
 
 impl Writer {
-    fn is_plain(&self) -> bool {
-        let is_stored_form = self.target.resource.stored_as.is_none();
+    fn is_plain(&self, entry: &Entry) -> bool {
+        let is_stored_form = self.target.resource.serves_as_stored(entry.revision);
         self.output.form == Form::Object && !self.output.yaml && is_stored_form
     }
 
     fn notice(&mut self, notice: &Notice) -> Bytes {
-        if self.is_plain() {
+        if self.is_plain(notice.entry()) {
             return notice.frame();
         }
         match notice.kind {
@@ -337,7 +361,7 @@ impl Writer {
 
     /// `json` is the object with the resourceVersion to send.
     fn entry(&mut self, kind: Kind, entry: &Entry, json: &Bytes) -> Bytes {
-        if self.is_plain() {
+        if self.is_plain(entry) {
             return frame(kind.name(), json);
         }
         let decoded: Value;
@@ -348,7 +372,7 @@ impl Writer {
             entry.value()
         };
         let converted;
-        let object = if self.target.resource.stored_as.is_some() {
+        let object = if !self.target.resource.serves_as_stored(entry.revision) {
             let mut own = object.clone();
             self.target.resource.strategy.served_form(&mut own);
             converted = own;

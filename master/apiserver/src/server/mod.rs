@@ -19,11 +19,10 @@ use store_handle::Handle;
 use tokio_util::sync::CancellationToken;
 
 use crate::cacher::Cacher;
-use crate::catalog::Catalog;
-use crate::discovery::Documents;
 use crate::filter::in_flight::Places;
 use crate::metrics::Metrics;
 use crate::route::Route;
+use crate::served::{Current, Served};
 use crate::storage::Storage;
 use crate::subresource::kubelet::Kubelets;
 
@@ -89,8 +88,7 @@ pub struct Server {
     pub(crate) advertise: SocketAddr,
     pub(crate) cacher: Arc<Cacher>,
     pub(crate) storage: Storage,
-    pub(crate) catalog: Catalog,
-    pub(crate) documents: Documents,
+    served: Served,
     pub(crate) tokens: Arc<Tokens>,
     pub(crate) authenticator: Authenticator,
     pub(crate) authorizer: Arc<Authorizer>,
@@ -115,14 +113,12 @@ impl Server {
         let changes = cacher.rbac_changes();
         let authorizer = Arc::new(Authorizer::with_changes(cacher.clone(), changes));
         let clock = config.clock;
-        let catalog = Catalog::new(master_registry::builtin());
         Ok(Arc::new(Self {
             authenticator: Authenticator::new(tokens.clone(), cacher.clone(), clock.clone()),
             admission: admission::chain(&authorizer),
             authorizer,
             storage: Storage::new(config.handle.clone(), clock.clone()),
-            documents: Documents::new(&catalog, config.advertise),
-            catalog,
+            served: Served::new(cacher.clone(), config.advertise),
             kubelets: Kubelets::new(&config.kubelet_client)?,
             tokens,
             cacher,
@@ -154,6 +150,11 @@ impl Server {
     /// Who answers a path that is no resource, if not the server itself.
     pub(crate) fn route(&self, path: &str) -> Option<Arc<dyn Route>> {
         self.routes.lock().iter().find(|route| path.starts_with(route.prefix())).cloned()
+    }
+
+    /// What is served as of now: as this master's copy of the definitions of kinds says.
+    pub(crate) fn served(&self) -> Arc<Current> {
+        self.served.current()
     }
 
     /// This master's copy of all objects.

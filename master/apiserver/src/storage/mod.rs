@@ -150,6 +150,10 @@ fn transaction(write: &Write<'_>, lease: i64) -> Txn {
                 compare.push(equals(KeyRange::key(key.clone()), Target::Version(0)));
                 success.push(put(key, value.clone(), 0));
             }
+            Companion::Guard { key, revision } => {
+                let key = Bytes::copy_from_slice(key.as_bytes());
+                compare.push(equals(KeyRange::key(key), Target::ModRevision(*revision)));
+            }
             Companion::Release { key } => {
                 success.push(delete(Bytes::copy_from_slice(key.as_bytes())))
             }

@@ -59,7 +59,8 @@ async fn take_from_budget(
             ));
         }
     };
-    let resource = server.catalog.find(POLICY, "v1", BUDGETS).ok_or(ApiError::NoSuchPath)?.clone();
+    let resource =
+        server.served().catalog.find(POLICY, "v1", BUDGETS).ok_or(ApiError::NoSuchPath)?.clone();
     let of_budget = Target {
         table: crate::cacher::table_name(POLICY, BUDGETS),
         resource,

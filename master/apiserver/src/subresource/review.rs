@@ -45,7 +45,8 @@ pub async fn run(
         "selfsubjectreviews" => Ok(review::self_subject(&sent, identity)),
         "bindings" => {
             let mut target = Target::of(resource, call).named(meta::name(&sent));
-            let pods = server.catalog.find("", "v1", "pods").ok_or(ApiError::NoSuchPath)?.clone();
+            let pods =
+                server.served().catalog.find("", "v1", "pods").ok_or(ApiError::NoSuchPath)?.clone();
             target.table = crate::cacher::table_name("", "pods");
             target.resource = pods;
             target.namespace = call.info.namespace.clone();

@@ -3,7 +3,9 @@
 use http::StatusCode;
 use master_api::meta;
 use master_api::selector::LabelSelector;
-use master_api::status::{ApiError, Subject};
+use master_api::status::{ApiError, FieldError, Subject};
+use master_registry::Resource;
+use master_registry::custom::ScalePaths;
 use master_registry::schema::Schema;
 use serde_json::{Value, json};
 
@@ -23,7 +25,7 @@ pub async fn run(server: &Server, call: &mut Call, target: &Target) -> Result<Re
         "get" => {
             get::wait(server, get_freshness(&call.query)?).await?;
             let entry = server.cacher.entry(&target.table, &target.key());
-            entry.ok_or_else(|| target.not_found())?
+            target.shown(entry.ok_or_else(|| target.not_found())?)
         }
         "update" => {
             let sent = body::other(call, SCHEMA, "autoscaling/v1", "Scale").await?;
@@ -38,7 +40,7 @@ pub async fn run(server: &Server, call: &mut Call, target: &Target) -> Result<Re
             let patch = Patch::read(call).await?;
             let schema = Schema::builtin(SCHEMA);
             let produce = |old: &Value| {
-                let sent = patch.apply(&scale_of(old), &schema)?;
+                let sent = patch.apply(&scale_of(&target.resource, old)?, &schema)?;
                 scaled(target, old, &sent)
             };
             let wanted = Change { subresource: "scale", rules: Rules::Whole, produce: &produce };
@@ -49,23 +51,65 @@ pub async fn run(server: &Server, call: &mut Call, target: &Target) -> Result<Re
             return Err(ApiError::MethodNotAllowed { subject, action: verb.to_owned() });
         }
     };
-    answer_value(call, StatusCode::OK, &scale_of(entry.value()))
+    answer_value(call, StatusCode::OK, &scale_of(&target.resource, entry.value())?)
 }
 
 /// The workload with the replicas of a Scale.
 fn scaled(target: &Target, old: &Value, sent: &Value) -> Result<Value, ApiError> {
     let mut guard = old.clone();
     for field in ["uid", "resourceVersion"] {
-        meta::set(&mut guard, field, sent["metadata"][field].clone());
+        // What a Scale does not say is not demanded.
+        if let Some(said) = sent["metadata"].get(field).filter(|value| !value.is_null()) {
+            meta::set(&mut guard, field, said.clone());
+        }
     }
     let mut new = replacement(target, &guard, old)?;
     let replicas = meta::number(sent, &["spec", "replicas"]).unwrap_or(0);
-    meta::object_mut(&mut new, &["spec"]).insert("replicas".into(), replicas.into());
+    if replicas < 0 {
+        let detail = "must be greater than or equal to 0";
+        let error = FieldError::invalid("spec.replicas", replicas, detail);
+        return Err(ApiError::invalid("autoscaling", "Scale", &target.name, vec![error]));
+    }
+    let path = match paths(&target.resource) {
+        Some(paths) => paths.spec_replicas.iter().map(String::as_str).collect(),
+        None => vec!["spec", "replicas"],
+    };
+    if let Some((field, above)) = path.split_last() {
+        meta::object_mut(&mut new, above).insert((*field).to_owned(), replicas.into());
+    }
     Ok(new)
 }
 
+/// Where a kind that a user defined has its numbers.
+fn paths(resource: &Resource) -> Option<&ScalePaths> {
+    resource.custom.as_ref()?.kind.scale.as_ref()
+}
+
+/// An object as a Scale.
+fn scale_of(resource: &Resource, object: &Value) -> Result<Value, ApiError> {
+    match paths(resource) {
+        Some(paths) => custom_scale(paths, object),
+        None => Ok(workload_scale(object)),
+    }
+}
+
+fn custom_scale(paths: &ScalePaths, object: &Value) -> Result<Value, ApiError> {
+    let at = |path: &[String]| path.iter().try_fold(object, |value, name| value.get(name));
+    let wanted = at(&paths.spec_replicas).and_then(Value::as_i64).ok_or_else(|| {
+        let path = paths.spec_replicas.join(".");
+        ApiError::internal(format!("the spec replicas field \".{path}\" does not exist"))
+    })?;
+    let current = at(&paths.status_replicas).and_then(Value::as_i64).unwrap_or(0);
+    let selector = paths.selector.as_deref().and_then(at).and_then(Value::as_str);
+    let mut status = json!({ "replicas": current });
+    if let Some(selector) = selector {
+        status["selector"] = selector.into();
+    }
+    Ok(scale(object, wanted, status))
+}
+
 /// A workload as a Scale.
-pub fn scale_of(object: &Value) -> Value {
+pub fn workload_scale(object: &Value) -> Value {
     let selector = &object["spec"]["selector"];
     // A ReplicationController's selector is a plain map.
     let parsed =
@@ -74,17 +118,24 @@ pub fn scale_of(object: &Value) -> Value {
         } else {
             LabelSelector::from_map(selector)
         };
+    let wanted = meta::number(object, &["spec", "replicas"]).unwrap_or(1);
+    let status = json!({
+        "replicas": meta::number(object, &["status", "replicas"]).unwrap_or(0),
+        "selector": parsed.to_string(),
+    });
+    scale(object, wanted, status)
+}
+
+fn scale(object: &Value, replicas: i64, status: Value) -> Value {
     let mut metadata = json!({});
     for field in ["name", "namespace", "uid", "resourceVersion", "creationTimestamp"] {
-        metadata[field] = object["metadata"][field].clone();
+        if let Some(value) = object["metadata"].get(field) {
+            metadata[field] = value.clone();
+        }
     }
     json!({
         "kind": "Scale", "apiVersion": "autoscaling/v1", "metadata": metadata,
-        "spec": { "replicas": meta::number(object, &["spec", "replicas"]).unwrap_or(1) },
-        "status": {
-            "replicas": meta::number(object, &["status", "replicas"]).unwrap_or(0),
-            "selector": parsed.to_string(),
-        },
+        "spec": { "replicas": replicas }, "status": status,
     })
 }
 
@@ -96,10 +147,10 @@ mod tests {
     fn workload_reads_as_a_scale() {
         let deployment = json!({"metadata": {"name": "d"}, "spec": {"replicas": 3,
             "selector": {"matchLabels": {"a": "b"}}}, "status": {"replicas": 2}});
-        let scale = scale_of(&deployment);
+        let scale = workload_scale(&deployment);
         assert_eq!(scale["spec"]["replicas"], 3);
         assert_eq!(scale["status"], json!({"replicas": 2, "selector": "a=b"}));
         let controller = json!({"metadata": {}, "spec": {"selector": {"a": "b"}}});
-        assert_eq!(scale_of(&controller)["status"]["selector"], "a=b");
+        assert_eq!(workload_scale(&controller)["status"]["selector"], "a=b");
     }
 }

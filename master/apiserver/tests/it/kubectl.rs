@@ -159,3 +159,62 @@ async fn kubectl_applies() {
     kubectl.check("delete configmap --all", "", "\"c\" deleted").await;
     world.end().await;
 }
+
+const WIDGETS: &str = "
+apiVersion: apiextensions.k8s.io/v1
+kind: CustomResourceDefinition
+metadata: {name: widgets.acme.io}
+spec:
+  group: acme.io
+  scope: Namespaced
+  names: {plural: widgets, singular: widget, kind: Widget, shortNames: [wd], categories: [all]}
+  versions:
+  - name: v1
+    served: true
+    storage: true
+    subresources: {status: {}, scale: {specReplicasPath: .spec.size, statusReplicasPath: .status.size}}
+    additionalPrinterColumns:
+    - {name: Size, type: integer, jsonPath: .spec.size}
+    schema:
+      openAPIV3Schema:
+        type: object
+        properties:
+          spec:
+            type: object
+            properties:
+              size: {type: integer, description: How large it is., maximum: 10}
+          status: {type: object, properties: {size: {type: integer}}}
+";
+
+const WIDGET: &str = "
+apiVersion: acme.io/v1
+kind: Widget
+metadata: {name: a}
+spec: {size: 3}
+";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn kubectl_defines_kinds_and_uses_them() {
+    let world = World::bootstrapped().await;
+    let kubectl = Kubectl::of(&world);
+    kubectl.check("apply -f -", WIDGETS, "created").await;
+    kubectl.check("wait --for=condition=Established crd/widgets.acme.io", "", "met").await;
+    kubectl.check("apply -f -", WIDGETS, "unchanged").await;
+    kubectl.check("api-resources --api-group=acme.io", "", "widgets").await;
+    kubectl.check("explain widgets.spec.size", "", "How large it is.").await;
+    kubectl.check("apply -f -", WIDGET, "widget.acme.io/a created").await;
+    kubectl.check("apply -f -", WIDGET, "unchanged").await;
+    kubectl.check("apply -f -", &WIDGET.replace("size: 3", "size: 4"), "configured").await;
+    kubectl.check("get wd", "", "SIZE").await;
+    kubectl.check("get all", "", "widget.acme.io/a").await;
+    kubectl.check("scale widget/a --replicas=5", "", "scaled").await;
+    kubectl.check("get wd a -o jsonpath={.spec.size}", "", "5").await;
+    kubectl
+        .refused("apply -f -", &WIDGET.replace("size: 3", "size: 11"), "less than or equal to 10")
+        .await;
+    kubectl
+        .refused("apply -f -", &WIDGET.replace("size", "sise"), "unknown field \"spec.sise\"")
+        .await;
+    kubectl.check("delete wd a", "", "deleted").await;
+    world.end().await;
+}

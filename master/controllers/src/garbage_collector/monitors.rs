@@ -12,10 +12,13 @@ use tokio_util::sync::CancellationToken;
 
 use super::graph::Node;
 use super::{Partial, Shared};
+use crate::custom_resources::Definition;
 use crate::discovery::{Served, discover};
 
 /// How often to ask for kinds that are new.
 const REDISCOVER: Duration = Duration::from_secs(30);
+/// Definitions come in numbers: they are looked at together.
+const SETTLE: Duration = Duration::from_millis(100);
 const RETRY: Duration = Duration::from_millis(200);
 /// Kinds that own nothing, are owned by nothing, and are many.
 const IGNORED: [(&str, &str); 2] = [("", "events"), ("events.k8s.io", "events")];
@@ -27,7 +30,13 @@ struct Monitor {
 }
 
 /// Keeps a monitor for every kind that can be listed, watched and deleted.
-pub(super) async fn run(client: Client, shared: Shared, stop: CancellationToken) -> TaskResult {
+pub(super) async fn run(
+    client: Client,
+    shared: Shared,
+    definitions: Store<Definition>,
+    stop: CancellationToken,
+) -> TaskResult {
+    let mut changes = definitions.subscribe();
     let mut crew = Crew::new();
     let mut monitors: BTreeMap<String, Monitor> = BTreeMap::new();
     loop {
@@ -53,7 +62,14 @@ pub(super) async fn run(client: Client, shared: Shared, stop: CancellationToken)
                 RETRY
             }
         };
-        if stop.run_until_cancelled(tokio::time::sleep(pause)).await.is_none() {
+        // A kind that was just defined may own objects, or be owned, at once.
+        let changed = async {
+            drop(changes.recv().await);
+            tokio::time::sleep(SETTLE).await;
+            while changes.try_recv().is_ok() {}
+        };
+        let pause = tokio::time::timeout(pause, changed);
+        if stop.run_until_cancelled(pause).await.is_none() {
             return Ok(());
         }
     }

@@ -3,6 +3,8 @@
 #[cfg(test)]
 mod cleaning;
 #[cfg(test)]
+mod custom;
+#[cfg(test)]
 mod nodes;
 #[cfg(test)]
 mod services;

@@ -47,9 +47,7 @@ pub(super) fn all(resources: &[Arc<Resource>]) -> Map<String, Value> {
         let gvk = |kind: String| json!({"group": resource.group, "version": resource.version, "kind": kind});
         kinds.insert(resource.schema.name().to_owned(), vec![gvk(resource.kind.to_string())]);
         if resource.is_stored() {
-            let mut list = list(resource);
-            list["x-kubernetes-group-version-kind"] = json!([gvk(resource.list_kind())]);
-            lists.insert(list_name(resource), list);
+            lists.insert(list_name(resource), list_of(resource));
         }
     }
     let mut types = schema::definitions();
@@ -100,6 +98,15 @@ fn finish(name: &str, definition: &mut Value) {
         }
         patchmeta::fact(name, field).describe(schema);
     }
+}
+
+/// The type of a kind's lists.
+pub(super) fn list_of(resource: &Resource) -> Value {
+    let mut list = list(resource);
+    list["x-kubernetes-group-version-kind"] = json!([{
+        "group": resource.group, "version": resource.version, "kind": resource.list_kind(),
+    }]);
+    list
 }
 
 fn list(resource: &Resource) -> Value {

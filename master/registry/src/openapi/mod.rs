@@ -4,6 +4,7 @@
 //! parameter `fieldValidation` to learn that the server validates.
 
 mod components;
+mod custom;
 mod paths;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -26,18 +27,43 @@ pub struct Document {
 /// The documents of a set of resources, made when first asked for.
 #[derive(Debug)]
 pub struct OpenApi {
+    builtin: Arc<Builtin>,
+    /// By path; of kinds that did not change it is the same value in every set.
+    custom: BTreeMap<String, Arc<custom::Lazy>>,
+}
+
+#[derive(Debug)]
+struct Builtin {
     resources: Vec<Arc<Resource>>,
     documents: OnceLock<BTreeMap<String, Document>>,
 }
 
 impl OpenApi {
     pub fn new(resources: Vec<Arc<Resource>>) -> Self {
-        Self { resources, documents: OnceLock::new() }
+        let builtin = Arc::new(Builtin { resources, documents: OnceLock::new() });
+        Self { builtin, custom: BTreeMap::new() }
+    }
+
+    /// The documents of built-in resources and of those that users define; `before` is the last such
+    /// set, of which everything that still holds is kept.
+    pub fn with_custom(
+        builtin: &[Arc<Resource>],
+        custom: &[Arc<Resource>],
+        before: Option<&Self>,
+    ) -> Self {
+        let mut api = match before {
+            Some(before) => Self { builtin: before.builtin.clone(), custom: BTreeMap::new() },
+            None => Self::new(builtin.to_vec()),
+        };
+        let known = before.map(|before| &before.custom);
+        api.custom = custom::documents(custom, known);
+        api
     }
 
     /// The body of `/openapi/v3`.
     pub fn v3_index(&self) -> Value {
-        let entries = self.documents().iter().map(|(path, document)| {
+        let custom = self.custom.iter().map(|(path, lazy)| (path, lazy.document()));
+        let entries = self.documents().iter().chain(custom).map(|(path, document)| {
             let url = format!("/openapi/v3/{path}?hash={}", document.hash);
             (path.clone(), json!({ "serverRelativeURL": url }))
         });
@@ -46,11 +72,20 @@ impl OpenApi {
 
     /// The body of `/openapi/v3/<path>`, where the path is `api/v1` or `apis/<group>/<version>`.
     pub fn v3(&self, path: &str) -> Option<Document> {
-        self.documents().get(path.trim_matches('/')).cloned()
+        let path = path.trim_matches('/');
+        match self.custom.get(path) {
+            Some(lazy) => Some(lazy.document().clone()),
+            None => self.documents().get(path).cloned(),
+        }
+    }
+
+    /// The types of custom kinds, as OpenAPI v2 has them.
+    pub fn v2_definitions(&self) -> Map<String, Value> {
+        custom::v2_definitions(self.custom.values())
     }
 
     fn documents(&self) -> &BTreeMap<String, Document> {
-        self.documents.get_or_init(|| build(&self.resources))
+        self.builtin.documents.get_or_init(|| build(&self.builtin.resources))
     }
 }
 
@@ -69,12 +104,18 @@ fn build(resources: &[Arc<Resource>]) -> BTreeMap<String, Document> {
     groups
         .into_iter()
         .map(|(path, resources)| {
-            let bytes = document(&path, &resources, &definitions);
-            let hash = Sha256::digest(&bytes).into_iter().map(|byte| format!("{byte:02X}"));
-            let hash: Arc<str> = hash.collect::<String>().into();
-            (path, Document { bytes: bytes.into(), hash })
+            let document = Document::of(document(&path, &resources, &definitions));
+            (path, document)
         })
         .collect()
+}
+
+impl Document {
+    fn of(bytes: Vec<u8>) -> Self {
+        let hash = Sha256::digest(&bytes).into_iter().map(|byte| format!("{byte:02X}"));
+        let hash: Arc<str> = hash.collect::<String>().into();
+        Self { bytes: bytes.into(), hash }
+    }
 }
 
 fn document(path: &str, resources: &[&Resource], definitions: &Map<String, Value>) -> Vec<u8> {

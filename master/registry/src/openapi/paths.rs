@@ -62,6 +62,8 @@ struct Operation<'a> {
     takes: Option<String>,
     /// The type of the reply.
     gives: Option<String>,
+    /// Whether lists merge by their keys in a strategic merge patch.
+    merges: bool,
     tag: String,
 }
 
@@ -130,6 +132,7 @@ fn operation<'a>(
         parameters,
         takes: takes.map(str::to_owned),
         gives: Some(resource.schema.name().to_owned()),
+        merges: resource.custom.is_none(),
         tag: tag(resource),
     }
 }
@@ -203,6 +206,7 @@ fn subresource_item(resource: &Resource, subresource: Subresource) -> Value {
             parameters: if is_stream { &[] } else { parameters },
             takes: takes.filter(|_| !is_stream).map(str::to_owned),
             gives: (!is_stream).then(|| type_name.to_owned()),
+            merges: resource.custom.is_none(),
             tag: tag(resource),
         }
     });
@@ -281,6 +285,7 @@ fn described(operation: &Operation<'_>) -> Value {
         };
         let content: Map<String, Value> = types
             .iter()
+            .filter(|media| operation.merges || !media.contains("strategic"))
             .map(|media| ((*media).to_owned(), json!({ "schema": reference(body) })))
             .collect();
         value["requestBody"] = json!({"required": body != DELETE_OPTIONS, "content": content});

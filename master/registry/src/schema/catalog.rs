@@ -6,7 +6,7 @@ use std::sync::OnceLock;
 use schemars::generate::SchemaSettings;
 use serde_json::{Map, Value};
 
-use super::{Index, Node, Struct, Table};
+use super::{Index, Node, OBJECT_META, Struct, Table};
 
 /// Where references point in OpenAPI v3, which is what [`definitions`] is for.
 const DEFINITIONS_PATH: &str = "/components/schemas";
@@ -75,6 +75,19 @@ impl<'a> Compiler<'a> {
         }
         let node = self.node(name, schema);
         self.push(node)
+    }
+
+    /// The node of a custom kind's object, whose metadata is everybody's.
+    pub(super) fn custom(&mut self, name: &str, schema: &Value) -> Index {
+        let mut fields = BTreeMap::new();
+        for (field, schema) in schema["properties"].as_object().into_iter().flatten() {
+            fields.insert(field.as_str().into(), self.compile(field, schema));
+        }
+        fields.insert("metadata".into(), self.push(Node::Builtin(OBJECT_META)));
+        for field in ["apiVersion", "kind"] {
+            fields.insert(field.into(), self.push(Node::Text));
+        }
+        self.push(Node::Struct(Struct { name: name.into(), fields, keeps_unknown: true }))
     }
 
     fn push(&mut self, node: Node) -> Index {

@@ -12,6 +12,8 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
+use crate::custom::structural::Structural;
+
 pub use catalog::definitions;
 pub use decode::{FieldValidation, MediaType, decode, parse};
 pub use walk::{check, check_patched};
@@ -39,7 +41,12 @@ enum Node {
     Quantity,
     /// Whatever JSON there is.
     Any,
+    /// A type of k8s-openapi within a schema of its own.
+    Builtin(&'static str),
 }
+
+/// The metadata of every object.
+const OBJECT_META: &str = "io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta";
 
 /// A type with fields; `name` is what Go calls it (`DeploymentSpec`), for messages.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -64,12 +71,14 @@ pub struct Schema {
     name: Arc<str>,
     /// `None`: the built-in types, compiled when first used.
     own: Option<(Arc<Table>, Index)>,
+    /// Of custom kinds: what their fields are pruned by.
+    custom: Option<Arc<Structural>>,
 }
 
 impl Schema {
     /// The schema of a type of k8s-openapi by its full name; unknown names accept any object.
     pub fn builtin(name: impl Into<Arc<str>>) -> Self {
-        Self { name: name.into(), own: None }
+        Self { name: name.into(), own: None, custom: None }
     }
 
     /// The schema of a type that this server knows by full name.
@@ -81,7 +90,18 @@ impl Schema {
     pub fn from_json(name: &str, schema: &Value) -> Self {
         let mut table = Table::default();
         let root = catalog::Compiler::new(&mut table, &BTreeMap::new()).compile(name, schema);
-        Self { name: name.into(), own: Some((Arc::new(table), root)) }
+        Self { name: name.into(), own: Some((Arc::new(table), root)), custom: None }
+    }
+
+    /// The schema of a custom kind: bodies are checked by `structural`, of which only what is unknown
+    /// and the metadata are matters of decoding.
+    pub fn custom(name: &str, schema: &Value, structural: &Arc<Structural>) -> Self {
+        let mut table = Table::default();
+        let definitions = BTreeMap::new();
+        let mut compiler = catalog::Compiler::new(&mut table, &definitions);
+        let root = compiler.custom(name, schema);
+        let own = Some((Arc::new(table), root));
+        Self { name: name.into(), own, custom: Some(structural.clone()) }
     }
 
     /// The type's full name, as OpenAPI refers to it.
@@ -132,7 +152,13 @@ impl<'a> Cursor<'a> {
             Node::List(inner) => *inner,
             _ => index,
         };
-        Some(Self { table: self.table, index })
+        match self.table.nodes[index] {
+            Node::Builtin(name) => {
+                let table = catalog::table();
+                Some(Self { table, index: *table.named.get(name)? })
+            }
+            _ => Some(Self { table: self.table, index }),
+        }
     }
 }
 

@@ -7,7 +7,9 @@ use master_api::{meta, quantity, time};
 use serde_json::{Map, Value};
 
 use super::decode::FieldValidation;
-use super::{Index, Node, Schema, Struct, Table};
+use super::{Index, Node, OBJECT_META, Schema, Struct, Table, catalog};
+use crate::custom::structural::Structural;
+use crate::custom::{default, prune};
 
 /// How many unknown fields are named at most.
 const FINDINGS_MAX: usize = 100;
@@ -51,7 +53,9 @@ pub(super) fn finish(
     validation: FieldValidation,
     mut findings: Vec<String>,
 ) -> Result<Vec<String>, ApiError> {
-    if let Some((table, root)) = schema.root() {
+    if let Some(structural) = &schema.custom {
+        findings.extend(custom(value, structural).map_err(|error| refused(value, &error))?);
+    } else if let Some((table, root)) = schema.root() {
         let mut walk = Walk { table, findings: Vec::new() };
         walk.value(value, root, &Place::ROOT, "").map_err(|error| refused(value, &error))?;
         findings.append(&mut walk.findings);
@@ -65,6 +69,21 @@ pub(super) fn finish(
             Err(refused(value, &format!("strict decoding error: {}", findings.join(", "))))
         }
     }
+}
+
+/// Of a custom object only the metadata has types that decoding insists on; the rest is validated later.
+fn custom(value: &mut Value, structural: &Structural) -> Result<Vec<String>, String> {
+    let table = catalog::table();
+    let mut walk = Walk { table, findings: Vec::new() };
+    if let (Some(metadata), Some(index)) =
+        (value.get_mut("metadata").filter(|it| !it.is_null()), table.named.get(OBJECT_META))
+    {
+        walk.value(metadata, *index, &Place::ROOT.key("metadata"), "")?;
+    }
+    let unknown = prune::prune(value, structural).into_iter();
+    default::drop_nulls(value, structural);
+    walk.findings.extend(unknown.map(|path| format!("unknown field {path:?}")));
+    Ok(walk.findings)
 }
 
 fn refused(value: &Value, problem: &str) -> ApiError {
@@ -140,7 +159,7 @@ impl Walk<'_> {
         let table = self.table;
         let node = &table.nodes[index];
         match (node, &mut *value) {
-            (Node::Any, _)
+            (Node::Any | Node::Builtin(_), _)
             | (Node::Text | Node::IntOrString, Value::String(_))
             | (Node::Bool, Value::Bool(_))
             | (Node::Float, Value::Number(_)) => Ok(()),
@@ -289,7 +308,7 @@ impl Walk<'_> {
             Node::Bool => "bool".to_owned(),
             Node::IntOrString => "intstr.IntOrString".to_owned(),
             Node::Quantity => "resource.Quantity".to_owned(),
-            Node::Any => "interface {}".to_owned(),
+            Node::Any | Node::Builtin(_) => "interface {}".to_owned(),
         }
     }
 }

@@ -69,6 +69,7 @@ fn updated(old: &Value, spec: Value) -> Result<(Value, Vec<Companion>), Vec<Stri
 fn keys(companions: &[Companion]) -> Vec<String> {
     let key = |companion: &Companion| match companion {
         Companion::Claim { key, .. } => format!("+{}", key.trim_start_matches("/registry/ranges/")),
+        Companion::Guard { key, .. } => format!("={}", key.trim_start_matches("/registry/ranges/")),
         Companion::Release { key } => format!("-{}", key.trim_start_matches("/registry/ranges/")),
     };
     companions.iter().map(key).collect()

@@ -1,0 +1,6 @@
+//! `apiextensions.k8s.io/v1`: the kind that defines kinds.
+
+pub mod customresourcedefinitions;
+mod names;
+mod schema_rules;
+mod validate;

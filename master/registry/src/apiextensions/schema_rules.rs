@@ -1,0 +1,427 @@
+//! What a schema must be like to be structural (KEP "structural schemas"), in upstream's words.
+//!
+//! A structural schema says of every field which type it has, outside of `allOf`, `anyOf`, `oneOf` and
+//! `not`, which only narrow values down.
+
+use std::collections::BTreeSet;
+
+use master_api::field::FieldPath;
+use master_api::status::FieldError;
+use serde_json::{Map, Value};
+
+use crate::check::Findings;
+use crate::custom::structural::{Additional, ListType, Structural, Type};
+use crate::custom::{default, pattern, prune, validate};
+
+/// How deep a schema may be nested: deeper ones are nobody's intent.
+const DEPTH_MAX: usize = 64;
+
+const TYPES: [&str; 6] = ["array", "boolean", "integer", "number", "object", "string"];
+
+/// Where a schema stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Level {
+    Root,
+    Field,
+    Item,
+}
+
+/// Checks the schema of a version.
+pub(super) fn check(schema: &Value, path: &FieldPath, errors: &mut Findings) {
+    let before = errors.len();
+    walk(schema, path, Level::Root, 0, errors);
+    if errors.len() == before {
+        let compiled = Structural::compile_root(schema);
+        defaults(&compiled, path, true, errors);
+        rules(&compiled, path, None, errors);
+    }
+}
+
+fn walk(schema: &Value, path: &FieldPath, level: Level, depth: usize, errors: &mut Findings) {
+    if depth > DEPTH_MAX {
+        errors.push(FieldError::forbidden(path.clone(), "the schema is nested too deeply"));
+        return;
+    }
+    unsupported(schema, path, errors);
+    kind(schema, path, level, errors);
+    extensions(schema, path, errors);
+    if level == Level::Root {
+        root(schema, path, errors);
+    }
+    listed(schema, path, errors);
+    for (name, property) in fields(schema, "properties") {
+        let place = path.child("properties").key(name);
+        walk(property, &place, Level::Field, depth + 1, errors);
+    }
+    if schema["additionalProperties"].is_object() {
+        let place = path.child("additionalProperties");
+        walk(&schema["additionalProperties"], &place, Level::Field, depth + 1, errors);
+    }
+    if schema["items"].is_object() {
+        walk(&schema["items"], &path.child("items"), Level::Item, depth + 1, errors);
+    }
+    for (place, nested) in nested(schema, path) {
+        value_validation(nested, (schema, path, level == Level::Root), &place, depth + 1, errors);
+    }
+    patterns(schema, path, errors);
+}
+
+fn fields<'a>(schema: &'a Value, name: &str) -> impl Iterator<Item = (&'a String, &'a Value)> {
+    schema[name].as_object().into_iter().flatten()
+}
+
+/// Fields of JSON schema that upstream does not take.
+fn unsupported(schema: &Value, path: &FieldPath, errors: &mut Findings) {
+    for name in
+        ["$ref", "definitions", "dependencies", "patternProperties", "additionalItems", "id"]
+    {
+        if !schema[name].is_null() && schema[name] != "" {
+            let detail = format!("{name} is not supported");
+            errors.push(FieldError::forbidden(path.child(name), detail));
+        }
+    }
+    if schema["uniqueItems"] == true {
+        let detail =
+            "uniqueItems cannot be set to true since the runtime complexity becomes quadratic";
+        errors.push(FieldError::forbidden(path.child("uniqueItems"), detail));
+    }
+    if schema["additionalProperties"] == false {
+        let detail = "additionalProperties cannot be set to false";
+        errors.push(FieldError::forbidden(path.child("additionalProperties"), detail));
+    }
+    let has_properties = schema["properties"].as_object().is_some_and(|it| !it.is_empty());
+    if has_properties && !schema["additionalProperties"].is_null() {
+        let detail = "additionalProperties and properties are mutual exclusive";
+        errors.push(FieldError::forbidden(path.child("additionalProperties"), detail));
+    }
+    if schema["items"].is_array() {
+        let detail = "items must be a schema object and not an array";
+        errors.push(FieldError::forbidden(path.child("items"), detail));
+    }
+}
+
+fn kind(schema: &Value, path: &FieldPath, level: Level, errors: &mut Findings) {
+    let place = path.child("type");
+    let text = schema["type"].as_str().unwrap_or_default();
+    let may_be_open = schema["x-kubernetes-int-or-string"] == true
+        || schema["x-kubernetes-preserve-unknown-fields"] == true;
+    if text.is_empty() {
+        match level {
+            Level::Root => {
+                errors.push(FieldError::required(place, "must not be empty at the root"))
+            }
+            Level::Field if !may_be_open => {
+                let detail = "must not be empty for specified object fields";
+                errors.push(FieldError::required(place, detail));
+            }
+            Level::Item if !may_be_open => {
+                let detail = "must not be empty for specified array items";
+                errors.push(FieldError::required(place, detail));
+            }
+            Level::Field | Level::Item => {}
+        }
+        return;
+    }
+    if !TYPES.contains(&text) {
+        errors.push(FieldError::not_supported(place, text, &TYPES));
+    } else if level == Level::Root && text != "object" {
+        errors.push(FieldError::invalid(place, text, "must be object at the root"));
+    } else if schema["x-kubernetes-int-or-string"] == true {
+        let detail = "must be empty if x-kubernetes-int-or-string is true";
+        errors.push(FieldError::invalid(place, text, detail));
+    } else if text == "array" && !schema["items"].is_object() && !schema["items"].is_array() {
+        errors.push(FieldError::required(path.child("items"), "must be specified"));
+    }
+}
+
+fn extensions(schema: &Value, path: &FieldPath, errors: &mut Findings) {
+    let preserves = schema["x-kubernetes-preserve-unknown-fields"] == true;
+    if schema["x-kubernetes-preserve-unknown-fields"] == false {
+        let place = path.child("x-kubernetes-preserve-unknown-fields");
+        errors.push(FieldError::invalid(place, false, "must be true or undefined"));
+    }
+    if schema["x-kubernetes-embedded-resource"] == true {
+        if schema["type"] != "object" {
+            let detail = "must be object if x-kubernetes-embedded-resource is true";
+            errors.push(FieldError::invalid(path.child("type"), schema["type"].clone(), detail));
+        }
+        if !preserves && schema["properties"].as_object().is_none_or(Map::is_empty) {
+            let detail = "must not be empty if x-kubernetes-embedded-resource is true without x-kubernetes-preserve-unknown-fields";
+            errors.push(FieldError::required(path.child("properties"), detail));
+        }
+    }
+    list_type(schema, path, errors);
+    let map_type = &schema["x-kubernetes-map-type"];
+    if let Some(text) = map_type.as_str()
+        && !["granular", "atomic"].contains(&text)
+    {
+        let place = path.child("x-kubernetes-map-type");
+        errors.push(FieldError::not_supported(place, text, &["atomic", "granular"]));
+    }
+}
+
+fn list_type(schema: &Value, path: &FieldPath, errors: &mut Findings) {
+    let keys = schema["x-kubernetes-list-map-keys"].as_array().map_or(&[][..], Vec::as_slice);
+    let place = path.child("x-kubernetes-list-map-keys");
+    let kind = schema["x-kubernetes-list-type"].as_str().unwrap_or_default();
+    if !kind.is_empty() && schema["type"] != "array" {
+        let detail = "must be array if x-kubernetes-list-type is specified";
+        errors.push(FieldError::invalid(path.child("type"), schema["type"].clone(), detail));
+        return;
+    }
+    match kind {
+        "" | "atomic" | "set" => {
+            if !keys.is_empty() {
+                let detail = "must be empty if x-kubernetes-list-type is not map";
+                errors.push(FieldError::forbidden(place, detail));
+            }
+        }
+        "map" => {
+            if keys.is_empty() {
+                let detail = "must not be empty if x-kubernetes-list-type is map";
+                errors.push(FieldError::required(place, detail));
+            }
+            map_keys(schema, keys, path, errors);
+        }
+        other => {
+            let place = path.child("x-kubernetes-list-type");
+            errors.push(FieldError::not_supported(place, other, &["atomic", "map", "set"]));
+        }
+    }
+}
+
+fn map_keys(schema: &Value, keys: &[Value], path: &FieldPath, errors: &mut Findings) {
+    let items = &schema["items"];
+    if items["type"] != "object" {
+        let detail = "must be object if parent array's x-kubernetes-list-type is map";
+        let place = path.child("items").child("type");
+        errors.push(FieldError::invalid(place, items["type"].clone(), detail));
+        return;
+    }
+    let required = items["required"].as_array().map_or(&[][..], Vec::as_slice);
+    let mut seen = BTreeSet::new();
+    for (at, key) in keys.iter().enumerate() {
+        let name = key.as_str().unwrap_or_default();
+        let place = path.child("x-kubernetes-list-map-keys").index(at);
+        if !seen.insert(name) {
+            errors.push(FieldError::duplicate(place, name));
+            continue;
+        }
+        let property = &items["properties"][name];
+        if property.is_null() {
+            let detail = "entries must all be names of item properties";
+            errors.push(FieldError::invalid(place, name, detail));
+            continue;
+        }
+        let field = path.child("items").child("properties").key(name);
+        if matches!(property["type"].as_str(), Some("object" | "array")) {
+            let detail = "must be a scalar type if parent array's x-kubernetes-list-type is map";
+            errors.push(FieldError::invalid(field.child("type"), property["type"].clone(), detail));
+        }
+        if property["default"].is_null() && !required.contains(key) {
+            let detail = "this property is in x-kubernetes-list-map-keys, so it must have a default or be a required property";
+            errors.push(FieldError::required(field.child("default"), detail));
+        }
+    }
+}
+
+fn root(schema: &Value, path: &FieldPath, errors: &mut Findings) {
+    if !schema["additionalProperties"].is_null() {
+        let detail = "must not be used at the root";
+        errors.push(FieldError::forbidden(path.child("additionalProperties"), detail));
+    }
+    if schema["nullable"] == true {
+        let detail = "nullable cannot be true at the root";
+        errors.push(FieldError::forbidden(path.child("nullable"), detail));
+    }
+    let properties = path.child("properties");
+    for name in ["apiVersion", "kind"] {
+        let found = &schema["properties"][name];
+        if !found.is_null() && found["type"] != "string" {
+            let place = properties.key(name).child("type");
+            errors.push(FieldError::invalid(place, found["type"].clone(), "must be string"));
+        }
+    }
+    let metadata = &schema["properties"]["metadata"];
+    let Some(fields) = metadata.as_object() else { return };
+    let place = properties.key("metadata");
+    if metadata["type"] != "object" {
+        errors.push(FieldError::invalid(
+            place.child("type"),
+            metadata["type"].clone(),
+            "must be object",
+        ));
+    }
+    let is_plain =
+        fields.keys().all(|key| matches!(key.as_str(), "type" | "properties" | "description"))
+            && self::fields(metadata, "properties")
+                .all(|(name, _)| matches!(name.as_str(), "name" | "generateName"));
+    if !is_plain {
+        let detail = "must not specify anything other than name and generateName, but metadata is implicitly specified";
+        errors.push(FieldError::forbidden(place, detail));
+    }
+}
+
+/// Values that are listed are listed once.
+fn listed(schema: &Value, path: &FieldPath, errors: &mut Findings) {
+    let mut seen = BTreeSet::new();
+    for (at, value) in schema["enum"].as_array().into_iter().flatten().enumerate() {
+        if !seen.insert(value.to_string()) {
+            errors.push(FieldError::duplicate(path.child("enum").index(at), value.clone()));
+        }
+    }
+}
+
+fn patterns(schema: &Value, path: &FieldPath, errors: &mut Findings) {
+    if let Some(text) = schema["pattern"].as_str()
+        && let Err(error) = pattern::compile(text)
+    {
+        let cause = error.to_string().lines().last().unwrap_or_default().to_owned();
+        let detail = format!("must be a valid regular expression, but isn't: {cause}");
+        errors.push(FieldError::invalid(path.child("pattern"), text, detail));
+    }
+}
+
+/// The schemas in `allOf`, `anyOf`, `oneOf` and `not`, with their places.
+fn nested<'a>(schema: &'a Value, path: &FieldPath) -> Vec<(FieldPath, &'a Value)> {
+    let mut found = Vec::new();
+    for name in ["allOf", "anyOf", "oneOf"] {
+        for (at, nested) in schema[name].as_array().into_iter().flatten().enumerate() {
+            found.push((path.child(name).index(at), nested));
+        }
+    }
+    if schema["not"].is_object() {
+        found.push((path.child("not"), &schema["not"]));
+    }
+    found
+}
+
+/// A schema that only narrows values down says nothing of types; at the root it names no field of its own
+/// (upstream looks no deeper).
+fn value_validation(
+    narrow: &Value,
+    (outer, outer_path, is_complete): (&Value, &FieldPath, bool),
+    path: &FieldPath,
+    depth: usize,
+    errors: &mut Findings,
+) {
+    if depth > DEPTH_MAX {
+        errors.push(FieldError::forbidden(path.clone(), "the schema is nested too deeply"));
+        return;
+    }
+    // The one idiom with types: `anyOf: [{type: integer}, {type: string}]` beside int-or-string.
+    let is_idiom = outer["x-kubernetes-int-or-string"] == true;
+    if !narrow["type"].is_null() && !is_idiom {
+        let detail = "must be empty to be structural";
+        errors.push(FieldError::forbidden(path.child("type"), detail));
+    }
+    for (name, state) in [
+        ("additionalProperties", "undefined"),
+        ("default", "undefined"),
+        ("title", "empty"),
+        ("description", "empty"),
+        ("nullable", "false"),
+        ("x-kubernetes-preserve-unknown-fields", "false"),
+        ("x-kubernetes-embedded-resource", "false"),
+        ("x-kubernetes-int-or-string", "false"),
+        ("x-kubernetes-list-map-keys", "empty"),
+        ("x-kubernetes-list-type", "undefined"),
+        ("x-kubernetes-map-type", "undefined"),
+        ("x-kubernetes-validations", "empty"),
+    ] {
+        let found = &narrow[name];
+        if !found.is_null() && *found != false && *found != "" {
+            let detail = format!("must be {state} to be structural");
+            errors.push(FieldError::forbidden(path.child(name), detail));
+        }
+    }
+    patterns(narrow, path, errors);
+    for (name, property) in fields(narrow, "properties") {
+        let place = path.child("properties").key(name);
+        let full = &outer["properties"][name];
+        let full_path = outer_path.child("properties").key(name);
+        let additional = &outer["additionalProperties"];
+        let full = if full.is_null() && additional.is_object() { additional } else { full };
+        if full.is_null() && is_complete {
+            let detail = format!("because it is defined in {place}");
+            errors.push(FieldError::required(full_path, detail));
+        } else {
+            let outer = (full, &full_path, is_complete);
+            value_validation(property, outer, &place, depth + 1, errors);
+        }
+    }
+    if narrow["items"].is_object() {
+        let (place, full_path) = (path.child("items"), outer_path.child("items"));
+        if outer["items"].is_object() || !is_complete {
+            let outer = (&outer["items"], &full_path, is_complete);
+            value_validation(&narrow["items"], outer, &place, depth + 1, errors);
+        } else {
+            let detail = format!("because it is defined in {place}");
+            errors.push(FieldError::required(full_path, detail));
+        }
+    }
+    for (place, inner) in nested(narrow, path) {
+        value_validation(inner, (outer, outer_path, is_complete), &place, depth + 1, errors);
+    }
+}
+
+/// Defaults have to be values that would be accepted.
+fn defaults(compiled: &Structural, path: &FieldPath, is_root: bool, errors: &mut Findings) {
+    if let Some(value) = &compiled.default {
+        let place = path.child("default");
+        if is_root && compiled.kind == Some(Type::Object) {
+            errors.push(FieldError::forbidden(place.clone(), "must not be set at the root"));
+        }
+        let mut full = value.clone();
+        let unknown = prune::prune_value(&mut full, compiled);
+        if !unknown.is_empty() {
+            let detail = "must not have unknown fields";
+            errors.push(FieldError::invalid(place.clone(), value.clone(), detail));
+        }
+        default::fill(&mut full, compiled);
+        for error in validate::validate_value(compiled, &full) {
+            let place = match error.field.as_str() {
+                "<nil>" => place.clone(),
+                below => place.child(below),
+            };
+            errors.push(FieldError { field: place.into(), ..error });
+        }
+    }
+    for (name, property) in &compiled.properties {
+        let place = path.child("properties").key(name);
+        defaults(property, &place, false, errors);
+    }
+    if let Some(items) = &compiled.items {
+        defaults(items, &path.child("items"), false, errors);
+    }
+    if let Additional::Of(values) = &compiled.additional {
+        defaults(values, &path.child("additionalProperties"), false, errors);
+    }
+}
+
+/// Rules have to compile; and what an old value cannot be found for cannot be compared with it. `lost` is the
+/// place below which that is so.
+fn rules(compiled: &Structural, path: &FieldPath, lost: Option<&FieldPath>, errors: &mut Findings) {
+    let place = path.child("x-kubernetes-validations");
+    errors.extend(compiled.rules.problems(&place));
+    if let Some(lost) = lost {
+        for (at, source) in compiled.rules.transitions() {
+            let detail = format!(
+                "oldSelf cannot be used on the uncorrelatable portion of the schema within {lost}"
+            );
+            let place = place.index(at).child("rule");
+            errors.push(FieldError::invalid(place, source, detail));
+        }
+    }
+    for (name, property) in &compiled.properties {
+        rules(property, &path.child("properties").key(name), lost, errors);
+    }
+    if let Some(items) = &compiled.items {
+        let is_keyed = matches!(compiled.list_type, ListType::Map(_));
+        let lost = if is_keyed { lost } else { lost.or(Some(path)) };
+        rules(items, &path.child("items"), lost, errors);
+    }
+    if let Additional::Of(values) = &compiled.additional {
+        rules(values, &path.child("additionalProperties"), lost, errors);
+    }
+}

@@ -1,0 +1,102 @@
+//! The Common Expression Language, as far as Kubernetes' validation rules use it.
+//!
+//! A rule is compiled once, against the schema of what it is about, and evaluated with a budget of steps:
+//! a rule that is wrong is refused when it is written, and one that never ends is ended.
+//!
+//! Pure. Knows nothing of objects, definitions or the API.
+//!
+//! # Path
+//! `custom/rules.rs` → [`Program::compile`] (lex, parse, check) → [`Program::run`] (eval)
+
+mod ast;
+mod check;
+mod eval;
+mod functions;
+mod lex;
+mod parse;
+mod signatures;
+mod types;
+mod value;
+
+use std::collections::BTreeMap;
+
+pub use eval::Budget;
+pub use types::Type;
+pub use value::Val;
+
+use crate::custom::structural::Structural;
+
+/// A name with its type, for expressions to use.
+pub type Names<'a> = BTreeMap<&'static str, Type<'a>>;
+
+/// An expression that has been found to be well formed and typed.
+#[derive(Debug)]
+pub struct Program {
+    root: ast::Node,
+}
+
+impl Program {
+    /// Compiles an expression over some names; also returns its type.
+    ///
+    /// # Errors
+    /// What is wrong, with the place, as cel-go writes it.
+    pub fn compile<'a>(source: &str, names: &Names<'a>) -> Result<(Self, Type<'a>), String> {
+        let root = parse::parse(source).map_err(|error| error.shown(source))?;
+        let kind = check::check(&root, names).map_err(|error| error.shown(source))?;
+        Ok((Self { root }, kind))
+    }
+
+    /// Evaluates with values for the names.
+    ///
+    /// # Errors
+    /// Why there is no value: a missing key, an overflow, a spent budget.
+    pub fn run<'a>(
+        &'a self,
+        names: &[(&'static str, Val<'a>)],
+        budget: &mut Budget,
+    ) -> Result<Val<'a>, String> {
+        eval::run(&self.root, names, budget)
+    }
+
+    /// Whether the expression uses a name.
+    pub fn uses(&self, name: &str) -> bool {
+        self.root.uses(name)
+    }
+}
+
+/// A value of JSON under its schema.
+pub fn json<'a>(value: &'a serde_json::Value, schema: Option<&'a Structural>) -> Val<'a> {
+    value::of_json(value, schema)
+}
+
+/// Something that is wrong at a place of the source.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Problem {
+    /// In characters from the start.
+    at: usize,
+    message: String,
+}
+
+impl Problem {
+    fn new(at: usize, message: impl Into<String>) -> Self {
+        Self { at, message: message.into() }
+    }
+
+    /// With the line and a mark under the place.
+    fn shown(&self, source: &str) -> String {
+        let before: String = source.chars().take(self.at).collect();
+        let line = before.matches('\n').count();
+        let column = before.chars().rev().take_while(|c| *c != '\n').count();
+        let text = source.lines().nth(line).unwrap_or_default();
+        let dots = ".".repeat(column);
+        format!(
+            "ERROR: <input>:{}:{}: {}\n | {text}\n | {dots}^",
+            line + 1,
+            column + 1,
+            self.message
+        )
+    }
+}
+
+#[cfg(test)]
+mod tests;

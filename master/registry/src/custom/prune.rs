@@ -1,0 +1,143 @@
+//! Drops the fields that a schema does not know, as upstream's structural pruning does.
+
+use serde_json::{Map, Value};
+
+use super::structural::{Additional, Structural};
+
+/// How many dropped fields are named at most.
+const FINDINGS_MAX: usize = 100;
+/// What every object has, whatever its schema says.
+const OF_OBJECTS: [&str; 3] = ["apiVersion", "kind", "metadata"];
+
+/// Drops unknown fields of a whole object; returns their paths, in order.
+pub fn prune(object: &mut Value, schema: &Structural) -> Vec<String> {
+    let mut dropped = Vec::new();
+    if let Value::Object(fields) = object {
+        walk_fields(fields, Some(schema), true, &mut String::new(), &mut dropped);
+    }
+    dropped
+}
+
+/// Drops unknown fields of a value that is no whole object, for instance a default.
+pub fn prune_value(value: &mut Value, schema: &Structural) -> Vec<String> {
+    let mut dropped = Vec::new();
+    walk(value, Some(schema), &mut String::new(), &mut dropped);
+    dropped
+}
+
+fn walk(
+    value: &mut Value,
+    schema: Option<&Structural>,
+    path: &mut String,
+    dropped: &mut Vec<String>,
+) {
+    match value {
+        Value::Object(fields) => walk_fields(fields, schema, false, path, dropped),
+        Value::Array(items) => {
+            let of_items = schema.and_then(|schema| schema.items.as_deref());
+            if of_items.is_none() && schema.is_some_and(|schema| schema.preserves_unknown) {
+                return;
+            }
+            for (at, item) in items.iter_mut().enumerate() {
+                let length = path.len();
+                path.push_str(&format!("[{at}]"));
+                walk(item, of_items, path, dropped);
+                path.truncate(length);
+            }
+        }
+        _ => {}
+    }
+}
+
+fn walk_fields(
+    fields: &mut Map<String, Value>,
+    schema: Option<&Structural>,
+    is_root: bool,
+    path: &mut String,
+    dropped: &mut Vec<String>,
+) {
+    let is_object = is_root || schema.is_some_and(|schema| schema.embedded);
+    fields.retain(|key, value| {
+        if is_object && OF_OBJECTS.contains(&key.as_str()) {
+            return true;
+        }
+        let length = path.len();
+        if !path.is_empty() {
+            path.push('.');
+        }
+        path.push_str(key);
+        let known = schema.and_then(|schema| schema.properties.get(key));
+        let keeps = match (known, schema.map(|schema| (&schema.additional, schema))) {
+            (Some(known), _) => {
+                walk(value, Some(known), path, dropped);
+                true
+            }
+            (None, Some((Additional::Of(values), _))) => {
+                walk(value, Some(values), path, dropped);
+                true
+            }
+            (None, Some((Additional::Any, _))) => true,
+            (None, Some((Additional::None, schema))) => schema.preserves_unknown,
+            (None, None) => false,
+        };
+        if !keeps && dropped.len() < FINDINGS_MAX {
+            dropped.push(path.clone());
+        }
+        path.truncate(length);
+        keeps
+    });
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn check(schema: Value, mut object: Value, expected: Value, dropped: &[&str]) {
+        let found = prune(&mut object, &Structural::compile(&schema));
+        assert_eq!(object, expected);
+        assert_eq!(found, dropped);
+    }
+
+    #[test]
+    fn unknown_fields_go_and_known_ones_stay() {
+        let spec = |spec: Value| json!({"type": "object", "properties": {"spec": spec}});
+        let text = json!({"type": "string"});
+        check(
+            spec(json!({"type": "object", "properties": {"a": text}})),
+            json!({"kind": "K", "metadata": {"name": "x"}, "spec": {"a": "1", "b": 2}, "more": 1}),
+            json!({"kind": "K", "metadata": {"name": "x"}, "spec": {"a": "1"}}),
+            &["more", "spec.b"],
+        );
+        check(
+            spec(
+                json!({"type": "object", "additionalProperties": {"type": "object", "properties": {"a": text}}}),
+            ),
+            json!({"spec": {"x": {"a": "1", "b": 1}}}),
+            json!({"spec": {"x": {"a": "1"}}}),
+            &["spec.x.b"],
+        );
+        check(
+            spec(json!({"type": "array", "items": {"type": "object", "properties": {"a": text}}})),
+            json!({"spec": [{"a": "1"}, {"b": "1"}]}),
+            json!({"spec": [{"a": "1"}, {}]}),
+            &["spec[1].b"],
+        );
+        check(
+            spec(json!({"type": "object", "x-kubernetes-preserve-unknown-fields": true,
+                "properties": {"a": {"type": "object"}}})),
+            json!({"spec": {"b": {"c": 1}, "a": {"d": 1}}}),
+            json!({"spec": {"b": {"c": 1}, "a": {}}}),
+            &["spec.a.d"],
+        );
+        check(
+            spec(
+                json!({"type": "object", "x-kubernetes-embedded-resource": true, "properties": {"spec": {"type": "object"}}}),
+            ),
+            json!({"spec": {"kind": "Pod", "apiVersion": "v1", "metadata": {"name": "n"}, "spec": {}, "x": 1}}),
+            json!({"spec": {"kind": "Pod", "apiVersion": "v1", "metadata": {"name": "n"}, "spec": {}}}),
+            &["spec.x"],
+        );
+    }
+}

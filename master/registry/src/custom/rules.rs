@@ -1,0 +1,424 @@
+//! `x-kubernetes-validations`: rules in CEL, compiled with their schema and evaluated with its objects.
+//!
+//! # Invariants
+//! - A rule that does not compile is refused with its definition, and never evaluated.
+//! - All rules of an object together have one budget; when it is spent the object is refused.
+
+use std::sync::Arc;
+
+use master_api::field::FieldPath;
+use master_api::status::{FieldError, FieldErrorKind};
+use serde_json::Value;
+
+use super::jsonpath::JsonPath;
+use super::structural::{Additional, Structural, Type as Kind};
+use super::validate::old_item;
+use crate::cel::{Budget, Names, Program, Type, Val, json};
+
+/// Steps of one rule, and of all rules of an object, as upstream bounds them.
+const RULE_STEPS_MAX: u64 = 1_000_000;
+const OBJECT_STEPS_MAX: u64 = 10_000_000;
+/// How long a message that a rule makes may be.
+const MESSAGE_BYTES_MAX: usize = 5 * 1024;
+
+const REASONS: [(&str, FieldErrorKind); 4] = [
+    ("FieldValueInvalid", FieldErrorKind::Invalid),
+    ("FieldValueForbidden", FieldErrorKind::Forbidden),
+    ("FieldValueRequired", FieldErrorKind::Required),
+    ("FieldValueDuplicate", FieldErrorKind::Duplicate),
+];
+
+/// Field, its value, what is wrong with it.
+type Problems = Vec<(&'static str, Value, String)>;
+
+/// The rules at one place of a schema.
+#[derive(Clone, Debug, Default)]
+pub struct Rules(Arc<[Rule]>);
+
+#[derive(Debug)]
+struct Rule {
+    source: String,
+    /// Or what is wrong with it, by field.
+    program: Result<Program, Problems>,
+    message: String,
+    message_program: Option<Program>,
+    reason: FieldErrorKind,
+    /// Below the place, as `spec.x`.
+    field_path: String,
+    /// The old value is an optional, and the rule holds at creation, too.
+    is_old_optional: bool,
+    uses_old: bool,
+}
+
+impl Rules {
+    /// Compiles the rules of a schema against the shape of what they are about.
+    pub fn compile(schema: &Value, shape: &Structural) -> Self {
+        let rules = schema["x-kubernetes-validations"].as_array();
+        Self(rules.into_iter().flatten().map(|rule| Rule::compile(rule, shape)).collect())
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// The rules that need an old value, with their places.
+    pub fn transitions(&self) -> impl Iterator<Item = (usize, &str)> {
+        let all = self.0.iter().enumerate().filter(|(_, rule)| rule.uses_old);
+        all.map(|(at, rule)| (at, rule.source.as_str()))
+    }
+
+    /// What is wrong with the rules themselves.
+    pub fn problems(&self, path: &FieldPath) -> Vec<FieldError> {
+        let mut errors = Vec::new();
+        for (at, rule) in self.0.iter().enumerate() {
+            for (field, value, detail) in rule.program.as_ref().err().into_iter().flatten() {
+                let place = path.index(at).child(field);
+                errors.push(if value.is_null() {
+                    FieldError::required(place, detail)
+                } else {
+                    FieldError::invalid(place, value.clone(), detail)
+                });
+            }
+        }
+        errors
+    }
+}
+
+impl Rule {
+    fn compile(rule: &Value, shape: &Structural) -> Self {
+        let text = |field: &str| rule[field].as_str().unwrap_or_default().trim().to_owned();
+        let (source, expression, reason) =
+            (text("rule"), text("messageExpression"), text("reason"));
+        let is_old_optional = rule["optionalOldSelf"] == true;
+        let own = Type::of(shape);
+        let old = if is_old_optional { Type::Optional(Box::new(own.clone())) } else { own.clone() };
+        let names = Names::from([("self", own), ("oldSelf", old)]);
+        let mut problems = Vec::new();
+        let program = program(&source, &names, &mut problems);
+        let message_program = (!expression.is_empty())
+            .then(|| message_program(&expression, &names, &mut problems))
+            .flatten();
+        let known = REASONS.iter().find(|(name, _)| *name == reason);
+        if !reason.is_empty() && known.is_none() {
+            let names = REASONS.map(|(name, _)| format!("{name:?}")).join(", ");
+            let detail = format!("supported values: {names}");
+            problems.push(("reason", reason.into(), detail));
+        }
+        let field_path = text("fieldPath");
+        let place = field_place(&field_path, shape);
+        if place.is_none() {
+            let detail = "must be a valid path";
+            problems.push(("fieldPath", field_path.into(), detail.to_owned()));
+        }
+        let uses_old = program.as_ref().is_some_and(|program| program.uses("oldSelf"))
+            || message_program.as_ref().is_some_and(|program| program.uses("oldSelf"));
+        Self {
+            source,
+            program: match program {
+                Some(program) if problems.is_empty() => Ok(program),
+                _ => Err(problems),
+            },
+            message: text("message"),
+            message_program,
+            reason: known.map_or(FieldErrorKind::Invalid, |(_, kind)| *kind),
+            field_path: place.unwrap_or_default(),
+            is_old_optional,
+            uses_old,
+        }
+    }
+
+    /// Evaluates; `None` if the rule holds, or does not apply.
+    fn finding(
+        &self,
+        schema: &Structural,
+        (new, old): (&Value, Option<&Value>),
+        path: &FieldPath,
+        budget: &mut Budget,
+    ) -> Option<FieldError> {
+        let Ok(program) = &self.program else { return None };
+        let is_transition = self.uses_old || self.is_old_optional;
+        if (self.uses_old && old.is_none() && !self.is_old_optional)
+            || (!is_transition && old == Some(new))
+        {
+            return None;
+        }
+        let before = old.map(|old| json(old, Some(schema)));
+        let before = match (self.is_old_optional, before) {
+            (true, before) => Val::optional(before),
+            (false, before) => before.unwrap_or(Val::Null),
+        };
+        let names = [("self", json(new, Some(schema))), ("oldSelf", before)];
+        let mut own = Budget::new(RULE_STEPS_MAX.min(budget.left()));
+        let outcome = program.run(&names, &mut own);
+        let spent = RULE_STEPS_MAX.min(budget.left()) - own.left();
+        *budget = Budget::new(budget.left() - spent);
+        let detail = match outcome {
+            Ok(Val::Bool(true)) => return None,
+            Ok(Val::Bool(false)) => self.said(&names, budget),
+            Ok(_) => "rule did not evaluate to bool".to_owned(),
+            Err(error) => return Some(self.failed(&error, schema, path)),
+        };
+        let place =
+            if self.field_path.is_empty() { path.clone() } else { path.child(&self.field_path) };
+        Some(finding(self.reason, place, (schema, new), detail))
+    }
+
+    fn failed(&self, error: &str, of: &Structural, path: &FieldPath) -> FieldError {
+        let named = if self.message.is_empty() { &self.source } else { &self.message };
+        let detail = if error.starts_with("operation cancelled") {
+            format!(
+                "'{error}': no further validation rules will be run due to call cost exceeds limit for rule: {named}"
+            )
+        } else if error.starts_with("no such overload") {
+            format!(
+                "'{error}': call arguments did not match a supported operator, function or macro signature for rule: {named}"
+            )
+        } else {
+            format!("{error} evaluating rule: {named}")
+        };
+        // As upstream: of what could not be judged the type is named.
+        let kind = of.kind.map_or("", Kind::name);
+        FieldError::invalid(path.clone(), kind, detail)
+    }
+
+    /// What the rule says to whom it refuses.
+    fn said(&self, names: &[(&'static str, Val<'_>)], budget: &mut Budget) -> String {
+        if let Some(program) = &self.message_program
+            && let Ok(Val::Text(text)) = program.run(names, budget)
+            && !text.trim().is_empty()
+            && !text.contains('\n')
+            && text.len() <= MESSAGE_BYTES_MAX
+        {
+            return text.into_owned();
+        }
+        if self.message.is_empty() {
+            return format!("failed rule: {}", self.source);
+        }
+        self.message.clone()
+    }
+}
+
+/// The findings of objects and lists do not repeat them.
+fn finding(
+    kind: FieldErrorKind,
+    path: FieldPath,
+    (schema, value): (&Structural, &Value),
+    detail: String,
+) -> FieldError {
+    let error = FieldError { kind, ..FieldError::invalid(path, value.clone(), detail) };
+    if matches!(schema.kind, Some(Kind::Object | Kind::Array)) {
+        return error.without_value();
+    }
+    error
+}
+
+fn program(source: &str, names: &Names<'_>, problems: &mut Problems) -> Option<Program> {
+    if source.is_empty() {
+        problems.push(("rule", Value::Null, "rule is not specified".to_owned()));
+        return None;
+    }
+    match Program::compile(source, names) {
+        Ok((program, Type::Bool | Type::Dyn)) => Some(program),
+        Ok(_) => {
+            let detail = "cel expression must evaluate to a bool";
+            problems.push(("rule", source.into(), detail.to_owned()));
+            None
+        }
+        Err(error) => {
+            problems.push(("rule", source.into(), format!("compilation failed: {error}")));
+            None
+        }
+    }
+}
+
+fn message_program(source: &str, names: &Names<'_>, problems: &mut Problems) -> Option<Program> {
+    let field = "messageExpression";
+    match Program::compile(source, names) {
+        Ok((program, Type::Text | Type::Dyn)) => Some(program),
+        Ok(_) => {
+            let detail = "messageExpression must evaluate to a string";
+            problems.push((field, source.into(), detail.to_owned()));
+            None
+        }
+        Err(error) => {
+            let detail = format!("messageExpression compilation failed: {error}");
+            problems.push((field, source.into(), detail));
+            None
+        }
+    }
+}
+
+/// A `fieldPath` as messages show it; `None` if it leads nowhere.
+fn field_place(text: &str, shape: &Structural) -> Option<String> {
+    if text.is_empty() {
+        return Some(String::new());
+    }
+    let path = JsonPath::parse(text).ok()?;
+    let names = path.fields()?;
+    let mut place = String::new();
+    let mut schema = shape;
+    for name in names {
+        let is_entry = !schema.properties.contains_key(name);
+        schema = schema.field(name)?;
+        if is_entry {
+            place.push_str(&format!("[{name}]"));
+        } else {
+            if !place.is_empty() {
+                place.push('.');
+            }
+            place.push_str(name);
+        }
+    }
+    Some(place)
+}
+
+/// What the rules of a schema find in an object; `old` is what it was before an update.
+pub fn check(schema: &Structural, new: &Value, old: Option<&Value>) -> Vec<FieldError> {
+    let mut found = Vec::new();
+    let mut budget = Budget::new(OBJECT_STEPS_MAX);
+    walk(schema, (new, old), &FieldPath::default(), &mut budget, &mut found);
+    found
+}
+
+fn walk(
+    schema: &Structural,
+    (new, old): (&Value, Option<&Value>),
+    path: &FieldPath,
+    budget: &mut Budget,
+    found: &mut Vec<FieldError>,
+) {
+    if !schema.has_rules || new.is_null() {
+        return;
+    }
+    for rule in schema.rules.0.iter() {
+        if budget.left() == 0 {
+            let detail = "validation failed due to running out of cost budget, no further validation rules will be run";
+            let kind = schema.kind.map_or("", Kind::name);
+            found.push(FieldError::invalid(path.clone(), kind, detail));
+            return;
+        }
+        found.extend(rule.finding(schema, (new, old), path, budget));
+    }
+    match new {
+        Value::Object(fields) => {
+            for (name, value) in fields {
+                let before = old.and_then(|old| old.get(name));
+                match (schema.properties.get(name), &schema.additional) {
+                    (Some(property), _) => {
+                        walk(property, (value, before), &path.child(name), budget, found);
+                    }
+                    (None, Additional::Of(values)) => {
+                        walk(values, (value, before), &path.key(name), budget, found);
+                    }
+                    (None, Additional::None | Additional::Any) => {}
+                }
+            }
+        }
+        Value::Array(items) => {
+            let Some(of_items) = &schema.items else { return };
+            for (at, item) in items.iter().enumerate() {
+                let before = old_item(&schema.list_type, item, old);
+                walk(of_items, (item, before), &path.index(at), budget, found);
+            }
+        }
+        _ => {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn schema(spec: &Value, rules: Value) -> Structural {
+        Structural::compile(&json!({"type": "object", "properties": {"spec": {
+            "type": "object", "properties": spec, "x-kubernetes-validations": rules}}}))
+    }
+
+    fn counts() -> Value {
+        json!({"min": {"type": "integer"}, "max": {"type": "integer"}, "name": {"type": "string"}})
+    }
+
+    fn findings(schema: &Structural, new: Value, old: Option<Value>) -> Vec<String> {
+        let old = old.map(|old| json!({ "spec": old }));
+        let found = check(schema, &json!({ "spec": new }), old.as_ref());
+        found.iter().map(ToString::to_string).collect()
+    }
+
+    #[test]
+    fn a_broken_rule_says_what_it_has_to() {
+        #[rustfmt::skip]
+        let cases = [
+            (json!({"rule": "self.min <= self.max"}),
+             "spec: Invalid value: failed rule: self.min <= self.max"),
+            (json!({"rule": "self.min <= self.max", "message": "min above max"}),
+             "spec: Invalid value: min above max"),
+            (json!({"rule": "self.min <= self.max", "messageExpression": "'max is ' + string(self.max)"}),
+             "spec: Invalid value: max is 1"),
+            (json!({"rule": "self.min <= self.max", "message": "m", "reason": "FieldValueForbidden", "fieldPath": ".min"}),
+             "spec.min: Forbidden: m"),
+            (json!({"rule": "self.name == 'x'", "message": "m"}),
+             "spec: Invalid value: \"object\": no such key: name evaluating rule: m"),
+        ];
+        for (rule, expected) in cases {
+            let schema = schema(&counts(), json!([rule]));
+            assert_eq!(findings(&schema, json!({"min": 2, "max": 1}), None), [expected]);
+        }
+    }
+
+    #[test]
+    fn transitions_are_judged_only_where_there_was_something() {
+        let rules = json!([{"rule": "self.max >= oldSelf.max", "message": "may only grow"}]);
+        let grows = schema(&counts(), rules);
+        let refused = ["spec: Invalid value: may only grow"];
+        assert_eq!(findings(&grows, json!({"max": 1}), None), [""; 0]);
+        assert_eq!(findings(&grows, json!({"max": 2}), Some(json!({"max": 1}))), [""; 0]);
+        assert_eq!(findings(&grows, json!({"max": 1}), Some(json!({"max": 2}))), refused);
+        let rules = json!([{"rule": "oldSelf.hasValue() || self.max == 1", "message": "begins at 1", "optionalOldSelf": true}]);
+        let begins = schema(&counts(), rules);
+        assert_eq!(
+            findings(&begins, json!({"max": 2}), None),
+            ["spec: Invalid value: begins at 1"]
+        );
+        assert_eq!(findings(&begins, json!({"max": 2}), Some(json!({"max": 1}))), [""; 0]);
+    }
+
+    #[test]
+    fn what_stays_as_it_was_is_not_judged_again() {
+        let limits = schema(&counts(), json!([{"rule": "self.min <= self.max"}]));
+        let wrong = json!({"min": 2, "max": 1});
+        assert_eq!(findings(&limits, wrong.clone(), Some(wrong)), [""; 0]);
+    }
+
+    #[test]
+    fn wrong_rules_are_named_by_their_field() {
+        #[rustfmt::skip]
+        let cases = [
+            (json!({"rule": ""}), "r[0].rule: Required value: rule is not specified"),
+            (json!({"rule": "self.none > 1"}),
+             "r[0].rule: Invalid value: \"self.none > 1\": compilation failed: ERROR: <input>:1:5: undefined field 'none'\n | self.none > 1\n | ....^"),
+            (json!({"rule": "self.min"}), "r[0].rule: Invalid value: \"self.min\": cel expression must evaluate to a bool"),
+            (json!({"rule": "true", "messageExpression": "1"}),
+             "r[0].messageExpression: Invalid value: \"1\": messageExpression must evaluate to a string"),
+            (json!({"rule": "true", "fieldPath": ".none"}),
+             "r[0].fieldPath: Invalid value: \".none\": must be a valid path"),
+        ];
+        for (rule, expected) in cases {
+            let schema = schema(&counts(), json!([rule]));
+            let problems = schema.properties["spec"].rules.problems(&FieldPath::new("r"));
+            assert_eq!(problems.iter().map(ToString::to_string).collect::<Vec<_>>(), [expected]);
+        }
+    }
+
+    #[test]
+    fn a_bomb_ends_with_an_error() {
+        let list = json!({"list": {"type": "array", "items": {"type": "integer"}}});
+        let rule = "self.list.all(a, self.list.all(b, self.list.all(c, a + b + c > 0)))";
+        let bomb = schema(&list, json!([{"rule": rule}]));
+        let items: Vec<i64> = (1..=1000).collect();
+        let found = findings(&bomb, json!({"list": items}), None);
+        assert_eq!(found.len(), 1);
+        assert!(found[0].contains("call cost exceeds limit"), "{}", found[0]);
+    }
+}
