@@ -84,13 +84,6 @@ fn of_custom_kind(resource: &Resource, custom: &Custom, call: &mut Call) -> Resu
     if custom.is_terminating && call.info.verb == "create" {
         return Err(no_method(resource, call));
     }
-    if custom.kind.needs_webhook() {
-        let name = &custom.kind.definition_name;
-        return Err(ApiError::Internal(format!(
-            "conversion webhook for {name} failed: conversion webhooks are not called by this server: use version {}",
-            custom.kind.storage_version
-        )));
-    }
     call.warnings.extend(custom.kind.warning.clone());
     Ok(())
 }

@@ -29,8 +29,8 @@ impl Served {
     }
 }
 
-/// Every kind, each group in its preferred version. The second part tells which group versions
-/// could not be asked: what they serve is unknown, not absent.
+/// Every kind once, in the first of its group's versions that serves it. The second part tells which group
+/// versions could not be asked: what they serve is unknown, not absent.
 pub(crate) async fn discover(client: &Client) -> Result<(Vec<Served>, Vec<String>), Error> {
     let late = |_| Error::TooLate("discovery");
     let core =
@@ -39,14 +39,21 @@ pub(crate) async fn discover(client: &Client) -> Result<(Vec<Served>, Vec<String
     let groups = timeout(RPC_DEADLINE, client.list_api_groups()).await.map_err(late)??;
     let mut failed = Vec::new();
     for group in groups.groups {
-        let preferred = group.preferred_version.as_ref().or(group.versions.first());
-        let Some(version) = preferred else { continue };
-        let asked =
-            timeout(RPC_DEADLINE, client.list_api_group_resources(&version.group_version)).await;
-        match asked {
-            Ok(Ok(list)) => served.extend(kinds(&group.name, &version.version, list)),
-            Ok(Err(_)) | Err(_) => failed.push(version.group_version.clone()),
+        let mut found: Vec<Served> = Vec::new();
+        for version in &group.versions {
+            let asked = client.list_api_group_resources(&version.group_version);
+            match timeout(RPC_DEADLINE, asked).await {
+                Ok(Ok(list)) => {
+                    let mut more = kinds(&group.name, &version.version, list);
+                    more.retain(|kind| {
+                        !found.iter().any(|known| known.resource.plural == kind.resource.plural)
+                    });
+                    found.append(&mut more);
+                }
+                Ok(Err(_)) | Err(_) => failed.push(version.group_version.clone()),
+            }
         }
+        served.append(&mut found);
     }
     Ok((served, failed))
 }

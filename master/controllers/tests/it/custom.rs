@@ -89,6 +89,35 @@ async fn a_definition_waits_for_the_last_of_its_objects() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_kind_that_its_group_serves_in_a_lesser_version_only_is_not_forgotten() {
+    let world = World::start().await;
+    define(&world, "gadgets", "Gadget").await;
+    let schema = json!({"type": "object", "x-kubernetes-preserve-unknown-fields": true});
+    let definition = object(
+        json!({"apiVersion": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinition",
+        "metadata": {"name": "relics.acme.io"}, "spec": {"group": "acme.io", "scope": "Namespaced",
+        "names": {"plural": "relics", "kind": "Relic"},
+        "versions": [{"name": "v1beta1", "served": true, "storage": true, "schema": {"openAPIV3Schema": schema}}]}}),
+    );
+    definitions(&world).create(&PostParams::default(), &definition).await.unwrap();
+    let namespaces = namespace(&world, "team").await;
+    let resource = ApiResource {
+        version: "v1beta1".to_owned(),
+        api_version: "acme.io/v1beta1".to_owned(),
+        ..resource("Relic", "relics")
+    };
+    let relics: Api<DynamicObject> = Api::namespaced_with(world.client.clone(), "team", &resource);
+    let relic = object(
+        json!({"apiVersion": "acme.io/v1beta1", "kind": "Relic", "metadata": {"name": "r"}}),
+    );
+    relics.create(&PostParams::default(), &relic).await.unwrap();
+    namespaces.delete("team", &Default::default()).await.unwrap();
+    until(true, async || namespaces.get_opt("team").await.unwrap().is_none()).await;
+    assert_eq!(relics.list(&Default::default()).await.unwrap().items.len(), 0);
+    world.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_namespace_takes_custom_objects_along() {
     let world = World::start().await;
     define(&world, "widgets", "Widget").await;

@@ -48,7 +48,6 @@ pub struct Kind {
     definition: Arc<Value>,
     /// Objects that were written after this revision of the store went through this very schema.
     since: i64,
-    is_converted_by_webhook: bool,
 }
 
 impl Kind {
@@ -87,7 +86,6 @@ impl Kind {
             selectable: selectable.collect(),
             definition: definition.clone(),
             since,
-            is_converted_by_webhook: spec["conversion"]["strategy"] == "Webhook",
             version: version_name,
             group,
             name,
@@ -111,11 +109,6 @@ impl Kind {
     /// when it was written, and has this version.
     pub fn serves_as_stored(&self, revision: i64) -> bool {
         revision > self.since && self.version == self.storage_version
-    }
-
-    /// Whether objects of other versions than the stored one cannot be made here.
-    pub fn needs_webhook(&self) -> bool {
-        self.is_converted_by_webhook && self.version != self.storage_version
     }
 
     fn api_version_of(&self, version: &str) -> Value {

@@ -66,8 +66,12 @@ pub fn compile(definition: &Arc<Value>, revision: i64) -> Vec<Arc<Kind>> {
         return Vec::new();
     };
     let stored = Arc::new(Structural::of_version(storage));
-    let mut served: Vec<&Value> =
-        versions.iter().filter(|version| version["served"] == true).collect();
+    // Conversion webhooks are not asked: what is not stored cannot be made, and so is not served.
+    let needs_webhook = definition["spec"]["conversion"]["strategy"] == "Webhook";
+    let is_served = |version: &&Value| {
+        version["served"] == true && (!needs_webhook || name(version) == name(storage))
+    };
+    let mut served: Vec<&Value> = versions.iter().filter(is_served).collect();
     served.sort_by(|left, right| version::compare(name(left), name(right)));
     let kind = |version: &Value| {
         let schema = if name(version) == name(storage) {

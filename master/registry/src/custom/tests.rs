@@ -42,6 +42,16 @@ fn versions_come_in_the_order_of_discovery_and_share_a_storage() {
     assert_eq!(object, json!({"apiVersion": "acme.io/v1beta1", "spec": {"a": "1"}}));
 }
 
+#[test]
+fn of_a_kind_with_a_conversion_webhook_only_the_stored_version_is_served() {
+    let spec = || json!({"type": "object"});
+    let versions = json!([version("v2", false, spec()), version("v1", true, spec())]);
+    let mut converted = (*definition(versions)).clone();
+    converted["spec"]["conversion"] = json!({"strategy": "Webhook"});
+    let kinds = compile(&Arc::new(converted), 1);
+    assert_eq!(kinds.iter().map(|kind| kind.version.as_str()).collect::<Vec<_>>(), ["v1"]);
+}
+
 /// What is wrong with `{"spec": spec}` under `schema`, one line each.
 fn findings(schema: Value, spec: Value) -> Vec<String> {
     let schema = json!({"type": "object", "properties": {"spec": schema}});
