@@ -90,12 +90,14 @@ impl Config {
             return invalid("listen-peer-urls", "give one URL");
         }
         let listen_peer = listen_peer.remove(0);
-        let advertise_peer =
-            list("initial-advertise-peer-urls", &flags.initial_advertise_peer_urls)?;
-        if advertise_peer.is_empty() {
-            return invalid("initial-advertise-peer-urls", "give at least one URL");
-        }
-        let (initial_cluster, origin) = group(&flags, &advertise_peer)?;
+        let advertise_peer = peer_urls(&flags.initial_advertise_peer_urls)?;
+        let initial_cluster =
+            founders(&flags.name, flags.initial_cluster.as_deref(), &advertise_peer)?;
+        let origin = match &flags.initial_cluster_state[..] {
+            "new" => Origin::New,
+            "existing" => Origin::Existing,
+            _ => return invalid("initial-cluster-state", "is `new` or `existing`"),
+        };
         if flags.heartbeat_interval == 0 || flags.election_timeout < 5 * flags.heartbeat_interval {
             return invalid("election-timeout", "is at least five times --heartbeat-interval");
         }
@@ -150,25 +152,35 @@ impl Config {
     }
 }
 
-/// The members to begin with, and what to do with them.
-fn group(flags: &Flags, mine: &[Url]) -> Result<(Vec<Named>, Origin), ConfigError> {
-    let invalid = |flag, reason: &str| Err(ConfigError::Flag { flag, reason: reason.into() });
-    let members = match &flags.initial_cluster {
-        Some(text) => named(text)?,
-        None => vec![Named { name: flags.name.clone(), urls: mine.to_vec() }],
-    };
-    let origin = match &flags.initial_cluster_state[..] {
-        "new" => Origin::New,
-        "existing" => Origin::Existing,
-        _ => return invalid("initial-cluster-state", "is `new` or `existing`"),
-    };
-    match members.iter().find(|named| named.name == flags.name) {
-        None => invalid("initial-cluster", "does not hold this member's --name"),
-        Some(found) if sorted(&found.urls) != sorted(mine) => {
-            let reason = "has other URLs for this member than --initial-advertise-peer-urls";
-            invalid("initial-cluster", reason)
+/// Where other members reach this one.
+pub(crate) fn peer_urls(text: &str) -> Result<Vec<Url>, ConfigError> {
+    let flag = "initial-advertise-peer-urls";
+    match list(flag, text)? {
+        urls if urls.is_empty() => {
+            Err(ConfigError::Flag { flag, reason: "give at least one URL".into() })
         }
-        Some(_) => Ok((members, origin)),
+        urls => Ok(urls),
+    }
+}
+
+/// The members to begin with, among them `name`, which is at `mine`.
+pub(crate) fn founders(
+    name: &str,
+    initial_cluster: Option<&str>,
+    mine: &[Url],
+) -> Result<Vec<Named>, ConfigError> {
+    let invalid =
+        |reason: &str| Err(ConfigError::Flag { flag: "initial-cluster", reason: reason.into() });
+    let members = match initial_cluster {
+        Some(text) => named(text)?,
+        None => vec![Named { name: name.into(), urls: mine.to_vec() }],
+    };
+    match members.iter().find(|named| named.name == name) {
+        None => invalid("does not hold this member's --name"),
+        Some(found) if sorted(&found.urls) != sorted(mine) => {
+            invalid("has other URLs for this member than --initial-advertise-peer-urls")
+        }
+        Some(_) => Ok(members),
     }
 }
 

@@ -7,7 +7,11 @@ use tracing_subscriber::EnvFilter;
 
 /// A member of a consensus store that serves etcd's v3 API. Flags and ETCD_* variables are etcd's.
 #[derive(Clone, Debug, Parser)]
-#[command(name = "kstore", version)]
+#[command(
+    name = "kstore",
+    version,
+    after_help = "Other commands, each with --help: kstore snapshot save | status | restore, kstore recover"
+)]
 pub struct Flags {
     /// What this member is called.
     #[arg(long, env = "ETCD_NAME", default_value = "default")]

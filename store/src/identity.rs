@@ -16,13 +16,19 @@ use store_handle::Member;
 use store_raft::{Roster, Start, roster};
 
 use crate::config::{Config, Named, Origin, sorted};
+use crate::disks;
 
 /// The file, in the data directory.
 const FILE: &str = "member.json";
+/// Of a group that was not rebuilt.
+const FIRST_EPOCH: u64 = 1;
 /// How long the members of a group are asked for our number.
 const ASK_FOR: Duration = Duration::from_secs(30);
 const ASK_WITHIN: Duration = Duration::from_secs(2);
 const ASK_AGAIN: Duration = Duration::from_millis(300);
+
+/// In the data directory while a recovery is under way.
+pub(crate) const INTENT: &str = "recovery.json";
 
 /// A member's numbers.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -33,26 +39,53 @@ pub(crate) struct Identity {
     pub(crate) member_id: u64,
     /// All members of the group at its foundation; none if this one joined later.
     pub(crate) founders: Vec<Member>,
+    /// Epochs in which this member was, before it recovered its group.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) former_epochs: Vec<u64>,
 }
 
 impl Identity {
     /// What the data directory says, or else what the flags and the group say.
     pub(crate) async fn find(config: &Config, network: &SharedNetwork) -> anyhow::Result<Self> {
-        let path = config.data_dir.join(FILE);
-        match std::fs::read(&path) {
-            Ok(bytes) => {
-                return serde_json::from_slice(&bytes)
-                    .with_context(|| format!("{} is damaged", path.display()));
-            }
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
-            Err(error) => return Err(error).with_context(|| path.display().to_string()),
+        let folder = &config.data_dir;
+        let shown = folder.display();
+        if folder.join(INTENT).exists() {
+            bail!("a recovery of {shown} was interrupted: kstore recover --data-dir {shown} --yes");
+        }
+        if let Some(found) = Self::load(folder)? {
+            return Ok(found);
+        }
+        if disks::are_in(folder) {
+            bail!(
+                "{shown} holds data and no {FILE}: a restore was interrupted, or the file is lost; empty the \
+                 directory, then restore again, or add this member as a new one"
+            );
         }
         let found = match config.origin {
-            Origin::New => Self::founder(config),
+            Origin::New => {
+                Self::founder(&config.name, &config.initial_cluster, &config.token, FIRST_EPOCH)
+            }
             Origin::Existing => Self::joiner(config, network).await?,
         };
-        found.write(&path)?;
+        found.write(folder)?;
         Ok(found)
+    }
+
+    /// What the data directory says.
+    pub(crate) fn load(data_dir: &Path) -> anyhow::Result<Option<Self>> {
+        let path = data_dir.join(FILE);
+        match std::fs::read(&path) {
+            Ok(bytes) => serde_json::from_slice(&bytes)
+                .map(Some)
+                .with_context(|| format!("{} is damaged", path.display())),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error).with_context(|| path.display().to_string()),
+        }
+    }
+
+    /// Keeps it in the data directory.
+    pub(crate) fn write(&self, data_dir: &Path) -> anyhow::Result<()> {
+        write(&data_dir.join(FILE), self)
     }
 
     pub(crate) fn start(&self) -> Start {
@@ -62,10 +95,10 @@ impl Identity {
         }
     }
 
-    fn founder(config: &Config) -> Self {
-        let number = |named: &Named| number(&[&sorted(&named.urls).join(","), &config.token]);
-        let founders: Vec<Member> = config
-            .initial_cluster
+    /// The member `name` of a new group.
+    pub(crate) fn founder(name: &str, members: &[Named], token: &str, epoch: u64) -> Self {
+        let number = |named: &Named| number(&[&sorted(&named.urls).join(","), token]);
+        let founders: Vec<Member> = members
             .iter()
             .map(|named| Member {
                 id: number(named),
@@ -77,12 +110,13 @@ impl Identity {
             .collect();
         let mut ids: Vec<String> = founders.iter().map(|founder| founder.id.to_string()).collect();
         ids.sort();
-        let mine = config.initial_cluster.iter().find(|named| named.name == config.name);
+        let mine = members.iter().find(|named| named.name == name);
         Self {
             cluster_id: self::number(&[&ids.join(","), "cluster"]),
-            epoch: 1,
+            epoch,
             member_id: mine.map_or(0, number),
             founders,
+            former_epochs: Vec::new(),
         }
     }
 
@@ -116,20 +150,27 @@ impl Identity {
             mine.join(",")
         )
     }
+}
 
-    /// Written whole or not at all.
-    fn write(&self, path: &Path) -> anyhow::Result<()> {
-        use std::io::Write as _;
-        let new = path.with_extension("new");
-        let mut file = std::fs::File::create(&new)?;
-        file.write_all(&serde_json::to_vec_pretty(self)?)?;
-        file.sync_all()?;
-        std::fs::rename(&new, path)?;
-        if let Some(folder) = path.parent() {
-            std::fs::File::open(folder)?.sync_all()?;
-        }
-        Ok(())
-    }
+/// Writes a file whole or not at all.
+pub(crate) fn write(path: &Path, content: &impl Serialize) -> anyhow::Result<()> {
+    use std::io::Write as _;
+    let new = path.with_extension("new");
+    let mut file = std::fs::File::create(&new)?;
+    file.write_all(&serde_json::to_vec_pretty(content)?)?;
+    file.sync_all()?;
+    std::fs::rename(&new, path)?;
+    Ok(sync_folder_of(path)?)
+}
+
+/// Removes a file, for good.
+pub(crate) fn remove(path: &Path) -> anyhow::Result<()> {
+    std::fs::remove_file(path)?;
+    Ok(sync_folder_of(path)?)
+}
+
+fn sync_folder_of(path: &Path) -> std::io::Result<()> {
+    path.parent().map_or(Ok(()), |folder| std::fs::File::open(folder)?.sync_all())
 }
 
 /// The member of `roster` whose peer URLs these are.
@@ -145,6 +186,7 @@ fn place(roster: &Roster, mine: &[String]) -> Option<Identity> {
         epoch: roster.epoch,
         member_id: found.id,
         founders: Vec::new(),
+        former_epochs: Vec::new(),
     })
 }
 

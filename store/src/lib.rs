@@ -1,8 +1,10 @@
 //! `kstore`: the consensus store as a server of its own, with etcd's API, flags and variables.
 
 pub mod app;
+pub mod command;
 mod compaction;
 pub mod config;
+mod disks;
 mod flags;
 mod identity;
 mod raft;

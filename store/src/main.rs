@@ -1,13 +1,20 @@
-//! The `kstore` binary: read flags and variables, run, report.
+//! The `kstore` binary: read flags and variables, run, report; or do what its first word says.
 
 use std::process::ExitCode;
 
+use store::command::Command;
 use store::{app, config};
 use store_env::signal::run_until_signalled;
 use tokio_util::sync::CancellationToken;
 use tracing_subscriber::EnvFilter;
 
 fn main() -> ExitCode {
+    if let Some(command) = Command::from_process() {
+        return command.run().unwrap_or_else(|error| {
+            complain(&error);
+            ExitCode::FAILURE
+        });
+    }
     let flags = config::Flags::parse_from_process();
     let filter = EnvFilter::try_from_env("TRIREME_LOG").unwrap_or_else(|_| flags.log_filter());
     tracing_subscriber::fmt().with_env_filter(filter).with_ansi(false).init();
@@ -18,6 +25,11 @@ fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+#[expect(clippy::print_stderr, reason = "the answer of a command")]
+fn complain(error: &anyhow::Error) {
+    eprintln!("error: {error:#}");
 }
 
 fn run(config: config::Config) -> anyhow::Result<()> {

@@ -11,10 +11,10 @@ use store_env::task::Group;
 use store_etcd::urls;
 use store_handle::Member;
 use store_raft::{Deps, RaftStore};
-use store_rocks::{RocksLog, RocksState};
 use tokio_util::sync::CancellationToken;
 
 use crate::config::Config;
+use crate::disks;
 use crate::identity::Identity;
 
 /// Enough to hand leadership over and close the databases.
@@ -36,12 +36,8 @@ impl StoreThread {
         clock: SharedClock,
         stop: CancellationToken,
     ) -> anyhow::Result<Self> {
-        let deps = Deps {
-            network,
-            clock,
-            log: Arc::new(RocksLog::open(&config.data_dir.join("log"))?),
-            state: Arc::new(RocksState::open(&config.data_dir.join("state"))?),
-        };
+        let (log, state) = disks::open(&config.data_dir)?;
+        let deps = Deps { network, clock, log, state };
         let config = raft_config(config, identity);
         let (report, started) = mpsc::sync_channel(1);
         let thread = std::thread::Builder::new().name("store".into()).spawn(move || {
@@ -78,6 +74,7 @@ fn raft_config(config: &Config, identity: &Identity) -> store_raft::Config {
     };
     let mut raft = store_raft::Config::new(identity.cluster_id, member, identity.start());
     raft.epoch = identity.epoch;
+    raft.former_epochs = identity.former_epochs.clone();
     raft.listen = config.listen_peer.address.clone();
     raft.heartbeat_ms = config.heartbeat_ms;
     raft.election_min_ms = config.election_ms;

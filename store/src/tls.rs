@@ -11,7 +11,7 @@ use rustls::crypto::CryptoProvider;
 use rustls::server::WebPkiClientVerifier;
 use rustls::{ClientConfig, RootCertStore, ServerConfig};
 use rustls_pki_types::pem::PemObject;
-use rustls_pki_types::{CertificateDer, PrivateKeyDer};
+use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use store_env::net::{Accepted, BoxStream, Handshake, Plain, Secure, SharedNetwork, Tcp};
 use store_env::tls::MutualTls;
 use tokio::net::TcpStream;
@@ -35,8 +35,11 @@ fn key(path: &Path) -> anyhow::Result<PrivateKeyDer<'static>> {
 }
 
 fn roots(files: &TlsFiles) -> anyhow::Result<Arc<RootCertStore>> {
+    roots_in(files.trusted_ca.as_ref().context("a trusted-ca-file is needed")?)
+}
+
+fn roots_in(path: &Path) -> anyhow::Result<Arc<RootCertStore>> {
     let mut roots = RootCertStore::empty();
-    let path = files.trusted_ca.as_ref().context("a trusted-ca-file is needed")?;
     for certificate in chain(path)? {
         roots.add(certificate)?;
     }
@@ -65,6 +68,28 @@ pub(crate) fn peers(files: Option<&TlsFiles>) -> anyhow::Result<SharedNetwork> {
     // Whoever has a certificate of this authority is a member, as in etcd.
     let admit = Arc::new(|_: &[u8]| Some("member".to_owned()));
     Ok(Tcp::shared(MutualTls::new(Arc::new(client), Arc::new(server(files)?), admit)))
+}
+
+/// How a client of ours trusts a member, and shows its own certificate and key if it has them.
+pub(crate) fn client(ca: &Path, own: Option<(&Path, &Path)>) -> anyhow::Result<Arc<ClientConfig>> {
+    let builder = ClientConfig::builder_with_provider(provider())
+        .with_safe_default_protocol_versions()?
+        .with_root_certificates(roots_in(ca)?);
+    let mut config = match own {
+        Some((certificate, its_key)) => {
+            builder.with_client_auth_cert(chain(certificate)?, key(its_key)?)?
+        }
+        None => builder.with_no_client_auth(),
+    };
+    config.alpn_protocols = vec![b"h2".to_vec()];
+    Ok(Arc::new(config))
+}
+
+/// What the certificate of whoever listens at `host:port` must be for.
+pub(crate) fn name_of(address: &str) -> io::Result<ServerName<'static>> {
+    let host = address.rsplit_once(':').map_or(address, |(host, _)| host);
+    let host = host.trim_start_matches('[').trim_end_matches(']').to_owned();
+    ServerName::try_from(host).map_err(|error| io::Error::new(io::ErrorKind::InvalidInput, error))
 }
 
 /// How clients are served.

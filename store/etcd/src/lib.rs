@@ -13,6 +13,8 @@ mod cluster;
 mod convert;
 pub mod errors;
 pub mod facade;
+#[cfg(test)]
+mod fuzz;
 mod gather;
 mod health;
 mod http;

@@ -1,20 +1,13 @@
 //! A member's account of itself, its whole contents, and who shall lead.
-//!
-//! ```text
-//! a snapshot:  "trireme-snapshot-1\n"  (key bytes: u32, value bytes: u32, key, value)*  0xffffffff
-//!              zeros up to a multiple of 512, then the SHA-256 of everything before it
-//! ```
-//! Numbers are big endian. The length is what etcd's tools look at to see that the checksum is there.
 
 use std::io;
 use std::sync::Arc;
 
-use bytes::{BufMut, Bytes, BytesMut};
 use futures::StreamExt;
 use futures::stream::{self, BoxStream};
-use sha2::{Digest, Sha256};
 use store_env::task::blocking;
-use store_handle::{Export, MemberId, STAYS_LEARNER};
+use store_handle::archive::Packer;
+use store_handle::{MemberId, STAYS_LEARNER};
 use tonic::{Request, Response, Status};
 
 use crate::errors;
@@ -25,15 +18,6 @@ use crate::proto::etcdserverpb::{
     HashKvResponse, HashRequest, HashResponse, MoveLeaderRequest, MoveLeaderResponse,
     SnapshotRequest, SnapshotResponse, StatusRequest, StatusResponse,
 };
-
-/// The first bytes of a snapshot.
-const SNAPSHOT_MAGIC: &[u8] = b"trireme-snapshot-1\n";
-/// In place of a record: there are no more.
-const SNAPSHOT_END: u32 = u32::MAX;
-/// A snapshot's length is a multiple of it, and the checksum.
-const SNAPSHOT_BLOCK: usize = 512;
-/// Bytes of a snapshot in one message, about.
-const CHUNK_BYTES: usize = 256 << 10;
 
 /// The service.
 #[derive(Clone, Debug)]
@@ -114,9 +98,9 @@ impl Maintenance for MaintenanceService {
         let facade = self.0.clone();
         let pieces = stream::unfold(Some(Packer::new(export)), move |packer| async move {
             let mut packer = packer?;
-            let packed = blocking(move || packer.next().map(|blob| (blob, packer))).await;
+            let packed = blocking(move || packer.next_piece().map(|blob| (blob, packer))).await;
             Some(match packed {
-                Ok((blob, packer)) => (Ok(blob), (!packer.is_done).then_some(packer)),
+                Ok((blob, packer)) => (Ok(blob), (!packer.is_done()).then_some(packer)),
                 Err(error) => (Err(failed(error)), None),
             })
         });
@@ -148,50 +132,4 @@ impl Maintenance for MaintenanceService {
         moved.map_err(errors::of_proposal)?;
         Ok(Response::new(MoveLeaderResponse { header: Some(self.0.header_now()) }))
     }
-}
-
-/// Makes a snapshot's bytes, piece by piece.
-#[derive(Debug)]
-struct Packer {
-    export: Box<dyn Export>,
-    sum: Sha256,
-    bytes: usize,
-    is_done: bool,
-}
-
-impl Packer {
-    fn new(export: Box<dyn Export>) -> Self {
-        Self { export, sum: Sha256::new(), bytes: 0, is_done: false }
-    }
-
-    fn next(&mut self) -> io::Result<Bytes> {
-        let mut blob = BytesMut::with_capacity(CHUNK_BYTES + 4096);
-        if self.bytes == 0 {
-            blob.put_slice(SNAPSHOT_MAGIC);
-        }
-        let records = self.export.next_chunk(CHUNK_BYTES)?;
-        self.is_done = records.is_empty();
-        for (key, value) in records {
-            blob.put_u32(length(&key)?);
-            blob.put_u32(length(&value)?);
-            blob.put_slice(&key);
-            blob.put_slice(&value);
-        }
-        if self.is_done {
-            blob.put_u32(SNAPSHOT_END);
-            let over = (self.bytes + blob.len()) % SNAPSHOT_BLOCK;
-            blob.put_bytes(0, (SNAPSHOT_BLOCK - over) % SNAPSHOT_BLOCK);
-        }
-        self.bytes += blob.len();
-        self.sum.update(&blob);
-        if self.is_done {
-            blob.put_slice(&self.sum.clone().finalize());
-        }
-        Ok(blob.freeze())
-    }
-}
-
-fn length(bytes: &[u8]) -> io::Result<u32> {
-    let length = u32::try_from(bytes.len()).ok().filter(|length| *length != SNAPSHOT_END);
-    length.ok_or_else(|| io::Error::other("a record is too large for a snapshot"))
 }

@@ -3,6 +3,7 @@
 //! Everything above the store (API server, etcd facade) holds an `Arc<dyn Handle>` and knows nothing
 //! of Raft, RocksDB or the network. One battery of tests ([`battery`]) runs against every implementation.
 
+pub mod archive;
 pub mod battery;
 pub mod compactor;
 pub mod contents;

@@ -12,8 +12,14 @@
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-/// The version of everything written today.
-pub const VERSION: u8 = 1;
+/// A version of what is written. Members of a group may be of releases that read different ones.
+pub type FormatVersion = u8;
+
+/// What is written where no group has agreed on anything later, and the latest that this release reads.
+pub const VERSION: FormatVersion = 1;
+
+/// What a value may take at most: no length that is read makes more memory be set aside.
+const BYTES_MAX: usize = 128 << 20;
 
 /// Bytes in front of the payload.
 const HEADER_BYTES: usize = 5;
@@ -26,7 +32,7 @@ pub enum CodecError {
     TooShort { bytes: usize },
     /// Written by a release that this one does not know.
     #[error("unknown format version {version}")]
-    UnknownVersion { version: u8 },
+    UnknownVersion { version: FormatVersion },
     /// The bytes are not those that were written.
     #[error("checksum {found:08x} instead of {expected:08x}")]
     Checksum { expected: u32, found: u32 },
@@ -45,31 +51,55 @@ pub fn encode<T: Serialize>(value: &T) -> Vec<u8> {
     bytes
 }
 
+/// The bytes of `value` in the version on which its readers have agreed.
+///
+/// No version differs from the first so far but in its number; the one that does gets its shape here.
+///
+/// # Panics
+/// As [`encode`].
+pub fn encode_as<T: Serialize>(version: FormatVersion, value: &T) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(HEADER_BYTES + 64);
+    write(version, value, &mut bytes);
+    bytes
+}
+
 /// Appends the bytes of `value` to `bytes`.
 ///
 /// # Panics
 /// As [`encode`].
 pub fn encode_into<T: Serialize>(value: &T, bytes: &mut Vec<u8>) {
+    write(VERSION, value, bytes);
+}
+
+fn write<T: Serialize>(version: FormatVersion, value: &T, bytes: &mut Vec<u8>) {
     let start = bytes.len();
-    bytes.extend_from_slice(&[VERSION, 0, 0, 0, 0]);
+    bytes.extend_from_slice(&[version, 0, 0, 0, 0]);
     bincode::serde::encode_into_std_write(value, bytes, bincode::config::standard())
         .expect("writing a type of fixed shape to memory cannot fail");
-    let sum = checksum(VERSION, &bytes[start + HEADER_BYTES..]);
+    let sum = checksum(version, &bytes[start + HEADER_BYTES..]);
     bytes[start + 1..start + HEADER_BYTES].copy_from_slice(&sum.to_be_bytes());
 }
 
 /// The value that [`encode`] made these bytes from.
 pub fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, CodecError> {
-    decode_borrowed(bytes)
+    decode_upto(VERSION, bytes)
 }
 
 /// As [`decode`], for values that keep slices of `bytes`.
 pub fn decode_borrowed<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> Result<T, CodecError> {
+    decode_upto(VERSION, bytes)
+}
+
+/// The value that [`encode_as`] made these bytes from, in a version up to `latest`.
+pub fn decode_upto<'a, T: Deserialize<'a>>(
+    latest: FormatVersion,
+    bytes: &'a [u8],
+) -> Result<T, CodecError> {
     let Some((header, payload)) = bytes.split_first_chunk::<HEADER_BYTES>() else {
         return Err(CodecError::TooShort { bytes: bytes.len() });
     };
     let [version, sum @ ..] = *header;
-    if version != VERSION {
+    if !(1..=latest).contains(&version) {
         return Err(CodecError::UnknownVersion { version });
     }
     let (expected, found) = (u32::from_be_bytes(sum), checksum(version, payload));
@@ -77,9 +107,9 @@ pub fn decode_borrowed<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> Result<T, Cod
         return Err(CodecError::Checksum { expected, found });
     }
     let malformed = |reason: String| CodecError::Malformed { reason };
-    let (value, used) =
-        bincode::serde::borrow_decode_from_slice(payload, bincode::config::standard())
-            .map_err(|error| malformed(error.to_string()))?;
+    let config = bincode::config::standard().with_limit::<BYTES_MAX>();
+    let (value, used) = bincode::serde::borrow_decode_from_slice(payload, config)
+        .map_err(|error| malformed(error.to_string()))?;
     match payload.len() - used {
         0 => Ok(value),
         extra => Err(malformed(format!("{extra} bytes too many"))),
@@ -93,6 +123,8 @@ fn checksum(version: u8, payload: &[u8]) -> u32 {
     hasher.finalize()
 }
 
+#[cfg(test)]
+mod fuzz;
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -111,6 +143,18 @@ mod tests {
         let mut longer = bytes;
         longer.push(0);
         assert!(decode::<(u64, String, Vec<u8>)>(&longer).is_err(), "one byte more");
+    }
+
+    #[test]
+    fn versions_up_to_the_latest_are_read() {
+        let later = encode_as(2, &7_u64);
+        assert_eq!(decode_upto(2, &later), Ok(7_u64));
+        assert_eq!(decode_upto(3, &later), Ok(7_u64));
+        assert_eq!(decode::<u64>(&later), Err(CodecError::UnknownVersion { version: 2 }));
+        assert_eq!(decode_upto(2, &encode(&7_u64)), Ok(7_u64));
+        let mut none = encode(&7_u64);
+        none[0] = 0;
+        assert_eq!(decode::<u64>(&none), Err(CodecError::UnknownVersion { version: 0 }));
     }
 
     #[test]

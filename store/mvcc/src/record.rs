@@ -47,6 +47,33 @@ pub fn is_state(key: &[u8]) -> bool {
     matches!(key.first(), Some(&(LEASE | META | VERSION)))
 }
 
+/// What a record is, for those who count and check records and need not understand them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// The state's scalars; `now_ms` is the latest time that any proposer had seen.
+    Scalars {
+        revision: Revision,
+        compacted: Revision,
+        now_ms: u64,
+    },
+    Lease,
+    /// One version of one key.
+    Version {
+        revision: Revision,
+    },
+}
+
+/// Reads a record in full, and says what it is.
+pub fn kind(key: &[u8], value: &[u8]) -> Result<Kind, Corrupt> {
+    Ok(match parse(key, value)? {
+        Parsed::Meta(Meta { revision, compacted, now_ms, .. }) => {
+            Kind::Scalars { revision, compacted, now_ms }
+        }
+        Parsed::Lease(..) => Kind::Lease,
+        Parsed::Version(_, kv) => Kind::Version { revision: kv.mod_revision },
+    })
+}
+
 /// The state's scalars.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Meta {

@@ -245,6 +245,18 @@ impl State {
         kept.map(|(key, seen)| (key, seen.position(), seen.is_tombstone(), known(seen))).collect()
     }
 
+    /// Jumps `by` revisions ahead, as if so much had been written, and forgets the history before: whoever
+    /// watches or reads on from a revision of before is told that it is compacted. Returns what must be stored.
+    pub fn leap(&mut self, by: Revision) -> Vec<Record> {
+        self.revision = self.revision.saturating_add(by.max(0));
+        if self.compacted < self.revision {
+            let compacted = self.compact(self.revision);
+            compacted.expect("a revision that is there and not yet compacted can be");
+        }
+        let value = codec::encode(&self.meta());
+        vec![Record::Put { key: record::meta_key(), value }]
+    }
+
     pub(crate) fn span(&self) -> Span {
         Span { latest: self.revision, compacted: self.compacted }
     }
@@ -384,4 +396,4 @@ impl Checksum {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -6,6 +6,7 @@ use openraft::SnapshotPolicy;
 use store_env::clock::SharedClock;
 use store_env::net::SharedNetwork;
 use store_handle::Member;
+use store_mvcc::codec::{self, FormatVersion};
 
 use crate::disk::{LogDisk, StateDisk};
 
@@ -14,8 +15,11 @@ use crate::disk::{LogDisk, StateDisk};
 pub struct Config {
     /// The same in all members of a group, and in no other group.
     pub cluster_id: u64,
-    /// One more each time the group is rebuilt from a backup: members of before are refused.
+    /// Another one each time the group is rebuilt, from a snapshot or after the loss of its quorum: members of
+    /// before are refused.
     pub epoch: u64,
+    /// The epochs before, of which this member knows: whoever still lives in one of them is told to stop.
+    pub former_epochs: Vec<u64>,
     /// This member. `is_voter` means nothing here.
     pub member: Member,
     /// Where to listen for the others; `member.peer_address` is where they dial.
@@ -33,6 +37,9 @@ pub struct Config {
     /// Bytes of values that the state keeps in memory, at most; the others are read from its disk.
     /// `None` keeps all latest ones.
     pub cache_bytes: Option<usize>,
+    /// The latest version of entries that this member reads. The group writes the latest that all of its
+    /// members read.
+    pub reads_format: FormatVersion,
     /// Threads for the disks and for applying; without, all of it happens in line (simulations).
     pub threads: bool,
 }
@@ -61,6 +68,7 @@ impl Config {
         Self {
             cluster_id,
             epoch: 1,
+            former_epochs: Vec::new(),
             listen: member.peer_address.clone(),
             member,
             start,
@@ -70,6 +78,7 @@ impl Config {
             snapshot_entries: 10_000,
             keep_entries: 5_000,
             cache_bytes: None,
+            reads_format: codec::VERSION,
             threads: true,
         }
     }
@@ -109,6 +118,10 @@ impl Config {
     }
 }
 
+/// What to do with a member whose data is damaged, or not of the group any more.
+pub const REPLACE: &str = "a member must not go on with such data: remove it from its group, empty its data \
+    directory, and add it again as a new one; if no other member is left, restore a snapshot";
+
 /// Why a member did not start.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
@@ -116,9 +129,9 @@ pub enum StartError {
     Config { reason: String },
     #[error("cannot listen on {address}: {source}")]
     Listen { address: String, source: std::io::Error },
-    #[error("the log cannot be read: {0}")]
+    #[error("the log cannot be read: {0}; {REPLACE}")]
     Log(std::io::Error),
-    #[error("the state cannot be read: {0}")]
+    #[error("the state cannot be read: {0}; {REPLACE}")]
     State(std::io::Error),
     #[error("Raft did not start: {reason}")]
     Raft { reason: String },

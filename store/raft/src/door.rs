@@ -31,7 +31,7 @@ use crate::roster::Roster;
 use crate::snapshot::SnapshotData;
 use crate::types::{Snapshot, TypeConfig};
 use crate::wire::{self, Answer, Ask, Hello, SnapshotPiece};
-use crate::{members, propose, read};
+use crate::{members, propose, read, succession};
 
 /// How long a new connection may take to prove itself.
 const HANDSHAKE_MAX: Duration = Duration::from_secs(5);
@@ -178,12 +178,12 @@ impl Door {
             return refused("who asks?".into());
         };
         let config = &self.core.config;
-        if identity.cluster_id != config.cluster_id || identity.epoch != config.epoch {
+        if identity.cluster_id != config.cluster_id {
             let (theirs, ours) = (identity.cluster_id, config.cluster_id);
-            return refused(format!(
-                "cluster {theirs:016x} of epoch {} is not {ours:016x} of epoch {}",
-                identity.epoch, config.epoch
-            ));
+            return refused(format!("cluster {theirs:016x} is not {ours:016x}"));
+        }
+        if identity.epoch != config.epoch {
+            return Err(succession::refusal(identity.epoch, config));
         }
         if identity.to != config.member.id {
             return refused(format!("member {} is not here", identity.to));

@@ -6,11 +6,13 @@
 //! # Path
 //! `Handle::propose` → [`propose`] → openraft → [`log`] and [`network`] → [`machine`] → [`replica`] → reply
 
+pub mod battery;
 pub mod config;
 mod core;
 pub mod disk;
 mod door;
 mod fail_over;
+mod format;
 mod leading;
 pub mod log;
 pub mod machine;
@@ -20,12 +22,14 @@ mod network;
 mod peers;
 mod propose;
 mod read;
+pub mod rebuild;
 pub mod replica;
 pub mod roster;
 pub mod runtime;
 mod slow_disk;
 pub mod snapshot;
 mod store;
+mod succession;
 mod sweeper;
 mod sync_stats;
 pub mod types;
@@ -38,7 +42,7 @@ mod proto {
     tonic::include_proto!("trireme.store.peer.v1");
 }
 
-pub use config::{Config, Deps, Start, StartError};
+pub use config::{Config, Deps, REPLACE, Start, StartError};
 pub use replica::Progress;
 pub use roster::Roster;
 pub use store::RaftStore;

@@ -51,6 +51,8 @@ struct Shared {
 struct Tail {
     entries: BTreeMap<u64, Kept>,
     bytes: usize,
+    /// Where the log begins: in memory or on the disk.
+    first: u64,
     last: Option<LogId>,
     purged: Option<LogId>,
     vote: Option<Vote>,
@@ -80,10 +82,21 @@ impl Log {
         self.0.stats.clone()
     }
 
+    /// The last entry, what is known to be committed, and the term of the vote.
+    pub(crate) fn ends(&self) -> (Option<LogId>, Option<LogId>, u64) {
+        let tail = self.0.tail.lock();
+        (tail.last, tail.committed, tail.vote.map_or(0, |vote| vote.leader_id.term))
+    }
+
+    /// Some entries from `from` on; none at the end.
+    pub(crate) fn next(&self, from: u64) -> io::Result<Vec<Entry>> {
+        self.read(from, u64::MAX, READ_BYTES_MAX)
+    }
+
     fn read(&self, from: u64, to: u64, bytes_max: usize) -> io::Result<Vec<Entry>> {
         let (mut found, in_memory_from) = {
             let tail = self.0.tail.lock();
-            let from = from.max(tail.purged.map_or(0, |id| id.index + 1));
+            let from = from.max(tail.first);
             let to = to.min(tail.last.map_or(0, |id| id.index + 1));
             if from >= to {
                 return Ok(Vec::new());
@@ -103,13 +116,11 @@ impl Log {
 
     fn read_disk(&self, from: u64, to: u64, bytes_max: usize) -> io::Result<Vec<Entry>> {
         let records = self.0.disk.read(from, to, bytes_max)?;
-        let entries: io::Result<Vec<Entry>> =
-            records.iter().map(|(_, record)| decode(record)).collect();
-        let entries = entries?;
-        let dense = (from..).zip(&entries).all(|(index, entry)| entry.log_id.index == index);
-        if !dense || entries.is_empty() {
-            let hole = format!("the log's disk has a hole in {from}..{to}");
-            return Err(io::Error::new(io::ErrorKind::InvalidData, hole));
+        let follow =
+            (from..).zip(&records).map(|(next, (index, record))| entry(next, *index, record));
+        let entries: Vec<Entry> = follow.collect::<io::Result<_>>()?;
+        if entries.is_empty() {
+            return Err(corrupt(format!("entries {from} to {} are missing", to - 1)));
         }
         Ok(entries)
     }
@@ -118,21 +129,20 @@ impl Log {
 impl Tail {
     fn load(disk: &dyn LogDisk) -> io::Result<Self> {
         let head = disk.head()?;
-        let read = |bytes: &Option<Vec<u8>>| bytes.as_deref().map(decode).transpose();
-        let purged: Option<LogId> = read(&head.purged)?;
-        let committed: Option<LogId> = read(&head.committed)?;
-        let vote = head.vote.as_deref().map(decode).transpose()?;
-        let mut tail = Self { last: purged, purged, vote, committed, ..Self::default() };
+        let purged: Option<LogId> = named("the mark of the last purge", head.purged)?;
+        let committed = named("the mark of what is committed", head.committed)?;
+        let vote = named("the vote", head.vote)?;
         let mut next = purged.map_or(0, |id| id.index + 1);
+        let mut tail =
+            Self { first: next, last: purged, purged, vote, committed, ..Self::default() };
         loop {
             let records = disk.read(next, u64::MAX, READ_BYTES_MAX)?;
             if records.is_empty() {
                 break;
             }
             for (index, record) in records {
-                let entry: Entry = decode(&record)?;
-                assert!(index == next && entry.log_id.index == index, "entries follow each other");
-                next = index + 1;
+                let entry = entry(next, index, &record)?;
+                next += 1;
                 tail.keep(entry, record.len());
             }
             tail.evict(u64::MAX);
@@ -190,8 +200,26 @@ impl Tail {
     }
 }
 
-fn decode<T: DeserializeOwned>(record: &[u8]) -> io::Result<T> {
-    codec::decode(record).map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))
+/// The entry of a record, which must be the next one.
+fn entry(next: u64, index: u64, record: &[u8]) -> io::Result<Entry> {
+    if index != next {
+        return Err(corrupt(format!("entries {next} to {} are missing", index.wrapping_sub(1))));
+    }
+    let entry: Entry =
+        codec::decode(record).map_err(|error| corrupt(format!("entry {index}: {error}")))?;
+    match entry.log_id.index {
+        own if own == index => Ok(entry),
+        own => Err(corrupt(format!("entry {own} stands in the place of entry {index}"))),
+    }
+}
+
+fn named<T: DeserializeOwned>(what: &str, record: Option<Vec<u8>>) -> io::Result<Option<T>> {
+    let decode = |record: Vec<u8>| codec::decode(&record);
+    record.map(decode).transpose().map_err(|error| corrupt(format!("{what}: {error}")))
+}
+
+fn corrupt(reason: String) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, reason)
 }
 
 fn bytes_of(entries: &BTreeMap<u64, Kept>) -> usize {
@@ -266,7 +294,11 @@ impl RaftLogStorage<TypeConfig> for Log {
             let mut records = Vec::new();
             for entry in entries {
                 let record = codec::encode(&entry);
-                let next = tail.last.map_or(0, |id| id.index + 1);
+                // An empty log may begin anywhere; a group's does at 0.
+                let next = tail.last.map_or(entry.log_id.index, |id| id.index + 1);
+                if tail.last.is_none() {
+                    tail.first = next;
+                }
                 assert_eq!(entry.log_id.index, next, "entries follow each other");
                 tail.keep(entry, record.len());
                 records.push((next, record));
@@ -285,7 +317,7 @@ impl RaftLogStorage<TypeConfig> for Log {
         {
             let mut tail = self.0.tail.lock();
             tail.cut_from(from);
-            tail.last = last;
+            tail.last = tail.last.min(last);
             tail.committed = tail.committed.min(last);
         }
         self.0.writer.write(vec![LogOp::Truncate { from }]).await?;
@@ -298,6 +330,7 @@ impl RaftLogStorage<TypeConfig> for Log {
             let mut tail = self.0.tail.lock();
             tail.cut_before(upto.index + 1);
             tail.purged = Some(upto);
+            tail.first = upto.index + 1;
             tail.last = tail.last.max(Some(upto));
         }
         let mark = codec::encode(&upto);

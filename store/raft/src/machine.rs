@@ -14,6 +14,7 @@ use openraft::storage::{EntryResponder, RaftStateMachine};
 use openraft::{EntryPayload, OptionalSend};
 use store_env::disk::Lane;
 
+use crate::disk::{StateReplacement, StateView};
 use crate::replica::Replica;
 use crate::snapshot::{Builder, SnapshotData};
 use crate::types::{LogId, Membership, Replies, Snapshot, SnapshotMeta, TypeConfig};
@@ -100,15 +101,37 @@ impl RaftStateMachine<TypeConfig> for Machine {
         meta: &SnapshotMeta,
         snapshot: SnapshotData,
     ) -> Result<(), io::Error> {
-        let SnapshotData::Received(replacement) = snapshot else {
-            return Err(io::Error::other("only a received snapshot can be installed"));
-        };
         let (replica, meta) = (self.replica.clone(), meta.clone());
-        self.apply.run(move || replica.install(&meta, replacement)).await?
+        let install = move || {
+            let replacement = match snapshot {
+                SnapshotData::Received(replacement) => replacement,
+                SnapshotData::View(view) => copied(view, replica.begin_replace()?)?,
+                SnapshotData::Flushed => {
+                    return Err(io::Error::other(
+                        "a snapshot without its records cannot be installed",
+                    ));
+                }
+            };
+            replica.install(&meta, replacement)
+        };
+        self.apply.run(install).await?
     }
 
     async fn get_current_snapshot(&mut self) -> Result<Option<Snapshot>, io::Error> {
         let replica = self.replica.clone();
         self.apply.run(move || replica.snapshot()).await?
+    }
+}
+
+fn copied(
+    mut view: Box<dyn StateView>,
+    mut to: Box<dyn StateReplacement>,
+) -> io::Result<Box<dyn StateReplacement>> {
+    loop {
+        let records = view.next_chunk(BYTES_MAX)?;
+        if records.is_empty() {
+            return Ok(to);
+        }
+        to.put(records)?;
     }
 }

@@ -17,12 +17,14 @@ use parking_lot::Mutex;
 use serde::Serialize;
 use store_env::net::SharedNetwork;
 use store_handle::MemberId;
+use tokio::sync::watch;
 use tonic::metadata::{Ascii, MetadataValue};
 use tonic::transport::{Channel, Endpoint};
 use tonic::{Code, Request, Status};
 
 use crate::proto::peer_client::PeerClient;
 use crate::proto::{self, Frame};
+use crate::succession::{self, Succeeded};
 use crate::types::MemberNode;
 use crate::wire::{self, Answer, Ask};
 
@@ -106,12 +108,37 @@ pub(crate) struct Peers {
     me: Identity,
     channels: Mutex<BTreeMap<(MemberId, Purpose), (String, Channel)>>,
     nodes: Mutex<BTreeMap<MemberId, MemberNode>>,
+    /// Why this member has no place in its group any more, once it has been told.
+    succeeded: watch::Sender<Option<Succeeded>>,
+    /// What each member's door said last, when it did not let this one in.
+    refusals: Mutex<BTreeMap<MemberId, String>>,
 }
 
 impl Peers {
     pub(crate) fn new(network: SharedNetwork, times: Times, me: Identity) -> Arc<Self> {
-        let (channels, nodes) = (Mutex::default(), Mutex::default());
-        Arc::new(Self { network, times, me, channels, nodes })
+        let (channels, nodes, refusals) = <_>::default();
+        let succeeded = watch::Sender::new(None);
+        Arc::new(Self { network, times, me, channels, nodes, succeeded, refusals })
+    }
+
+    /// Becomes `Some` when another member says that the group was rebuilt without this one.
+    pub(crate) fn succeeded(&self) -> watch::Receiver<Option<Succeeded>> {
+        self.succeeded.subscribe()
+    }
+
+    /// Looks at why `from` did not answer: what its door says is for the operator to read.
+    pub(crate) fn note(&self, from: MemberId, status: &Status) {
+        if status.code() != Code::PermissionDenied {
+            return;
+        }
+        let said = status.message().to_owned();
+        if succession::is_told_by(status) {
+            let told = Succeeded { by: self.address(from).unwrap_or_default(), said: said.clone() };
+            self.succeeded.send_if_modified(|known| known.replace(told).is_none());
+        }
+        if self.refusals.lock().insert(from, said.clone()).as_ref() != Some(&said) {
+            tracing::warn!(member = from, said, "another member refuses this one");
+        }
     }
 
     pub(crate) fn times(&self) -> Times {
@@ -180,7 +207,11 @@ impl Peers {
         let request = self.sign(to, wire::frame(ask));
         let reply = tokio::time::timeout(within, client.ask(request)).await;
         let late = |_| AskError::NoAnswer(format!("member {to} did not answer in {within:?}"));
-        let frame = reply.map_err(late)?.map_err(|status| classify(&status))?;
+        let refused = |status: Status| {
+            self.note(to, &status);
+            classify(&status)
+        };
+        let frame = reply.map_err(late)?.map_err(refused)?;
         wire::unframe(frame.get_ref()).map_err(|error| AskError::NoAnswer(error.to_string()))
     }
 
@@ -199,7 +230,10 @@ impl Peers {
         };
         let late = |_| AskError::NoAnswer(format!("member {to} did not say hello"));
         let greeted = tokio::time::timeout(self.times.dial, greeting).await.map_err(late)?;
-        greeted.map_err(|status| classify(&status))
+        greeted.map_err(|status| {
+            self.note(to, &status);
+            classify(&status)
+        })
     }
 }
 

@@ -303,7 +303,8 @@ async fn write(core: &Core, batch: Vec<Pending>) -> Vec<Pending> {
         .map(|pending| Fenced { fence: pending.fence, command: pending.command.clone() })
         .collect();
     let entry = Batch { now_ms: core.clock.unix_ms(), commands };
-    let proposal = Proposal(Bytes::from(codec::encode(&entry)));
+    let format = core.replica.format();
+    let proposal = Proposal(Bytes::from(codec::encode_as(format, &entry)));
     let until = latest(&batch);
     let unknown = |reason: String| Err(Undone::Unknown(reason));
     match tokio::time::timeout_at(until, core.raft.client_write(proposal)).await {

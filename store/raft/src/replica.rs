@@ -7,9 +7,10 @@
 //! - Changes are published in the order in which they are applied.
 //! - A member that was removed stays on the list of those removed for ever.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, Ordering};
 
 use openraft::EntryPayload;
 use parking_lot::Mutex;
@@ -18,12 +19,14 @@ use serde::de::DeserializeOwned;
 use store_handle::contents::Contents;
 use store_handle::hub::Hub;
 use store_handle::{Batch, Error, MemberId, Reply, Revision, Term};
+use store_mvcc::codec::{CodecError, FormatVersion};
 use store_mvcc::{Record, Restore, State, Versions, codec, record};
 use tokio::sync::{Notify, watch};
 
 use crate::disk::{Each, StateDisk, StateReplacement, StateView};
+use crate::format;
 use crate::snapshot::SnapshotData;
-use crate::types::{Entry, LogId, Membership, Snapshot, SnapshotMeta};
+use crate::types::{Entry, LogId, MemberNode, Membership, Proposal, Snapshot, SnapshotMeta};
 
 /// The record that holds the id of the last entry applied.
 const APPLIED: &[u8] = b"A";
@@ -45,6 +48,14 @@ pub struct Progress {
     pub revision: Revision,
 }
 
+/// What a replica would be.
+#[derive(Debug)]
+pub(crate) struct Preview {
+    pub(crate) membership: Membership,
+    pub(crate) revision: Revision,
+    pub(crate) now_ms: u64,
+}
+
 #[derive(Debug, Default)]
 struct Meta {
     applied: Option<LogId>,
@@ -63,6 +74,10 @@ pub struct Replica {
     progress: watch::Sender<Progress>,
     /// Told when there is something to sweep.
     pub(crate) unswept: Notify,
+    /// The latest version of entries that is read here.
+    reads_format: FormatVersion,
+    /// What the members have agreed to write.
+    agreed_format: AtomicU8,
 }
 
 impl Replica {
@@ -72,13 +87,53 @@ impl Replica {
         let (state, meta) = load(cache_bytes, |each| disk.load(each))?;
         let progress = watch::Sender::new(progress_of(&state, &meta));
         let contents = Arc::new(Contents::new(state, Arc::new(Stored(disk.clone()))));
-        let (hub, meta, unswept) = (Hub::new(), Mutex::new(meta), Notify::new());
-        Ok(Self { contents, hub, disk, cache_bytes, meta, progress, unswept })
+        let agreed_format = AtomicU8::new(format::agreed(&meta.members.0));
+        Ok(Self {
+            contents,
+            hub: Hub::new(),
+            disk,
+            cache_bytes,
+            meta: Mutex::new(meta),
+            progress,
+            unswept: Notify::new(),
+            reads_format: codec::VERSION,
+            agreed_format,
+        })
+    }
+
+    /// One that reads entries up to this version.
+    pub(crate) fn reading(self, reads_format: FormatVersion) -> Self {
+        Self { reads_format, ..self }
+    }
+
+    /// The version that entries are written in: the latest that this member and all others read.
+    pub(crate) fn format(&self) -> FormatVersion {
+        self.agreed_format.load(Ordering::Relaxed).min(self.reads_format)
+    }
+
+    fn agree(&self, meta: &Meta) {
+        self.agreed_format.store(format::agreed(&meta.members.0), Ordering::Relaxed);
+    }
+
+    fn batch(&self, id: LogId, proposal: &Proposal) -> io::Result<Batch> {
+        let batch = codec::decode_upto(self.reads_format, &proposal.0);
+        batch.map_err(|error| match error {
+            CodecError::UnknownVersion { version } => corrupt(format!(
+                "entry {} is written in format {version}, and this release reads up to {}: run a later release",
+                id.index, self.reads_format
+            )),
+            other => corrupt(format!("entry {}: {other}", id.index)),
+        })
     }
 
     /// How far it is applied; every change is seen.
     pub fn progress(&self) -> watch::Receiver<Progress> {
         self.progress.subscribe()
+    }
+
+    /// The state's revision.
+    pub(crate) fn revision(&self) -> Revision {
+        self.contents.read().revision()
     }
 
     /// The group's members as applied.
@@ -111,11 +166,12 @@ impl Replica {
                 EntryPayload::Blank => Vec::new(),
                 EntryPayload::Membership(membership) => {
                     meta.change_members(Membership::new(Some(id), membership));
+                    self.agree(&meta);
                     writes.push(put(MEMBERS, &meta.members));
                     Vec::new()
                 }
                 EntryPayload::Normal(proposal) => {
-                    let batch: Batch = decode(&proposal.0)?;
+                    let batch = self.batch(id, &proposal)?;
                     let term = Term(id.committed_leader_id().term);
                     let applied = state.apply(term, &batch, self.contents.stored());
                     writes.extend(applied.writes);
@@ -147,6 +203,60 @@ impl Replica {
     pub(crate) fn sweep(&self, versions_max: usize) -> io::Result<()> {
         let writes = self.contents.write().sweep(versions_max);
         if writes.is_empty() { Ok(()) } else { self.disk.write(writes) }
+    }
+
+    /// What would be after these entries too, without a change to anything.
+    pub(crate) fn preview(
+        &self,
+        mut next: impl FnMut(u64) -> io::Result<Vec<Entry>>,
+    ) -> io::Result<Preview> {
+        let (mut state, meta) = load(self.cache_bytes, |each| self.disk.load(each))?;
+        let (mut applied, mut membership) = (meta.applied, meta.members.0);
+        loop {
+            let entries = next(applied.map_or(0, |id| id.index + 1))?;
+            if entries.is_empty() {
+                let (revision, now_ms) = (state.revision(), state.now_ms());
+                return Ok(Preview { membership, revision, now_ms });
+            }
+            for entry in entries {
+                applied = Some(entry.log_id);
+                match entry.payload {
+                    EntryPayload::Blank => {}
+                    EntryPayload::Membership(new) => membership = Membership::new(applied, new),
+                    EntryPayload::Normal(proposal) => {
+                        let term = Term(entry.log_id.committed_leader_id().term);
+                        let batch = self.batch(entry.log_id, &proposal)?;
+                        state.apply(term, &batch, self.contents.stored());
+                    }
+                }
+            }
+        }
+    }
+
+    /// Begins a new group with what is applied: `id` stands for everything before it, `members` are the voters
+    /// (all others that there were are removed), and revisions go on `leap` later. Durable when it returns.
+    pub(crate) fn rebase(
+        &self,
+        id: LogId,
+        members: BTreeMap<MemberId, MemberNode>,
+        leap: Option<Revision>,
+    ) -> io::Result<()> {
+        let mut meta = self.meta.lock();
+        if meta.applied != Some(id) {
+            let voters = members.keys().copied().collect();
+            let membership = openraft::Membership::new(vec![voters], members);
+            let membership = membership.map_err(|error| corrupt(error.to_string()))?;
+            let mut writes = Vec::new();
+            if let Some(by) = leap {
+                writes = self.contents.write().leap(by);
+            }
+            meta.applied = Some(id);
+            meta.change_members(Membership::new(Some(id), membership));
+            writes.push(put(MEMBERS, &meta.members));
+            writes.push(put(APPLIED, &meta.applied));
+            self.disk.write(writes)?;
+        }
+        self.disk.flush()
     }
 
     /// Makes what is applied durable.
@@ -187,6 +297,7 @@ impl Replica {
             // Nobody looks on one disk for what is on the other.
             let (mut meta, mut state) = (self.meta.lock(), self.contents.write());
             replacement.install()?;
+            self.agree(&new_meta);
             (*meta, *state) = (new_meta, new_state);
         }
         self.unswept.notify_one();

@@ -31,7 +31,9 @@ use crate::network::Lines;
 use crate::peers::{Identity, Peers, Times};
 use crate::replica::Replica;
 use crate::types::{MemberNode, Raft};
-use crate::{door, fail_over, leading, members, propose, read, slow_disk, sweeper};
+use crate::{
+    door, fail_over, format, leading, members, propose, read, slow_disk, succession, sweeper,
+};
 
 /// How long a member that stops waits for what it has proposed.
 const DRAIN_MAX: Duration = Duration::from_secs(1);
@@ -52,10 +54,11 @@ impl RaftStore {
     /// not delay heartbeats. The handle may be used from any runtime. When the group is told to stop, a
     /// leader first hands over.
     pub async fn start(
-        config: Config,
+        mut config: Config,
         deps: Deps,
         group: &mut Group,
     ) -> Result<Arc<Self>, StartError> {
+        format::announce(config.reads_format, &mut config.member.labels);
         let raft_config = Arc::new(config.to_openraft()?);
         let member = config.member.clone();
         let address = config.listen.clone();
@@ -63,8 +66,8 @@ impl RaftStore {
         let listener = listener.map_err(|source| StartError::Listen { address, source })?;
         let log =
             Log::open(deps.log, deps.clock.clone(), config.threads).map_err(StartError::Log)?;
-        let replica =
-            Arc::new(Replica::open(deps.state, config.cache_bytes).map_err(StartError::State)?);
+        let replica = Replica::open(deps.state, config.cache_bytes).map_err(StartError::State)?;
+        let replica = Arc::new(replica.reading(config.reads_format));
         let machine = Machine::new(replica.clone(), config.threads).map_err(StartError::State)?;
         let times = Times::new(config.heartbeat_ms, config.election_min_ms);
         let (cluster_id, epoch) = (config.cluster_id, config.epoch);
@@ -120,6 +123,7 @@ impl RaftStore {
         group.spawn("raft promotion", |stop| members::promote(core.clone(), stop));
         group.spawn("raft slow disk", |stop| slow_disk::run(core.clone(), stop));
         group.spawn("raft introduction", |stop| members::introduce(core.clone(), stop));
+        group.spawn("raft succession", |stop| succession::run(core.clone(), stop));
         group.spawn("raft fail-over", |stop| fail_over::run(core.clone(), stop));
         group.spawn("lessor", |stop| async move { lessor::run(&*leases, stop).await });
     }

@@ -75,8 +75,10 @@ openraft::declare_raft_types!(
 
 pub type Raft = openraft::Raft<TypeConfig, Machine>;
 pub type Entry = alias::EntryOf<TypeConfig>;
+pub type EntryPayload = alias::EntryPayloadOf<TypeConfig>;
 pub type LogId = alias::LogIdOf<TypeConfig>;
 pub type Vote = alias::VoteOf<TypeConfig>;
+pub type CommittedLeaderId = alias::CommittedLeaderIdOf<TypeConfig>;
 pub type Membership = alias::StoredMembershipOf<TypeConfig>;
 pub type SnapshotMeta = alias::SnapshotMetaOf<TypeConfig>;
 pub type Snapshot = alias::SnapshotOf<TypeConfig, crate::snapshot::SnapshotData>;

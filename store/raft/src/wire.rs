@@ -112,3 +112,6 @@ pub(crate) fn frame<T: Serialize>(value: &T) -> Frame {
 pub(crate) fn unframe<T: DeserializeOwned>(frame: &Frame) -> io::Result<T> {
     codec::decode(&frame.data).map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))
 }
+
+#[cfg(test)]
+mod tests;

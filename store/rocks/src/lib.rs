@@ -5,6 +5,7 @@
 mod log;
 mod options;
 mod state;
+mod wal;
 
 pub use log::RocksLog;
 pub use state::RocksState;

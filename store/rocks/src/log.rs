@@ -12,6 +12,7 @@ use rocksdb::{DB, Direction, IteratorMode, ReadOptions, WriteBatch, WriteOptions
 use store_raft::disk::{LogDisk, LogHead, LogOp};
 
 use crate::options::{self, failed};
+use crate::wal;
 
 const COMMITTED: &[u8] = b"c";
 const ENTRY: u8 = b'e';
@@ -32,8 +33,12 @@ impl fmt::Debug for RocksLog {
 }
 
 impl RocksLog {
-    /// Opens or creates the database in this folder.
+    /// Opens or creates the database in this folder. What a crash left half written at its end is dropped;
+    /// damage before the end is an error, and changes nothing.
     pub fn open(folder: &Path) -> io::Result<Self> {
+        if folder.exists() {
+            check_wal(folder)?;
+        }
         let db = DB::open(&options::log(), folder).map_err(failed)?;
         let mut sync = WriteOptions::default();
         sync.set_sync(true);
@@ -93,6 +98,29 @@ impl LogDisk for RocksLog {
         }
         self.db.write_opt(batch, &self.sync).map_err(failed)
     }
+}
+
+/// Whether replay will get to everything that was acknowledged: see [`wal`].
+fn check_wal(folder: &Path) -> io::Result<()> {
+    let finding = wal::look_through(folder)?;
+    let Some(beyond) = finding.beyond else {
+        if let Some(place) = finding.damaged {
+            tracing::warn!(
+                file = %place.file.display(),
+                offset = place.offset,
+                "the last write was cut off by a crash, and is dropped: nobody was told that it was done"
+            );
+        }
+        return Ok(());
+    };
+    let db = DB::open_for_read_only(&options::log(), folder, false).map_err(failed)?;
+    if db.latest_sequence_number() >= finding.last_sequence {
+        return Ok(());
+    }
+    let damaged = finding.damaged.as_ref().unwrap_or(&beyond);
+    let reason =
+        format!("{damaged}: damaged; the intact writes from {beyond} on would be lost with it");
+    Err(io::Error::new(io::ErrorKind::InvalidData, reason))
 }
 
 fn key(index: u64) -> [u8; 9] {

@@ -99,6 +99,26 @@ impl Member {
         self.process = Some(process.expect("the server's program starts"));
     }
 
+    /// The flags again, with another value for one of them.
+    pub(crate) fn set(&mut self, flag: &str, value: &str) {
+        let at = self.args.iter().position(|arg| arg == flag).unwrap();
+        self.args[at + 1] = value.into();
+    }
+
+    /// Starts it, and waits until it has given up; what it said.
+    pub(crate) async fn gives_up(&mut self) -> String {
+        let process = Command::new(program()).args(&self.args).stdout(Stdio::piped()).spawn();
+        let mut process = process.expect("the server's program starts");
+        let mut ended = None;
+        eventually("it gives up", async || {
+            ended = process.try_wait().unwrap();
+            ended.is_some()
+        })
+        .await;
+        assert!(ended.is_some_and(|status| !status.success()));
+        std::io::read_to_string(process.stdout.take().unwrap()).unwrap()
+    }
+
     /// `kill -9`.
     pub(crate) fn kill(&mut self) {
         if let Some(mut process) = self.process.take() {
@@ -196,6 +216,21 @@ impl Cluster {
         }
         panic!("nobody leads");
     }
+}
+
+/// What a command of `kstore` that is not a server answered.
+pub(crate) struct Answered {
+    pub(crate) code: i32,
+    pub(crate) out: String,
+    pub(crate) err: String,
+}
+
+/// Runs `kstore` with these words.
+pub(crate) fn kstore(args: &[&str]) -> Answered {
+    let output = Command::new(env!("CARGO_BIN_EXE_kstore")).args(args).output().unwrap();
+    let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
+    let code = output.status.code().unwrap();
+    Answered { code, out: text(output.stdout), err: text(output.stderr) }
 }
 
 /// `m1=http://...,m2=http://...`

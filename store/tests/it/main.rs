@@ -13,6 +13,8 @@ mod lease;
 mod maintenance;
 mod members;
 mod plain;
+mod recover;
+mod snapshot;
 mod tls;
 mod txn;
 mod watch;

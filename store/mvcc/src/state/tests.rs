@@ -120,7 +120,7 @@ fn command() -> impl Strategy<Value = Command> {
     ]
 }
 
-fn batch() -> impl Strategy<Value = Batch> {
+pub(crate) fn batch() -> impl Strategy<Value = Batch> {
     let fence = prop_oneof![8 => Just(None), 2 => Just(Some(TERM)), 1 => Just(Some(Term(2)))];
     let fenced = (fence, command()).prop_map(|(fence, command)| Fenced { fence, command });
     (0_u64..20_000, prop::collection::vec(fenced, 0..4))
@@ -467,4 +467,32 @@ fn records_that_contradict_each_other_are_refused() {
     backwards.add(meta.0, meta.1).unwrap();
     backwards.add(version.0, version.1).unwrap();
     assert!(backwards.add(version.0, version.1).unwrap_err().to_string().contains("not in order"));
+}
+
+#[test]
+fn leap_leaves_values_and_forgets_history() {
+    let mut state = State::default();
+    let mut disk = Records::default();
+    let delete = DeleteRequest { range: KeyRange::key("b"), prev_kv: false };
+    let delete = Command::Txn(Txn { success: vec![Op::Delete(delete)], ..Txn::default() });
+    let lease = Command::LeaseGrant { id: 7, ttl_s: 60 };
+    for command in [lease, put("a", "1"), put("a", "2"), put("b", "1"), delete] {
+        disk.store(apply(&mut state, 1_000, command).writes);
+    }
+    let revision = state.revision();
+    disk.store(state.leap(1_000));
+    assert_eq!((state.revision(), state.compacted()), (revision + 1_000, revision + 1_000));
+    assert_eq!(restored(&disk, None), state, "what is stored says the same");
+    let all = RangeRequest { range: KeyRange::prefix(""), ..RangeRequest::default() };
+    let kvs = state.range(&all).unwrap().fetch(&disk).unwrap().kvs;
+    assert_eq!((kvs.len(), &kvs[0].value[..], kvs[0].mod_revision), (1, &b"2"[..], 3));
+    for from in [2, revision, revision + 1, revision + 999] {
+        let error = state.page(&all.range, from, 9).unwrap_err();
+        assert_eq!(error, Error::Compacted { asked: from, oldest: revision + 1_000 });
+    }
+    assert_eq!(pages(&state, &disk, &all.range, revision + 1_000, 9), []);
+    disk.store(state.sweep(usize::MAX));
+    assert_eq!(disk.0.keys().filter(|key| key[0] == b'r').count(), 1, "history is gone");
+    disk.store(state.leap(0));
+    assert_eq!(restored(&disk, None), state);
 }

@@ -12,7 +12,7 @@ use store_handle::{
     Command, Handle, Member, MemberId, Op, ProposeError, PutRequest, RangeRequest, Reply, Revision,
     Txn,
 };
-use store_raft::disk::LogDisk;
+use store_raft::disk::{LogDisk, StateDisk};
 use store_raft::memory::{MemoryLog, MemoryState};
 use store_raft::{Config, Deps, RaftStore, Start};
 use tokio_util::sync::CancellationToken;
@@ -31,7 +31,7 @@ pub(crate) struct Disks {
 pub(crate) struct Node {
     pub(crate) store: Arc<RaftStore>,
     stop: CancellationToken,
-    ended: tokio::sync::oneshot::Receiver<()>,
+    ended: tokio::sync::oneshot::Receiver<Result<(), String>>,
     runtime: Option<tokio::runtime::Runtime>,
 }
 
@@ -40,10 +40,16 @@ pub(crate) struct Cluster {
     network: Option<SharedNetwork>,
     pub(crate) disks: BTreeMap<MemberId, Disks>,
     pub(crate) nodes: BTreeMap<MemberId, Node>,
-    addresses: BTreeMap<MemberId, String>,
+    pub(crate) addresses: BTreeMap<MemberId, String>,
+    /// The latest version of entries that a member reads; 1 otherwise.
+    pub(crate) formats: BTreeMap<MemberId, u8>,
+    /// Of members of a group that was rebuilt; 1 otherwise.
+    pub(crate) epochs: BTreeMap<MemberId, u64>,
     pub(crate) snapshot_entries: u64,
     /// Log disks of a special kind.
     pub(crate) logs: BTreeMap<MemberId, Arc<dyn LogDisk>>,
+    /// State disks of a special kind.
+    pub(crate) states: BTreeMap<MemberId, Arc<dyn StateDisk>>,
 }
 
 pub(crate) fn member(id: MemberId) -> Member {
@@ -111,17 +117,27 @@ impl Cluster {
     }
 
     pub(crate) async fn start(&mut self, id: MemberId, start: Start) {
+        self.try_start(id, start).await.unwrap();
+    }
+
+    /// Starts a member, or says why it does not start.
+    pub(crate) async fn try_start(&mut self, id: MemberId, start: Start) -> Result<(), String> {
         let mut config = config(id, start);
         config.snapshot_entries = self.snapshot_entries;
         config.keep_entries = self.snapshot_entries / 2;
         if let Some(address) = self.addresses.get(&id) {
             (config.listen, config.member.peer_address) = (address.clone(), address.clone());
         }
+        if let Some(epoch) = self.epochs.get(&id) {
+            (config.epoch, config.former_epochs) = (*epoch, (1..*epoch).collect());
+        }
+        config.reads_format = self.formats.get(&id).copied().unwrap_or(1);
         let disks = self.disks.entry(id).or_default().clone();
         let clock: SharedClock = SystemClock::shared();
         let network = self.network.clone().expect("a cluster has a network");
         let log = self.logs.get(&id).cloned().unwrap_or_else(|| Arc::new(disks.log));
-        let deps = Deps { network, clock, log, state: Arc::new(disks.state) };
+        let state = self.states.get(&id).cloned().unwrap_or_else(|| Arc::new(disks.state));
+        let deps = Deps { network, clock, log, state };
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(1)
             .enable_all()
@@ -134,12 +150,20 @@ impl Cluster {
         let run = async move {
             let store = RaftStore::start(config, deps, &mut group).await;
             sender.send(store).unwrap();
-            group.run(Duration::from_secs(10)).await.unwrap();
-            let _ = ending.send(());
+            let ended = group.run(Duration::from_secs(10)).await;
+            let _ = ending.send(ended.map_err(|error| error.to_string()));
         };
         runtime.spawn(run);
-        let store = started.await.unwrap().unwrap();
-        self.nodes.insert(id, Node { store, stop, ended, runtime: Some(runtime) });
+        match started.await.unwrap() {
+            Ok(store) => {
+                self.nodes.insert(id, Node { store, stop, ended, runtime: Some(runtime) });
+                Ok(())
+            }
+            Err(error) => {
+                runtime.shutdown_background();
+                Err(error.to_string())
+            }
+        }
     }
 
     /// Ends a member as `kill -9` would: its connections close, what it had not flushed is lost.
@@ -159,7 +183,14 @@ impl Cluster {
     pub(crate) async fn stop(&mut self, id: MemberId) {
         let mut node = self.nodes.remove(&id).unwrap();
         node.stop.cancel();
-        (&mut node.ended).await.unwrap();
+        (&mut node.ended).await.unwrap().unwrap();
+    }
+
+    /// Waits until a member has given up; why.
+    pub(crate) async fn gives_up(&mut self, id: MemberId) -> String {
+        let mut node = self.nodes.remove(&id).unwrap();
+        let ended = tokio::time::timeout(Duration::from_secs(30), &mut node.ended).await;
+        ended.expect("it gives up").unwrap().unwrap_err()
     }
 
     pub(crate) fn store(&self, id: MemberId) -> &Arc<RaftStore> {

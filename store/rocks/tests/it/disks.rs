@@ -134,7 +134,7 @@ fn rows_and_applied_are_never_torn_apart() {
     assert_eq!(left.len(), 1 + 61);
 }
 
-fn copy(from: &std::path::Path, to: &std::path::Path) -> io::Result<()> {
+pub(crate) fn copy(from: &std::path::Path, to: &std::path::Path) -> io::Result<()> {
     for entry in std::fs::read_dir(from)? {
         let entry = entry?;
         let target = to.join(entry.file_name());

@@ -1,6 +1,10 @@
 //! The store on real disks and loopback TCP.
 
 #[cfg(test)]
+mod damage;
+#[cfg(test)]
 mod disks;
 #[cfg(test)]
 mod members;
+#[cfg(test)]
+mod storage;
