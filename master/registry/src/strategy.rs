@@ -58,6 +58,8 @@ pub enum Companion {
     Guard { key: String, revision: i64 },
     /// Removed, whether or not it is there.
     Release { key: String },
+    /// Everything below is removed.
+    ReleaseAll { prefix: String },
 }
 
 /// A column of the table that `kubectl get` prints.

@@ -154,6 +154,10 @@ fn transaction(write: &Write<'_>, lease: i64) -> Txn {
                 let key = Bytes::copy_from_slice(key.as_bytes());
                 compare.push(equals(KeyRange::key(key), Target::ModRevision(*revision)));
             }
+            Companion::ReleaseAll { prefix } => {
+                let range = KeyRange::prefix(prefix.clone().into_bytes());
+                success.push(Op::Delete(DeleteRequest { range, prev_kv: false }));
+            }
             Companion::Release { key } => {
                 success.push(delete(Bytes::copy_from_slice(key.as_bytes())))
             }

@@ -457,6 +457,24 @@ async fn names_that_are_taken_are_not_accepted_until_they_are_free() {
 }
 
 #[tokio::test]
+async fn objects_that_no_version_serves_do_not_come_back_with_another_definition() {
+    let (world, client) = with_widgets(json!([version("v1", true, sized())])).await;
+    post(&client, WIDGETS, &widget("a", json!({}))).await;
+    let path = format!("{CRDS}/widgets.acme.io");
+    let mut hidden = version("v1", true, sized());
+    hidden["served"] = json!(false);
+    merge(&client, &path, &json!({"spec": {"versions": [hidden]}})).await;
+    assert_eq!(get(&client, WIDGETS).await.code, 404);
+    send(&client, &format!("DELETE {path}"), &[], "").await;
+    merge(&client, &path, &json!({"metadata": {"finalizers": null}})).await;
+    assert_eq!(get(&client, &path).await.code, 404);
+    let again = widgets(json!([version("v1", true, sized())]));
+    assert_eq!(post(&client, CRDS, &again).await.code, 201);
+    assert_eq!(get(&client, WIDGETS).await.json["items"], json!([]));
+    world.end().await;
+}
+
+#[tokio::test]
 async fn a_changed_schema_holds_for_the_next_write_and_for_reads() {
     let (world, client) = with_widgets(json!([version("v1", true, sized())])).await;
     post(&client, WIDGETS, &widget("a", json!({"color": "red", "size": 9}))).await;

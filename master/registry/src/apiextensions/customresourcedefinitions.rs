@@ -14,6 +14,7 @@ use master_api::status::FieldError;
 use serde_json::{Value, json};
 
 use super::{names, validate};
+use crate::custom::is_established;
 use crate::fill::{absent, made, object};
 use crate::strategy::{Companion, Cx, Shape, Strategy, fresh, kept, only_status};
 
@@ -98,17 +99,23 @@ impl Strategy for Definitions {
         // Judged again: another master may have taken a name meanwhile.
         let mut owner = String::new();
         let mut has = BTreeSet::new();
+        // What could not be reached any more because no version was served: nothing of it comes back.
+        let mut rest = None;
         if let Some(new) = new {
             names::judge(new, cx);
             has = names::keys(new);
             meta::name(new).clone_into(&mut owner);
+        } else if let Some(old) = old.filter(|old| is_established(old)) {
+            let text = |path: &[&str]| meta::text(old, path).to_owned();
+            let (group, plural) = (text(&["spec", "group"]), text(&["spec", "names", "plural"]));
+            rest = Some(Companion::ReleaseAll { prefix: format!("/registry/{group}/{plural}/") });
         }
         let claims = has.difference(&had).map(|key| Companion::Claim {
             key: key.clone(),
             value: owner.clone().into_bytes().into(),
         });
         let releases = had.difference(&has).map(|key| Companion::Release { key: key.clone() });
-        Ok(claims.chain(releases).collect())
+        Ok(claims.chain(releases).chain(rest).collect())
     }
 }
 

@@ -70,6 +70,7 @@ fn keys(companions: &[Companion]) -> Vec<String> {
     let key = |companion: &Companion| match companion {
         Companion::Claim { key, .. } => format!("+{}", key.trim_start_matches("/registry/ranges/")),
         Companion::Guard { key, .. } => format!("={}", key.trim_start_matches("/registry/ranges/")),
+        Companion::ReleaseAll { prefix } => format!("-{prefix}*"),
         Companion::Release { key } => format!("-{}", key.trim_start_matches("/registry/ranges/")),
     };
     companions.iter().map(key).collect()
