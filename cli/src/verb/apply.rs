@@ -7,7 +7,7 @@ use clap::{Args, Subcommand};
 use master_client::yaml;
 use serde_json::{Value, json};
 
-use crate::api::{Api, Payload, with_query};
+use crate::api::{Api, with_query};
 use crate::error::{Error, Result, said};
 use crate::flags::{Change, Files, Global};
 use crate::manifest::{self, Manifest};
@@ -136,18 +136,36 @@ async fn merge(
 }
 
 async fn server_side(api: &Api, args: &ApplyArgs, placed: &Placed) -> Result {
-    let mut query = args.change.query();
-    if args.force_conflicts {
-        query.push(("force", "true".into()));
+    if args.change.is_client_dry_run()? {
+        return Err(said(
+            "--dry-run=client doesn't work with --server-side (did you mean --dry-run=server instead?)",
+        ));
     }
+    let mut query = args.change.query();
+    query.push(("force", args.force_conflicts.to_string()));
     let path = with_query(&placed.path(), &query);
-    let payload = Payload::patch(APPLY, &placed.object);
-    let answer = api.send(http::Method::PATCH, &path, "application/json", payload).await;
-    let answer =
-        answer.map_err(|error| error.while_doing(&format!("applying {:?}", placed.source)))?;
-    drop(answer);
-    object::report(&args.change, &placed.resource, &placed.object, "serverside-applied")
+    let object = api.patch(&path, APPLY, &placed.object).await.map_err(|error| match &error {
+        Error::Server { status, .. } if status.code == 409 => {
+            said(format!("{}\n{RESOLUTIONS}", status.message))
+        }
+        _ => error.while_doing(&format!("applying {:?}", placed.source)),
+    })?;
+    object::report(&args.change, &placed.resource, &object, "serverside-applied")
 }
+
+/// What kubectl tells a user who met fields of others.
+const RESOLUTIONS: &str = "\
+Please review the fields above--they currently have other managers. Here
+are the ways you can resolve this warning:
+* If you intend to manage all of these fields, please re-run the apply
+  command with the `--force-conflicts` flag.
+* If you do not intend to manage all of the fields, please edit your
+  manifest to remove references to the fields that should keep their
+  current managers.
+* You may co-own fields by updating your manifest to match the existing
+  value; in this case, you'll become the manager if the other manager(s)
+  stops managing the field (removes it from its configuration).
+See https://kubernetes.io/docs/reference/using-api/server-side-apply/#conflicts";
 
 /// The object with itself in its annotation, as kubectl writes it.
 pub fn with_last_applied(object: &Value) -> Value {

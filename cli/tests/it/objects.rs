@@ -114,6 +114,41 @@ async fn files_are_created_applied_edited_and_replaced() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_server_applies_and_tells_of_conflicts() {
+    let world = World::start().await;
+    let map = |data: &str| {
+        format!("apiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: settings\ndata:\n{data}")
+    };
+    world.file("a.yaml", &map("  a: one\n  b: two\n"));
+    let applied = "configmap/settings serverside-applied\n";
+    world.kctl("apply --server-side -f a.yaml").await.prints(applied);
+    world.kctl("apply --server-side -f a.yaml").await.prints(applied);
+    world.file("a.yaml", &map("  a: other\n"));
+    let refused = world.kctl("apply --server-side --field-manager=robot -f a.yaml").await;
+    let said = "error: Apply failed with 1 conflict: conflict with \"kctl\": .data.a\nPlease review the fields above";
+    assert!(refused.code == Some(1) && refused.err.starts_with(said), "{refused:#?}");
+    assert!(refused.err.contains("`--force-conflicts` flag"), "{}", refused.err);
+    world
+        .kctl("apply --server-side --field-manager=robot --force-conflicts -f a.yaml")
+        .await
+        .prints(applied);
+    world
+        .kctl("get cm settings -o jsonpath={.data}")
+        .await
+        .prints("{\"a\":\"other\",\"b\":\"two\"}");
+    // What is not in the file any more goes.
+    world.file("a.yaml", &map("  b: two\n"));
+    world.kctl("apply --server-side -f a.yaml").await.prints(applied);
+    world.file("a.yaml", &map("  c: three\n"));
+    world.kctl("apply --server-side -f a.yaml").await.prints(applied);
+    world
+        .kctl("get cm settings -o jsonpath={.data}")
+        .await
+        .prints("{\"a\":\"other\",\"c\":\"three\"}");
+    world.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn cluster_is_looked_at() {
     let world = World::start().await;
     world.kctl("create namespace shop").await.prints("namespace/shop created\n");

@@ -3,6 +3,7 @@
 pub mod access;
 pub mod cidr;
 pub mod field;
+pub mod fields;
 pub mod meta;
 pub mod names;
 pub mod patch;

@@ -102,6 +102,9 @@ pub enum ApiError {
     /// The server cannot serve at the moment.
     #[error("{0}")]
     Unavailable(String),
+    /// An applied configuration that does not fit its kind's schema. Upstream has no reason for it, and 500.
+    #[error("{0}")]
+    Untyped(String),
     /// The server is wrong.
     #[error("Internal error occurred: {0}")]
     Internal(String),
@@ -206,7 +209,7 @@ impl ApiError {
             Self::UnsupportedMediaType { .. } => 415,
             Self::Invalid { .. } | Self::Unprocessable(_) => 422,
             Self::TooManyRequests { .. } => 429,
-            Self::Internal(_) | Self::ServerTimeout { .. } => 500,
+            Self::Untyped(_) | Self::Internal(_) | Self::ServerTimeout { .. } => 500,
             Self::Unavailable(_) => 503,
             Self::Timeout(_) => 504,
         }
@@ -229,6 +232,7 @@ impl ApiError {
             Self::UnsupportedMediaType { .. } => "UnsupportedMediaType",
             Self::Invalid { .. } | Self::Unprocessable(_) => "Invalid",
             Self::TooManyRequests { .. } => "TooManyRequests",
+            Self::Untyped(_) => "",
             Self::Internal(_) => "InternalError",
             Self::ServerTimeout { .. } => "ServerTimeout",
             Self::Unavailable(_) => "ServiceUnavailable",
@@ -254,9 +258,11 @@ impl ApiError {
             "metadata": {},
             "status": "Failure",
             "message": self.to_string(),
-            "reason": self.reason(),
             "code": self.code(),
         });
+        if !self.reason().is_empty() {
+            status["reason"] = self.reason().into();
+        }
         let mut details = self.details();
         if let Some(retry) = self.retry_after_s() {
             details.insert("retryAfterSeconds".into(), retry.into());

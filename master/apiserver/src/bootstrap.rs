@@ -18,6 +18,7 @@ use crate::call::Call;
 use crate::filter::request_id::new_uid;
 use crate::rest::change::{Change, Rules, change};
 use crate::rest::delete::{DeleteOptions, delete};
+use crate::rest::ownership::Ownership;
 use crate::rest::{Target, create, metadata};
 use crate::server::Server;
 
@@ -76,7 +77,12 @@ impl Server {
             }
             Ok(new)
         };
-        let changed = Change { subresource: "", rules: Rules::Whole, produce: &produce };
+        let changed = Change {
+            subresource: "",
+            rules: Rules::Whole,
+            ownership: Ownership::Changed,
+            produce: &produce,
+        };
         match change(self, &mut call, &target, &changed).await {
             Err(ApiError::NotFound { .. }) => self.ensure(wanted, fence).await,
             outcome => outcome.map(drop),
@@ -90,7 +96,7 @@ impl Server {
             return Ok(());
         }
         metadata::place(&mut object, &target)?;
-        match create::create(self, &mut call, &target, object).await {
+        match create::create(self, &mut call, &target, object, Ownership::Changed).await {
             Ok(_) | Err(ApiError::AlreadyExists { .. }) => Ok(()),
             Err(error) => Err(error),
         }
@@ -110,7 +116,7 @@ impl Server {
         let request = http::Request::builder().method(Method::POST).uri("/");
         let request = request.body(empty()).map_err(ApiError::internal)?;
         let mut call = Call::new(new_uid(), request);
-        call.identity = Identity { ..policy::api_server() };
+        call.speak_as(Identity { ..policy::api_server() });
         call.fence = fence;
         call.info.namespace = meta::namespace(object).to_owned();
         call.info.name = meta::name(object).to_owned();

@@ -71,6 +71,15 @@ impl Call {
         }
     }
 
+    /// A call of a part of this process, which is who it says it is.
+    pub fn speak_as(&mut self, identity: Identity) {
+        let agent = crate::rest::ownership::agent(&identity.user);
+        if let Ok(agent) = agent.parse() {
+            self.headers.entry(http::header::USER_AGENT).or_insert(agent);
+        }
+        self.identity = identity;
+    }
+
     /// A header as text; empty if it is missing.
     pub fn header(&self, name: http::header::HeaderName) -> &str {
         self.headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or("")

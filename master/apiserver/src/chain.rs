@@ -38,7 +38,7 @@ pub fn in_process(
     request: http::Request<RequestBody>,
 ) -> BoxFuture<'static, Response> {
     let mut call = Call::new(filter::request_id::choose(request.headers()), request);
-    call.identity = identity;
+    call.speak_as(identity);
     call.fence = fence;
     Box::pin(answer(server, call, true))
 }

@@ -38,6 +38,7 @@ async fn route(server: &Arc<Server>, call: &mut Call) -> Result<Response, ApiErr
     }
     let resource = find(server, call).await?;
     fits(&resource, call)?;
+    rest::ownership::check(call)?;
     if let Some(custom) = &resource.custom {
         of_custom_kind(&resource, custom, call)?;
     }

@@ -16,7 +16,8 @@ use master_registry::objectmeta;
 use serde_json::Value;
 
 use super::create::CLAIMS_MAX;
-use super::{Target, metadata};
+use super::ownership::Ownership;
+use super::{Target, metadata, ownership};
 use crate::cacher::entry::{Entry, encode};
 use crate::call::Call;
 use crate::server::Server;
@@ -40,6 +41,7 @@ pub enum Rules {
 pub struct Change<'a> {
     pub subresource: &'a str,
     pub rules: Rules,
+    pub ownership: Ownership,
     /// The new object from the current one. May be called several times.
     pub produce: &'a (dyn Fn(&Value) -> Result<Value, ApiError> + Send + Sync),
 }
@@ -133,14 +135,26 @@ fn prepare(
     let strategy = &resource.strategy;
     let old = &**entry.value();
     let mut new = (change.produce)(old)?;
+    let sent = ownership::take(&mut new);
     strategy.default(&mut new);
     metadata::carry_over(&mut new, old);
     let cx = server.cx(&call.identity, 0);
-    match change.rules {
-        Rules::Whole => strategy.prepare_update(&mut new, old, &cx),
-        Rules::Status => strategy.prepare_status_update(&mut new, old, &cx),
-        Rules::Metadata => {}
+    if change.rules == Rules::Status {
+        strategy.prepare_status_update(&mut new, old, &cx);
+        ownership::take(&mut new);
     }
+    let owners = match change.ownership {
+        Ownership::Changed => {
+            let manager = ownership::manager(server, call, target, change.subresource);
+            ownership::updated(target, &manager, change.rules, sent, old, &new)
+        }
+        Ownership::Noted => sent,
+        Ownership::Kept => ownership::of(old).clone(),
+    };
+    if change.rules == Rules::Whole {
+        strategy.prepare_update(&mut new, old, &cx);
+    }
+    ownership::put(&mut new, owners);
     let request =
         server.admission_request(call, target, Operation::Update, change.subresource, Some(old));
     server.admission.mutate(&request, &mut new)?;
@@ -157,6 +171,7 @@ fn prepare(
         return Err(ApiError::invalid(&resource.group, &resource.kind, &target.name, errors));
     }
     let warnings = server.admission.validate(&request, &new)?;
+    ownership::settle(&mut new, old);
     let ends = metadata::has_ended(&new, old);
     Ok((if ends { Step::Remove(new) } else { Step::Put(new) }, warnings))
 }

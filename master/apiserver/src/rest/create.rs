@@ -12,7 +12,8 @@ use master_api::status::{ApiError, Subject};
 use master_auth::admission::{self, Operation};
 use serde_json::Value;
 
-use super::{Target, answer, body, metadata};
+use super::ownership::Ownership;
+use super::{Target, answer, body, metadata, ownership};
 use crate::cacher::entry::{Entry, encode};
 use crate::call::{Call, Response};
 use crate::server::Server;
@@ -30,7 +31,7 @@ const ACCOUNT_LOOK_EVERY: Duration = Duration::from_millis(50);
 pub async fn run(server: &Server, call: &mut Call, target: &Target) -> Result<Response, ApiError> {
     let mut object = body::object(call, &target.resource).await?;
     metadata::place(&mut object, target)?;
-    let entry = create(server, call, target, object).await?;
+    let entry = create(server, call, target, object, Ownership::Changed).await?;
     answer(server, call, StatusCode::CREATED, &target.resource, &entry)
 }
 
@@ -40,6 +41,7 @@ pub async fn create(
     call: &mut Call,
     target: &Target,
     object: Value,
+    noted: Ownership,
 ) -> Result<Arc<Entry>, ApiError> {
     if !meta::resource_version(&object).is_empty() {
         return Err(ApiError::bad_request(
@@ -49,14 +51,14 @@ pub async fn create(
     let base = meta::generate_name(&object).to_owned();
     if !meta::name(&object).is_empty() || base.is_empty() {
         let name = meta::name(&object).to_owned();
-        return once(server, call, &target.named(&name), object).await;
+        return once(server, call, &target.named(&name), object, noted).await;
     }
     let mut name = String::new();
     for _ in 0..NAMES_MAX {
         name = metadata::generate_name(&base);
         let mut object = object.clone();
         meta::set(&mut object, "name", name.as_str());
-        match once(server, call, &target.named(&name), object).await {
+        match once(server, call, &target.named(&name), object, noted).await {
             Err(ApiError::AlreadyExists { .. }) => {}
             outcome => return outcome,
         }
@@ -70,9 +72,19 @@ async fn once(
     call: &mut Call,
     target: &Target,
     mut object: Value,
+    noted: Ownership,
 ) -> Result<Arc<Entry>, ApiError> {
     let resource = &target.resource;
+    let sent = ownership::take(&mut object);
     resource.strategy.default(&mut object);
+    let owners = match noted {
+        Ownership::Changed => {
+            let manager = ownership::manager(server, call, target, "");
+            ownership::created(target, &manager, sent, &object)
+        }
+        Ownership::Noted | Ownership::Kept => sent,
+    };
+    ownership::put(&mut object, owners);
     metadata::begin_life(&mut object, server.now());
     resource.strategy.prepare_create(&mut object, &server.cx(&call.identity, 0));
     let object = admit(server, call, target, object).await?;

@@ -60,13 +60,8 @@ pub fn place(object: &mut Value, target: &Target) -> Result<(), ApiError> {
 
 /// What a new object has from the server.
 pub fn begin_life(object: &mut Value, now: Timestamp) {
-    for field in [
-        "deletionTimestamp",
-        "deletionGracePeriodSeconds",
-        "selfLink",
-        "managedFields",
-        "resourceVersion",
-    ] {
+    for field in ["deletionTimestamp", "deletionGracePeriodSeconds", "selfLink", "resourceVersion"]
+    {
         meta::set(object, field, Value::Null);
     }
     meta::set(object, "uid", new_uid());
@@ -75,9 +70,7 @@ pub fn begin_life(object: &mut Value, now: Timestamp) {
 
 /// What an update cannot change is as it was.
 pub fn carry_over(new: &mut Value, old: &Value) {
-    for field in ["selfLink", "managedFields"] {
-        meta::set(new, field, Value::Null);
-    }
+    meta::set(new, "selfLink", Value::Null);
     for field in ["creationTimestamp", "deletionTimestamp", "deletionGracePeriodSeconds"] {
         meta::set(new, field, old["metadata"][field].clone());
     }

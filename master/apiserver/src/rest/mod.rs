@@ -1,5 +1,6 @@
 //! The verbs, one file each, and what they share.
 
+pub mod apply;
 pub mod body;
 pub mod change;
 pub mod create;
@@ -9,6 +10,7 @@ pub mod get;
 pub mod list;
 pub mod metadata;
 pub mod options;
+pub mod ownership;
 pub mod patch;
 pub mod selection;
 pub mod update;

@@ -6,6 +6,7 @@ use master_api::status::{ApiError, FieldError};
 use serde_json::Value;
 
 use super::change::{Change, Rules, change};
+use super::ownership::Ownership;
 use super::{Target, answer, body, create, metadata};
 use crate::call::{Call, Response};
 use crate::server::Server;
@@ -38,7 +39,12 @@ pub async fn run(
     metadata::place(&mut object, target)?;
     let produce = |old: &Value| replacement(target, &object, old);
     let subresource = call.info.subresource.clone();
-    let wanted = Change { subresource: &subresource, rules, produce: &produce };
+    let wanted = Change {
+        subresource: &subresource,
+        rules,
+        ownership: Ownership::Changed,
+        produce: &produce,
+    };
     let resource = &target.resource;
     let names = (&*resource.group, &*resource.plural);
     match change(server, call, target, &wanted).await {
@@ -46,7 +52,7 @@ pub async fn run(
             if rules == Rules::Whole && CREATED_ON_UPDATE.contains(&names) =>
         {
             may_create(server, call)?;
-            let entry = create::create(server, call, target, object).await?;
+            let entry = create::create(server, call, target, object, Ownership::Changed).await?;
             answer(server, call, StatusCode::CREATED, resource, &entry)
         }
         outcome => {
@@ -80,7 +86,7 @@ pub fn replacement(target: &Target, sent: &Value, old: &Value) -> Result<Value, 
 }
 
 /// Who may update may not thereby create.
-fn may_create(server: &Server, call: &Call) -> Result<(), ApiError> {
+pub fn may_create(server: &Server, call: &Call) -> Result<(), ApiError> {
     let mut attributes = call.info.attributes(&call.identity);
     attributes.verb = "create".into();
     let decision = server.authorizer.authorize(&attributes);

@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 
 use crate::call::{Call, Response};
 use crate::rest::change::{Change, Rules, change};
+use crate::rest::ownership::Ownership;
 use crate::rest::{Target, answer_value, body};
 use crate::server::Server;
 
@@ -39,7 +40,12 @@ pub async fn bind(
     }
     let now = server.now();
     let produce = |old: &Value| bound(target, old, binding, node, now);
-    let wanted = Change { subresource: "binding", rules: Rules::Metadata, produce: &produce };
+    let wanted = Change {
+        subresource: "binding",
+        rules: Rules::Metadata,
+        ownership: Ownership::Kept,
+        produce: &produce,
+    };
     change(server, call, target, &wanted).await.map(drop)
 }
 

@@ -9,6 +9,7 @@ use serde_json::Value;
 use crate::call::{Call, Response};
 use crate::rest::change::{Change, Rules, change};
 use crate::rest::delete::{self, DeleteOptions};
+use crate::rest::ownership::Ownership;
 use crate::rest::{Target, answer_value, body};
 use crate::server::Server;
 
@@ -69,7 +70,12 @@ async fn take_from_budget(
     };
     let now = time::seconds(server.now());
     let produce = |old: &Value| disrupted(old, &target.name, &now);
-    let wanted = Change { subresource: "status", rules: Rules::Status, produce: &produce };
+    let wanted = Change {
+        subresource: "status",
+        rules: Rules::Status,
+        ownership: Ownership::Kept,
+        produce: &produce,
+    };
     change(server, call, &of_budget, &wanted).await.map(drop)
 }
 

@@ -10,6 +10,7 @@ use serde_json::Value;
 
 use crate::call::{Call, Response};
 use crate::rest::change::{Change, Rules, change};
+use crate::rest::ownership::Ownership;
 use crate::rest::patch::Patch;
 use crate::rest::update::replacement;
 use crate::rest::{Target, answer, body, metadata};
@@ -35,16 +36,27 @@ pub async fn run(
             metadata::place(&mut sent, target)?;
             let produce =
                 |old: &Value| Ok(taken(&replacement(target, &sent, old)?, old, path, now));
-            let wanted = Change { subresource: name, rules: Rules::Metadata, produce: &produce };
+            let wanted = Change {
+                subresource: name,
+                rules: Rules::Metadata,
+                ownership: Ownership::Changed,
+                produce: &produce,
+            };
             change(server, call, target, &wanted).await?
         }
         "patch" => {
-            let patch = Patch::read(call).await?;
+            let patch = Patch::read(server, call, target, Rules::Metadata).await?;
             let produce = |old: &Value| {
-                let patched = patch.apply(old, &resource.schema)?;
-                Ok(taken(&replacement(target, &patched, old)?, old, path, now))
+                patch.apply_part(target, old, |patched| {
+                    Ok(taken(&replacement(target, patched, old)?, old, path, now))
+                })
             };
-            let wanted = Change { subresource: name, rules: Rules::Metadata, produce: &produce };
+            let wanted = Change {
+                subresource: name,
+                rules: Rules::Metadata,
+                ownership: patch.ownership(),
+                produce: &produce,
+            };
             change(server, call, target, &wanted).await?
         }
         verb => {

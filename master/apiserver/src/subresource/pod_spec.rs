@@ -9,6 +9,7 @@ use serde_json::Value;
 
 use crate::call::{Call, Response};
 use crate::rest::change::{Change, Rules, change};
+use crate::rest::ownership::Ownership;
 use crate::rest::patch::Patch;
 use crate::rest::update::replacement;
 use crate::rest::{Target, answer, body, metadata};
@@ -38,13 +39,23 @@ pub async fn run(
             let mut sent = body::object(call, &target.resource).await?;
             metadata::place(&mut sent, target)?;
             let produce = |old: &Value| take(&sent, old);
-            let wanted = Change { subresource: name, rules: Rules::Metadata, produce: &produce };
+            let wanted = Change {
+                subresource: name,
+                rules: Rules::Metadata,
+                ownership: Ownership::Changed,
+                produce: &produce,
+            };
             change(server, call, target, &wanted).await?
         }
         "patch" => {
-            let patch = Patch::read(call).await?;
-            let produce = |old: &Value| take(&patch.apply(old, &target.resource.schema)?, old);
-            let wanted = Change { subresource: name, rules: Rules::Metadata, produce: &produce };
+            let patch = Patch::read(server, call, target, Rules::Metadata).await?;
+            let produce = |old: &Value| patch.apply_part(target, old, |patched| take(patched, old));
+            let wanted = Change {
+                subresource: name,
+                rules: Rules::Metadata,
+                ownership: patch.ownership(),
+                produce: &produce,
+            };
             change(server, call, target, &wanted).await?
         }
         verb => {

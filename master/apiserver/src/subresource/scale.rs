@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 use crate::call::{Call, Response};
 use crate::rest::change::{Change, Rules, change};
 use crate::rest::options::get_freshness;
+use crate::rest::ownership::Ownership;
 use crate::rest::patch::Patch;
 use crate::rest::update::replacement;
 use crate::rest::{Target, answer_value, body, get};
@@ -33,18 +34,21 @@ pub async fn run(server: &Server, call: &mut Call, target: &Target) -> Result<Re
                 return Err(ApiError::bad_request("the name of the Scale does not match the URL"));
             }
             let produce = |old: &Value| scaled(target, old, &sent);
-            let wanted = Change { subresource: "scale", rules: Rules::Whole, produce: &produce };
+            let wanted = whole(Ownership::Changed, &produce);
             change(server, call, target, &wanted).await?
         }
         "patch" => {
-            let patch = Patch::read(call).await?;
+            let patch = Patch::read(server, call, target, Rules::Whole).await?;
             let schema = Schema::builtin(SCHEMA);
             let produce = |old: &Value| {
-                let sent = patch.apply(&scale_of(&target.resource, old)?, &schema)?;
-                scaled(target, old, &sent)
+                let scaled = |sent: &Value| scaled(target, old, sent);
+                let scale = scale_of(&target.resource, old)?;
+                patch.apply_scale(target, &schema, old, &scale, scaled)
             };
-            let wanted = Change { subresource: "scale", rules: Rules::Whole, produce: &produce };
-            change(server, call, target, &wanted).await?
+            let wanted = whole(patch.ownership(), &produce);
+            let entry = change(server, call, target, &wanted).await?;
+            call.warnings.extend(patch.take_warnings());
+            entry
         }
         verb => {
             let subject = Subject::new(&*target.resource.group, &*target.resource.plural);
@@ -52,6 +56,13 @@ pub async fn run(server: &Server, call: &mut Call, target: &Target) -> Result<Re
         }
     };
     answer_value(call, StatusCode::OK, &scale_of(&target.resource, entry.value())?)
+}
+
+fn whole<'a>(
+    ownership: Ownership,
+    produce: &'a (dyn Fn(&Value) -> Result<Value, ApiError> + Send + Sync),
+) -> Change<'a> {
+    Change { subresource: "scale", rules: Rules::Whole, ownership, produce }
 }
 
 /// The workload with the replicas of a Scale.
@@ -70,14 +81,19 @@ fn scaled(target: &Target, old: &Value, sent: &Value) -> Result<Value, ApiError>
         let error = FieldError::invalid("spec.replicas", replicas, detail);
         return Err(ApiError::invalid("autoscaling", "Scale", &target.name, vec![error]));
     }
-    let path = match paths(&target.resource) {
+    put_replicas(&target.resource, &mut new, replicas.into());
+    Ok(new)
+}
+
+/// Puts a number of replicas where the kind has it.
+pub fn put_replicas(resource: &Resource, object: &mut Value, replicas: Value) {
+    let path = match paths(resource) {
         Some(paths) => paths.spec_replicas.iter().map(String::as_str).collect(),
         None => vec!["spec", "replicas"],
     };
     if let Some((field, above)) = path.split_last() {
-        meta::object_mut(&mut new, above).insert((*field).to_owned(), replicas.into());
+        meta::object_mut(object, above).insert((*field).to_owned(), replicas);
     }
-    Ok(new)
 }
 
 /// Where a kind that a user defined has its numbers.

@@ -218,3 +218,41 @@ async fn kubectl_defines_kinds_and_uses_them() {
     kubectl.check("delete wd a", "", "deleted").await;
     world.end().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn kubectl_applies_on_the_servers_side() {
+    let world = World::bootstrapped().await;
+    let kubectl = Kubectl::of(&world);
+    let applied = "deployment.apps/web serverside-applied";
+    kubectl.check("apply --server-side -f -", DEPLOYMENT, applied).await;
+    let version = "get deploy web -o jsonpath={.metadata.resourceVersion}";
+    let (_, before) = kubectl.try_run(version, "").await;
+    kubectl.check("apply --server-side -f -", DEPLOYMENT, applied).await;
+    kubectl.check(version, "", &before).await;
+    kubectl.check("diff --server-side -f -", DEPLOYMENT, "").await;
+
+    kubectl.check("scale deploy/web --replicas=3", "", "scaled").await;
+    let conflict = "Apply failed with 1 conflict: conflict with \"kubectl\" with subresource \"scale\" using apps/v1: .spec.replicas";
+    kubectl.refused("apply --server-side -f -", DEPLOYMENT, conflict).await;
+    let advice = "Please review the fields above--they currently have other managers.";
+    kubectl.refused("apply --server-side -f -", DEPLOYMENT, advice).await;
+    kubectl.check("get deploy web -o jsonpath={.spec.replicas}", "", "3").await;
+    kubectl.check("apply --server-side --force-conflicts -f -", DEPLOYMENT, applied).await;
+    kubectl.check("get deploy web -o jsonpath={.spec.replicas}", "", "2").await;
+    let wrong = DEPLOYMENT.replace("replicas", "replicsa");
+    let unknown = ".spec.replicsa: field not declared in schema";
+    kubectl.refused("apply --server-side -f -", &wrong, unknown).await;
+
+    // From one way of applying to the other, and back.
+    let map = |data: &str| {
+        format!("apiVersion: v1\nkind: ConfigMap\nmetadata: {{name: m}}\ndata: {data}\n")
+    };
+    kubectl.check("apply -f -", &map("{a: one, b: two}"), "configmap/m created").await;
+    kubectl
+        .check("apply --server-side -f -", &map("{a: other, b: two}"), "serverside-applied")
+        .await;
+    kubectl.check("get cm m -o jsonpath={.data}", "", "{\"a\":\"other\",\"b\":\"two\"}").await;
+    kubectl.check("apply -f -", &map("{b: two}"), "configmap/m configured").await;
+    kubectl.check("get cm m -o jsonpath={.data}", "", "{\"b\":\"two\"}").await;
+    world.end().await;
+}

@@ -97,6 +97,13 @@ fn finish(name: &str, definition: &mut Value) {
             schema.insert("allOf".into(), json!([{ "$ref": reference }]));
         }
         patchmeta::fact(name, field).describe(schema);
+        let is_list = schema.get("type").is_some_and(|kind| kind == "array");
+        if is_list && !name.ends_with("List") && !name.ends_with(".APIResource") {
+            schema.entry("x-kubernetes-list-type").or_insert_with(|| "atomic".into());
+        }
+    }
+    if patchmeta::is_atomic(name) {
+        definition["x-kubernetes-map-type"] = "atomic".into();
     }
 }
 

@@ -6,7 +6,9 @@ use std::sync::OnceLock;
 use schemars::generate::SchemaSettings;
 use serde_json::{Map, Value};
 
+use super::division::Division;
 use super::{Index, Node, OBJECT_META, Struct, Table};
+use crate::patchmeta;
 
 /// Where references point in OpenAPI v3, which is what [`definitions`] is for.
 const DEFINITIONS_PATH: &str = "/components/schemas";
@@ -60,6 +62,9 @@ impl<'a> Compiler<'a> {
         if let Some(schema) = self.definitions.get(name) {
             let node = self.node(name, schema);
             self.table.nodes[index] = node;
+            if patchmeta::is_atomic(name) {
+                self.table.divisions.note(index, Division::Whole);
+            }
         }
         index
     }
@@ -74,7 +79,41 @@ impl<'a> Compiler<'a> {
             return self.compile(name, only);
         }
         let node = self.node(name, schema);
-        self.push(node)
+        let division = Division::of_schema(&node, schema);
+        let index = self.push(node);
+        if let Some(division) = division {
+            self.table.divisions.note(index, division);
+        }
+        index
+    }
+
+    /// The node of a field, which may divide otherwise than its type does.
+    fn field(&mut self, owner: &str, field: &str, schema: &Value) -> Index {
+        let index = self.compile(field, schema);
+        let fact = patchmeta::fact(owner, field);
+        if fact == patchmeta::Fact::default() {
+            return index;
+        }
+        let node = self.table.nodes[index].clone();
+        let items = self.resolved(&schema["items"]);
+        match Division::of_fact(&node, &fact, items) {
+            Some(division) => {
+                self.table.divisions.note(index, division);
+                index
+            }
+            // A copy of the type, as if it did not say that it is one value.
+            None if fact.map_type == "granular" => self.push(node),
+            None => index,
+        }
+    }
+
+    /// A schema, or the one that it refers to.
+    fn resolved<'s>(&self, schema: &'s Value) -> &'s Value
+    where
+        'a: 's,
+    {
+        let target = schema["$ref"].as_str().and_then(|reference| reference.rsplit('/').next());
+        target.and_then(|name| self.definitions.get(name)).unwrap_or(schema)
     }
 
     /// The node of a custom kind's object, whose metadata is everybody's.
@@ -87,7 +126,8 @@ impl<'a> Compiler<'a> {
         for field in ["apiVersion", "kind"] {
             fields.insert(field.into(), self.push(Node::Text));
         }
-        self.push(Node::Struct(Struct { name: name.into(), fields, keeps_unknown: true }))
+        let keeps_unknown = schema["x-kubernetes-preserve-unknown-fields"] == true;
+        self.push(Node::Struct(Struct { name: name.into(), fields, keeps_unknown }))
     }
 
     fn push(&mut self, node: Node) -> Index {
@@ -119,7 +159,7 @@ impl<'a> Compiler<'a> {
         if let Some(properties) = schema["properties"].as_object() {
             let mut fields = BTreeMap::new();
             for (field, schema) in properties {
-                fields.insert(field.as_str().into(), self.compile(field, schema));
+                fields.insert(field.as_str().into(), self.field(name, field, schema));
             }
             let keeps_unknown = schema["x-kubernetes-preserve-unknown-fields"] == true;
             return Node::Struct(Struct { name: name.into(), fields, keeps_unknown });

@@ -13,6 +13,9 @@ use serde_saphyr::options::DuplicateKeyPolicy;
 
 use super::Schema;
 
+/// How many keys given twice are named.
+const DUPLICATES_MAX: usize = 100;
+
 /// What happens with fields that a kind does not have, or has twice.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum FieldValidation {
@@ -106,30 +109,74 @@ fn json(body: &[u8]) -> Result<(Value, Vec<String>), ApiError> {
     }
 }
 
+/// Reads a document of which the last of several equal keys counts. Also returns what is wrong with such keys, in the
+/// words of upstream's strict parser.
+///
+/// # Errors
+/// `BadRequest` that names the line.
+pub fn parse_lenient(body: &[u8]) -> Result<(Value, Option<String>), ApiError> {
+    let text = utf8(body)?;
+    let strict = match yaml(body) {
+        Ok((value, duplicates)) if duplicates.is_empty() => return Ok((value, None)),
+        Ok((value, duplicates)) => return Ok((value, Some(duplicates.join(", ")))),
+        Err(error) => error,
+    };
+    let mut findings = Vec::new();
+    let mut lines: Vec<&str> = text.lines().collect();
+    // Each finding's line is left out for the search of the next.
+    for _ in 0..DUPLICATES_MAX {
+        let found = deserialize(&lines.join("\n"), DuplicateKeyPolicy::Error);
+        let Err(serde_saphyr::Error::DuplicateMappingKey { key, location }) = found else { break };
+        let line = usize::try_from(location.line()).unwrap_or_default();
+        let Some(place) = lines.get_mut(line.saturating_sub(1)) else { break };
+        findings
+            .push(format!("  line {line}: key {:?} already set in map", key.unwrap_or_default()));
+        *place = "";
+    }
+    match deserialize(text, DuplicateKeyPolicy::LastWins) {
+        Ok(value) if !findings.is_empty() => {
+            let findings = findings.join("\n");
+            let text =
+                format!("error converting YAML to JSON: yaml: unmarshal errors:\n{findings}");
+            Ok((value, Some(text)))
+        }
+        _ => Err(strict),
+    }
+}
+
+fn utf8(body: &[u8]) -> Result<&str, ApiError> {
+    std::str::from_utf8(body)
+        .map_err(|_| ApiError::bad_request("error converting YAML to JSON: yaml: invalid UTF-8"))
+}
+
 fn yaml(body: &[u8]) -> Result<(Value, Vec<String>), ApiError> {
-    let text = std::str::from_utf8(body)
-        .map_err(|_| ApiError::bad_request("error converting YAML to JSON: yaml: invalid UTF-8"))?;
+    let text = utf8(body)?;
     // A document may also be JSON, which is quicker and tells duplicates apart.
     if text.trim_start().starts_with('{')
         && let Ok(found) = json(body)
     {
         return Ok(found);
     }
+    deserialize(text, DuplicateKeyPolicy::Error).map(|value| (value, Vec::new())).map_err(|error| {
+        let line = error.location().map(|at| format!("line {}: ", at.line())).unwrap_or_default();
+        let text = error.to_string();
+        let cause = text.lines().next().unwrap_or_default();
+        ApiError::BadRequest(format!("error converting YAML to JSON: yaml: {line}{cause}"))
+    })
+}
+
+fn deserialize(
+    text: &str,
+    duplicate_keys: DuplicateKeyPolicy,
+) -> Result<Value, serde_saphyr::Error> {
     let options = serde_saphyr::options! {
-        duplicate_keys: DuplicateKeyPolicy::Error,
+        duplicate_keys: duplicate_keys,
         strict_booleans: true,
         with_snippet: false,
     };
     let trail = Trail::default();
     serde_saphyr::with_deserializer_from_str_with_options(text, options, |deserializer| {
         Seed(&trail).deserialize(deserializer)
-    })
-    .map(|value| (value, Vec::new()))
-    .map_err(|error| {
-        let line = error.location().map(|at| format!("line {}: ", at.line())).unwrap_or_default();
-        let text = error.to_string();
-        let cause = text.lines().next().unwrap_or_default();
-        ApiError::BadRequest(format!("error converting YAML to JSON: yaml: {line}{cause}"))
     })
 }
 

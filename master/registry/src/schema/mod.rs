@@ -5,6 +5,7 @@
 
 mod catalog;
 mod decode;
+mod division;
 mod walk;
 
 use std::collections::BTreeMap;
@@ -15,7 +16,8 @@ use serde_json::Value;
 use crate::custom::structural::Structural;
 
 pub use catalog::definitions;
-pub use decode::{FieldValidation, MediaType, decode, parse};
+pub use decode::{FieldValidation, MediaType, decode, parse, parse_lenient};
+pub use division::Divided;
 pub use walk::{check, check_patched};
 
 /// A place in a [`Table`].
@@ -62,6 +64,7 @@ struct Struct {
 pub(crate) struct Table {
     nodes: Vec<Node>,
     named: BTreeMap<Box<str>, Index>,
+    divisions: division::Divisions,
 }
 
 /// The shape of a kind.

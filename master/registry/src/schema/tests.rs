@@ -112,3 +112,49 @@ fn hostile_bodies_are_refused() {
     assert!(decode(b"[]", "", &deployment(), FieldValidation::Ignore).is_err());
     assert!(decode(b"{}", "text/plain", &deployment(), FieldValidation::Ignore).is_err());
 }
+
+#[test]
+fn types_divide_as_upstream_declares() {
+    use master_api::fields::{Atom, Shape};
+    // A path's steps lead into items, too; `|` shows how the last type divides.
+    let check = |kind: &str, path: &str, expected: &str| {
+        let schema = Schema::builtin(format!("io.k8s.api.{kind}"));
+        let mut shape = schema.divided().unwrap();
+        for step in path.split('.') {
+            let inner = if step == "[]" { shape.item() } else { shape.field(step) };
+            shape = inner.unwrap_or_else(|| panic!("{kind} {path}: {step}"));
+        }
+        let found = match shape.atom() {
+            Atom::Keyed(keys) => keys
+                .iter()
+                .map(|key| {
+                    let default = key.default.as_ref().map(|value| format!("={value}"));
+                    format!("{}{}", key.name, default.unwrap_or_default())
+                })
+                .collect::<Vec<_>>()
+                .join(","),
+            Atom::Struct { .. } => "struct".to_owned(),
+            other => format!("{other:?}").to_lowercase(),
+        };
+        assert_eq!(found, expected, "{kind} {path}");
+    };
+    check("core.v1.Pod", "metadata.finalizers", "set");
+    check("core.v1.Pod", "metadata.labels", "map");
+    check("core.v1.Pod", "metadata.ownerReferences", "uid=\"\"");
+    check("core.v1.Pod", "metadata.ownerReferences.[]", "leaf");
+    check("core.v1.Pod", "spec.containers", "name=\"\"");
+    check("core.v1.Pod", "spec.containers.[].ports", "containerPort=0,protocol=\"TCP\"");
+    check("core.v1.Pod", "spec.containers.[].args", "leaf");
+    check("core.v1.Pod", "spec.containers.[].resources.limits", "map");
+    check("core.v1.Pod", "spec.nodeSelector", "leaf");
+    check("core.v1.Pod", "spec.tolerations", "leaf");
+    check("core.v1.Pod", "status.startTime", "leaf");
+    check("core.v1.Service", "spec.ports", "port=0,protocol=\"TCP\"");
+    check("core.v1.Service", "spec.selector", "leaf");
+    check("apps.v1.Deployment", "spec.selector", "leaf");
+    check("apps.v1.Deployment", "spec.strategy.rollingUpdate.maxSurge", "leaf");
+    check("apps.v1.ControllerRevision", "data", "any");
+    check("core.v1.PersistentVolume", "spec.claimRef", "struct");
+    check("core.v1.Event", "involvedObject", "leaf");
+    check("rbac.v1.Role", "rules", "leaf");
+}

@@ -1,0 +1,173 @@
+//! Server-side apply: a client says all that it wants of an object; what it does not mention any more goes.
+//!
+//! # Path
+//! `rest/patch.rs` → here → `master_api::fields::apply`
+
+use bytes::Bytes;
+use master_api::fields::{self, Apply, Manager};
+use master_api::meta;
+use master_api::status::{ApiError, Subject};
+use master_registry::schema::{self, FieldValidation, Schema};
+use serde_json::{Value, json};
+
+use super::change::Rules;
+use super::{Target, metadata, ownership};
+use crate::call::Call;
+use crate::server::Server;
+use crate::subresource::scale::put_replicas;
+
+/// A configuration as it was sent.
+#[derive(Debug)]
+pub struct Config {
+    value: Value,
+    manager: Manager,
+    rules: Rules,
+    force: bool,
+    validation: FieldValidation,
+    /// Keys that the document has twice, in upstream's words.
+    duplicates: Option<String>,
+}
+
+impl Config {
+    /// Reads a document.
+    pub fn read(
+        server: &Server,
+        call: &Call,
+        target: &Target,
+        rules: Rules,
+        body: &Bytes,
+        validation: FieldValidation,
+    ) -> Result<Self, ApiError> {
+        let (value, duplicates) = schema::parse_lenient(body)
+            .map_err(|error| ApiError::BadRequest(format!("error decoding YAML: {error}")))?;
+        if !value.is_object() {
+            return Err(ApiError::bad_request("error decoding YAML: the document is no object"));
+        }
+        if !ownership::of(&value).is_null() {
+            return Err(ApiError::bad_request("metadata.managedFields must be nil"));
+        }
+        Ok(Self {
+            value,
+            manager: ownership::manager(server, call, target, &call.info.subresource),
+            rules,
+            force: call.query.flag("force"),
+            validation,
+            duplicates,
+        })
+    }
+
+    /// What a client should know of the document; an error where it wants to be strict.
+    pub fn warnings(&self) -> Result<Vec<String>, ApiError> {
+        match (&self.duplicates, self.validation) {
+            (Some(text), FieldValidation::Strict) => {
+                Err(ApiError::BadRequest(format!("error strict decoding YAML: {text}")))
+            }
+            (Some(text), FieldValidation::Warn) => Ok(vec![text.clone()]),
+            (None, _) | (_, FieldValidation::Ignore) => Ok(Vec::new()),
+        }
+    }
+
+    /// The object with the configuration in it, and with its owners; `old` is `None` for a new one.
+    pub fn apply(&self, target: &Target, old: Option<&Value>) -> Result<Value, ApiError> {
+        let resource = &target.resource;
+        is_of_kind(&self.value, &resource.api_version(), &resource.kind)?;
+        self.merge(target, self.value.clone(), old)
+    }
+
+    /// The object with the replicas of a configuration that is a Scale.
+    pub fn apply_scale(
+        &self,
+        target: &Target,
+        scale: &Schema,
+        old: &Value,
+    ) -> Result<Value, ApiError> {
+        is_of_kind(&self.value, "autoscaling/v1", "Scale")?;
+        let sent = shaped(target, self.value.clone(), scale)?;
+        let resource = &target.resource;
+        let mut config = json!({"apiVersion": resource.api_version(), "kind": resource.kind});
+        for field in ["name", "namespace", "uid", "resourceVersion"] {
+            meta::set(&mut config, field, sent["metadata"][field].clone());
+        }
+        if let Some(replicas) = sent["spec"].get("replicas") {
+            put_replicas(resource, &mut config, replicas.clone());
+        }
+        self.merge(target, config, Some(old))
+    }
+
+    fn merge(
+        &self,
+        target: &Target,
+        config: Value,
+        old: Option<&Value>,
+    ) -> Result<Value, ApiError> {
+        let schema = &target.resource.schema;
+        let config = shaped(target, config, schema)?;
+        let parts = old.map(ownership::split);
+        let (live, managed) = match &parts {
+            Some((live, managed)) => (Some(live), managed.clone()),
+            None => (None, Default::default()),
+        };
+        let wanted = Apply {
+            manager: &self.manager,
+            scope: ownership::scope(target, self.rules),
+            force: self.force,
+            live,
+            config: &config,
+        };
+        let mut applied = fields::apply(schema.divided(), &wanted, managed)?;
+        metadata::place(&mut applied.object, target)?;
+        schema::check_patched(&mut applied.object, schema, FieldValidation::Ignore)?;
+        ownership::put(&mut applied.object, applied.managed.into_value());
+        Ok(applied.object)
+    }
+}
+
+/// A configuration in the shape of its schema. Fields that nobody declared are refused whatever the client says of
+/// validation: nobody could own them.
+fn shaped(target: &Target, mut config: Value, schema: &Schema) -> Result<Value, ApiError> {
+    if let Err(problem) = fields::validate(schema.divided(), &config) {
+        let (group, version) = meta::split_api_version(meta::api_version(&config));
+        let kind = meta::kind(&config);
+        return Err(ApiError::Untyped(format!(
+            "failed to create typed patch object ({}/{}; {group}/{version}, Kind={kind}): {problem}",
+            target.namespace,
+            meta::name(&config),
+        )));
+    }
+    schema::check(&mut config, schema, FieldValidation::Ignore)?;
+    Ok(config)
+}
+
+fn is_of_kind(config: &Value, api_version: &str, kind: &str) -> Result<(), ApiError> {
+    let (sent_version, sent_kind) = (meta::api_version(config), meta::kind(config));
+    if sent_version.is_empty() || sent_kind.is_empty() {
+        return Err(ApiError::bad_request(
+            "invalid object type: the applied configuration must have apiVersion and kind",
+        ));
+    }
+    if sent_version != api_version {
+        return Err(ApiError::BadRequest(format!(
+            "Incorrect version specified in apply patch. Specified patch version: {sent_version}, expected: {api_version}"
+        )));
+    }
+    if sent_kind != kind {
+        return Err(ApiError::BadRequest(format!(
+            "invalid object type: expected {kind}, but got {sent_kind}"
+        )));
+    }
+    Ok(())
+}
+
+/// What is to be created, since nothing is there to be changed.
+pub fn new_object(config: &Config, target: &Target) -> Result<Value, ApiError> {
+    let object = config.apply(target, None)?;
+    let uid = meta::uid(&object);
+    if !uid.is_empty() {
+        let subject = Subject::new(&*target.resource.group, &*target.resource.plural);
+        let message = format!(
+            "uid mismatch: the provided object specified uid {uid}, and no existing object was found"
+        );
+        return Err(ApiError::Conflict { subject, name: target.name.clone(), message });
+    }
+    Ok(object)
+}
