@@ -151,7 +151,7 @@ fn config(id: MemberId) -> Config {
         is_voter: true,
     };
     let mut config = Config::new(7, member(id), Start::Found((1..=MEMBERS).map(member).collect()));
-    (config.election_min_ms, config.election_max_ms) = (500, 1_000);
+    (config.heartbeat_ms, config.election_min_ms, config.election_max_ms) = (50, 500, 1_000);
     // Small, so that logs are purged and snapshots travel.
     (config.snapshot_entries, config.keep_entries) = (200, 50);
     config.threads = false;

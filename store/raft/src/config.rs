@@ -27,8 +27,9 @@ pub struct Config {
     /// What to do if this member has no log yet.
     pub start: Start,
     pub heartbeat_ms: u64,
+    /// A follower that has heard nothing of its leader for 1.2 to 1.4 times that stands for election.
     pub election_min_ms: u64,
-    /// Also the lease: how long a leader that hears from no quorum is taken to lead.
+    /// How long a leader that hears from no quorum is taken to lead.
     pub election_max_ms: u64,
     /// The state is flushed, so that the log can be purged, after so many entries.
     pub snapshot_entries: u64,
@@ -94,12 +95,17 @@ impl Config {
             let reason = format!("member {} is not among the founders", self.member.id);
             return Err(invalid(reason));
         }
+        // To openraft, a follower waits for the lease to end, which is the upper bound, and then for a random
+        // time between the bounds. The lower one is also what an election may take, two syncs after each other
+        // included, before the next one begins; and it must leave room for two heartbeats.
+        let wait_ms = (self.election_min_ms / 2).max(self.heartbeat_ms * 9 / 4);
+        let lease_ms = self.election_min_ms * 7 / 10;
         let config = openraft::Config {
             cluster_name: format!("{:016x}", self.cluster_id),
             heartbeat_interval: self.heartbeat_ms,
             heartbeat_min_interval: Some(self.heartbeat_ms),
-            election_timeout_min: self.election_min_ms,
-            election_timeout_max: self.election_max_ms,
+            election_timeout_min: wait_ms,
+            election_timeout_max: lease_ms,
             install_snapshot_timeout: crate::peers::SNAPSHOT_DEADLINE_MS,
             max_payload_entries: 1_024,
             replication_lag_threshold: self.snapshot_entries * 2,

@@ -33,6 +33,8 @@ pub(crate) struct Node {
     stop: CancellationToken,
     ended: tokio::sync::oneshot::Receiver<Result<(), String>>,
     runtime: Option<tokio::runtime::Runtime>,
+    /// Frozen until this is dropped.
+    frozen: Option<std::sync::mpsc::Sender<()>>,
 }
 
 #[derive(Debug, Default)]
@@ -46,6 +48,7 @@ pub(crate) struct Cluster {
     /// Of members of a group that was rebuilt; 1 otherwise.
     pub(crate) epochs: BTreeMap<MemberId, u64>,
     pub(crate) snapshot_entries: u64,
+    pub(crate) election_ms: u64,
     /// Log disks of a special kind.
     pub(crate) logs: BTreeMap<MemberId, Arc<dyn LogDisk>>,
     /// State disks of a special kind.
@@ -64,7 +67,7 @@ pub(crate) fn member(id: MemberId) -> Member {
 
 pub(crate) fn config(id: MemberId, start: Start) -> Config {
     let mut config = Config::new(0xfeed, member(id), start);
-    (config.election_min_ms, config.election_max_ms) = (500, 1_000);
+    (config.heartbeat_ms, config.election_min_ms, config.election_max_ms) = (50, 500, 1_000);
     // What a member keeps in memory is its own affair: nobody may notice.
     config.cache_bytes = id.is_multiple_of(2).then_some(0);
     config
@@ -99,7 +102,8 @@ pub(crate) async fn in_line(
 impl Cluster {
     pub(crate) fn new() -> Self {
         let network: SharedNetwork = Arc::new(MemoryNetwork::default());
-        Self { network: Some(network), snapshot_entries: 10_000, ..Self::default() }
+        let network = Some(network);
+        Self { network, snapshot_entries: 10_000, election_ms: 500, ..Self::default() }
     }
 
     /// Members 1 to `count`, founded together, led by one of them.
@@ -123,6 +127,8 @@ impl Cluster {
     /// Starts a member, or says why it does not start.
     pub(crate) async fn try_start(&mut self, id: MemberId, start: Start) -> Result<(), String> {
         let mut config = config(id, start);
+        config.election_min_ms = self.election_ms;
+        config.election_max_ms = 2 * self.election_ms;
         config.snapshot_entries = self.snapshot_entries;
         config.keep_entries = self.snapshot_entries / 2;
         if let Some(address) = self.addresses.get(&id) {
@@ -156,7 +162,8 @@ impl Cluster {
         runtime.spawn(run);
         match started.await.unwrap() {
             Ok(store) => {
-                self.nodes.insert(id, Node { store, stop, ended, runtime: Some(runtime) });
+                let runtime = Some(runtime);
+                self.nodes.insert(id, Node { store, stop, ended, runtime, frozen: None });
                 Ok(())
             }
             Err(error) => {
@@ -177,6 +184,17 @@ impl Cluster {
         store_env::disk::start_thread("kill", end).unwrap();
         gone.await.unwrap();
         self.disks[&id].state.crash(0);
+    }
+
+    /// Stops a member as SIGSTOP would: its connections stay open, and nothing comes through them.
+    pub(crate) fn freeze(&mut self, id: MemberId) {
+        let node = self.nodes.get_mut(&id).unwrap();
+        let (sender, thawed) = std::sync::mpsc::channel();
+        node.frozen = Some(sender);
+        // Its runtime has one thread.
+        node.runtime.as_ref().unwrap().spawn(async move {
+            let _ = thawed.recv();
+        });
     }
 
     /// Stops a member as its operator would.

@@ -24,6 +24,22 @@ async fn write_goes_on_at_once_when_the_leader_is_killed() {
     assert_ne!(cluster.leader().await, leader);
 }
 
+/// A leader that is cut off, or frozen, closes no connection: only time tells.
+#[tokio::test]
+async fn silent_leader_is_succeeded_after_the_time_out() {
+    let mut cluster = Cluster::founded(3).await;
+    let leader = cluster.leader().await;
+    let survivor = cluster.follower().await;
+    insist(cluster.store(survivor), "before", "1").await;
+    let silent = tokio::time::Instant::now();
+    cluster.freeze(leader);
+    insist(cluster.store(survivor), "after", "2").await;
+    let gap = silent.elapsed();
+    // 600 to 700 ms in these tests, and a little for the rest.
+    assert!(gap > Duration::from_millis(300), "{gap:?}: nobody may know sooner");
+    assert!(gap < Duration::from_millis(1_500), "{gap:?}: the first election succeeds");
+}
+
 #[tokio::test]
 async fn leader_that_stops_hands_over_first() {
     let mut cluster = Cluster::founded(3).await;

@@ -59,6 +59,8 @@ async fn leader_with_a_slow_disk_hands_over_and_stays_a_member() {
 async fn one_election_is_enough_where_all_disks_are_slow() {
     let sync_ms = Arc::<AtomicU64>::default();
     let mut cluster = Cluster::new();
+    // An election takes two syncs; the next one would begin after a second, at the earliest.
+    cluster.election_ms = 2_000;
     for id in 1..=3 {
         let log = SlowLog { sync_ms: sync_ms.clone(), ..SlowLog::default() };
         cluster.logs.insert(id, Arc::new(log));
@@ -70,6 +72,7 @@ async fn one_election_is_enough_where_all_disks_are_slow() {
     insist(cluster.store(survivor), "before", "1").await;
     // Both survivors attend to the leader by now.
     tokio::time::sleep(Duration::from_millis(300)).await;
+    // Longer than it takes to notice, short enough for an election before the time-out.
     sync_ms.store(150, Ordering::Relaxed);
     cluster.kill(leader).await;
     cluster.leader().await;
