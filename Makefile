@@ -50,6 +50,7 @@ demo: build ## Play the walkthrough and an installation on real containers, kill
 	docs/operating/install.sh
 
 bench-store: build ## Compare kstore with etcd 3.6; PEERS is the folder of `etcd` and its `benchmark`
+	$(ENV) cargo build --locked --package store --example probe && ln -sf "$$CARGO_TARGET_DIR"/debug/examples/probe bin/
 	store/bench.sh
 
 clean: ## Remove what was built (not the RocksDB library)

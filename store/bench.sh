@@ -1,13 +1,15 @@
 #!/usr/bin/env bash
-# Three members of etcd, then three of kstore, on the same disk, each driven by etcd's own `benchmark`; prints a table of
-# both with their ratio. PEERS names the folder that holds `etcd` and `benchmark` (Go modules go.etcd.io/etcd/server/v3 and
-# go.etcd.io/etcd/v3/tools/benchmark, version 3.6), KSTORE the program; ROUNDS repeats all of it and takes medians, SCALE
-# multiplies the number of operations, CASES (a regular expression) picks rows.
+# Three members of etcd, then three of kstore, on the same disk, each driven by etcd's own `benchmark`, and by
+# `store/examples/probe.rs` for watches and fail-over; prints tables of both with their ratio. PEERS names the folder that holds
+# `etcd` and `benchmark` (Go modules go.etcd.io/etcd/server/v3 and go.etcd.io/etcd/v3/tools/benchmark, version 3.6), KSTORE and
+# PROBE the programs; ROUNDS repeats all of it and takes medians, SCALE multiplies the number of operations, KILLS is how often a
+# leader is killed and how often one is frozen, CASES (a regular expression) picks rows.
 set -euo pipefail
 
 PEERS=${PEERS:?the folder that holds etcd and benchmark}
 KSTORE=${KSTORE:-bin/kstore}
-ROUNDS=${ROUNDS:-1} SCALE=${SCALE:-1} CASES=${CASES:-.}
+PROBE=${PROBE:-bin/probe}
+ROUNDS=${ROUNDS:-1} SCALE=${SCALE:-1} CASES=${CASES:-.} KILLS=${KILLS:-10}
 PORT=${PORT:-23790}
 DIR=$(mktemp -d "${TMPDIR:-/tmp}/bench-store.XXXXXX")
 PIDS=()
@@ -20,20 +22,26 @@ stop_all() {
 }
 trap 'stop_all; rm -rf "$DIR"' EXIT
 
-start_all() { # program
-    local i cluster= client peer
+start_one() { # program number
+    local i cluster= client=http://127.0.0.1:$((PORT + 10 * $2)) peer=http://127.0.0.1:$((PORT + 10 * $2 + 1))
     for i in 0 1 2; do cluster+="m$i=http://127.0.0.1:$((PORT + 10 * i + 1)),"; done
-    for i in 0 1 2; do
-        client=http://127.0.0.1:$((PORT + 10 * i)) peer=http://127.0.0.1:$((PORT + 10 * i + 1))
-        "$1" --name "m$i" --data-dir "$DIR/data/m$i" --listen-client-urls "$client" --advertise-client-urls "$client" \
-            --listen-peer-urls "$peer" --initial-advertise-peer-urls "$peer" --initial-cluster "${cluster%,}" \
-            --log-level warn >"$DIR/m$i.log" 2>&1 &
-        PIDS+=($!)
-    done
-    for i in $(seq 100); do
-        curl -sf "http://127.0.0.1:$PORT/health" >/dev/null && break
+    "$1" --name "m$2" --data-dir "$DIR/data/m$2" --listen-client-urls "$client" --advertise-client-urls "$client" \
+        --listen-peer-urls "$peer" --initial-advertise-peer-urls "$peer" --initial-cluster "${cluster%,}" \
+        --log-level warn >"$DIR/m$2.log" 2>&1 &
+    PIDS[$2]=$!
+}
+
+ready() { # number
+    for _ in $(seq 100); do
+        curl -sf -m 2 "http://127.0.0.1:$((PORT + 10 * $1))/health" >/dev/null && break
         sleep 0.1
     done
+}
+
+start_all() { # program
+    local i
+    for i in 0 1 2; do start_one "$1" $i; done
+    for i in 0 1 2; do ready $i; done
     sleep 1
 }
 
@@ -60,6 +68,35 @@ row() { # peer label total arguments...
     printf '.' >&2
 }
 
+# A thousand watches, ten on each of a hundred keys, and a thousand puts a second to these keys.
+watch_row() { # peer
+    local label="watch, 1000 watchers, 1000 puts per s" out
+    [[ $label =~ $CASES ]] || return 0
+    out=$("$PROBE" watch "$ENDPOINTS" 1000 100 1000 10) || { echo "$label: failed" >&2; return 0; }
+    printf '%s\t%s\t%s\n' "$1" "$label" "$out" >>"$DIR/watches"
+    printf '.' >&2
+}
+
+# From the end of a leader, or the beginning of its silence, to the next acknowledged put.
+gap_row() { # peer program label signal
+    local label=$3 out leader
+    [[ $label =~ $CASES ]] || return 0
+    for _ in $(seq "$KILLS"); do
+        out=$("$PROBE" gap "$ENDPOINTS" "${PIDS[0]},${PIDS[1]},${PIDS[2]}" "$4") || { echo "$label: failed" >&2; return 0; }
+        leader=${out#*$'\t'}
+        printf '%s\t%s\t%s\n' "$1" "$label" "${out%$'\t'*}" >>"$DIR/gaps"
+        if [ "$4" = STOP ]; then
+            kill -CONT "${PIDS[$leader]}"
+        else
+            wait "${PIDS[$leader]}" 2>/dev/null || true
+            start_one "$2" "$leader"
+        fi
+        ready "$leader"
+        sleep 2
+        printf '.' >&2
+    done
+}
+
 round() { # peer program
     rm -rf "$DIR/data"
     start_all "$2"
@@ -77,6 +114,9 @@ round() { # peer program
         row "$1" "range, serializable, $c clients" 40000 --clients=$c --conns=16 range foo --consistency=s
     done
     printf '%s\t%s\t%s\n' "$1" "memory" "$(rss_mib)" >>"$DIR/memory"
+    watch_row "$1"
+    gap_row "$1" "$2" "leader killed with kill -9" KILL
+    gap_row "$1" "$2" "leader frozen (silent, as cut off)" STOP
     stop_all
 }
 
@@ -126,6 +166,7 @@ for _ in $(seq "$ROUNDS"); do
 done
 echo >&2
 
+touch "$DIR/rows" "$DIR/watches" "$DIR/gaps"
 echo "etcd $("$PEERS/etcd" --version | awk 'NR==1{print $3}'), kstore $("$KSTORE" --version | awk '{print $2}'); three members each, $(nproc) cores, $ROUNDS round(s), load now $(cut -d' ' -f1 /proc/loadavg)"
 echo
 echo "| work | etcd: per s, p50 / p99 ms, CPU µs, syncs per op | kstore | throughput | p99 | CPU |"
@@ -157,3 +198,24 @@ awk -F'\t' '{v[$1]=$3} END{printf "\nmemory of the largest member afterwards: et
             printf "| %s | %d | %d | %.2f× |\n", name[i], e, k, k / e
         }
     }' "$DIR/holding"
+
+median_of() { # peer label field file: the median of a field, and the largest
+    awk -F'\t' -v peer="$1" -v label="$2" -v f="$3" '$1 == peer && $2 == label {print $f}' "$4" | sort -g |
+        awk '{v[NR] = $1} END {if (NR) printf "%.1f %.1f", v[int((NR + 1) / 2)], v[NR]}'
+}
+
+if [ -s "$DIR/watches" ]; then
+    printf '\n| work | etcd: p50 / p99 ms | kstore | p99 |\n|---|---|---|---|\n'
+    cut -f2 "$DIR/watches" | sort -u | while IFS= read -r label; do
+        for peer in etcd kstore; do
+            for f in 4 5; do median_of $peer "$label" $f "$DIR/watches" | cut -d' ' -f1; done
+        done | paste -sd' ' | awk -v label="$label" '{printf "| %s | %s / %s | %s / %s | %.2f× |\n", label, $1, $2, $3, $4, $4 / $2}'
+    done
+fi
+if [ -s "$DIR/gaps" ]; then
+    printf '\n| until the next acknowledged put | etcd: median / max ms | kstore | median |\n|---|---|---|---|\n'
+    cut -f2 "$DIR/gaps" | sort -u | while IFS= read -r label; do
+        echo "$(median_of etcd "$label" 3 "$DIR/gaps") $(median_of kstore "$label" 3 "$DIR/gaps")" |
+            awk -v label="$label" '{printf "| %s | %s / %s | %s / %s | %.2f× |\n", label, $1, $2, $3, $4, $3 / $1}'
+    done
+fi
