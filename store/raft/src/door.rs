@@ -16,6 +16,7 @@ use futures::{Stream, StreamExt};
 use openraft::raft::AppendEntriesRequest;
 use store_env::net::{Accepted, BoxStream, Handshake, Listener};
 use store_env::task::{Crew, TaskResult};
+use store_handle::MemberId;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::sync::mpsc;
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
@@ -163,7 +164,7 @@ impl AsyncWrite for Connection {
     }
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Door {
     core: Arc<Core>,
     closing: CancellationToken,
@@ -189,12 +190,12 @@ impl Door {
             return refused(format!("member {} is not here", identity.to));
         }
         if self.core.replica.was_removed(identity.from) {
-            return refused(format!("member {} was removed", identity.from));
+            return Err(removed(identity.from));
         }
         Ok(identity)
     }
 
-    async fn answer(&self, ask: Ask) -> Result<Answer, Status> {
+    async fn answer(&self, asker: MemberId, ask: Ask) -> Result<Answer, Status> {
         let core = &self.core;
         Ok(match ask {
             Ask::Vote(request) => {
@@ -214,6 +215,13 @@ impl Door {
                 Some(leader) if leader == core.id() => read::confirm(core).await,
                 _ => Err("this member does not lead".into()),
             }),
+            Ask::ReadIndexWith(vote) => {
+                Answer::ReadIndex(match read::confirm_with(core, asker, vote).await {
+                    Some(index) => Ok(index),
+                    None if core.leader() == Some(core.id()) => read::confirm(core).await,
+                    None => Err("this member does not lead".into()),
+                })
+            }
             Ask::Change(change) => Answer::Change(members::change_here(core, change).await),
             Ask::HandOver(to) => Answer::HandOver(members::hand_over_here(core, to).await),
             Ask::IsGone(member) => {
@@ -228,6 +236,7 @@ impl Door {
 impl Peer for Door {
     type AppendStream = Frames;
     type AttendStream = Frames;
+    type TalkStream = Frames;
 
     async fn append(&self, request: Request<Streaming<Frame>>) -> Result<Response<Frames>, Status> {
         self.check(&request)?;
@@ -273,9 +282,26 @@ impl Peer for Door {
     }
 
     async fn ask(&self, request: Request<Frame>) -> Result<Response<Frame>, Status> {
-        self.check(&request)?;
+        let asker = self.check(&request)?.from;
         let ask = wire::unframe(request.get_ref())?;
-        Ok(Response::new(message(&self.answer(ask).await?)))
+        Ok(Response::new(message(&self.answer(asker, ask).await?)))
+    }
+
+    async fn talk(&self, request: Request<Streaming<Frame>>) -> Result<Response<Frames>, Status> {
+        let asker = self.check(&request)?.from;
+        let door = self.clone();
+        let questions = request.into_inner().take_until(self.closing.clone().cancelled_owned());
+        let answers = questions.then(move |question| {
+            let door = door.clone();
+            async move {
+                if door.core.replica.was_removed(asker) {
+                    return Err(removed(asker));
+                }
+                let ask = wire::unframe(&question?)?;
+                Ok(message(&door.answer(asker, ask).await?))
+            }
+        });
+        Ok(Response::new(Box::pin(answers)))
     }
 
     async fn attend(&self, request: Request<Frame>) -> Result<Response<Frames>, Status> {
@@ -303,6 +329,10 @@ async fn next_piece(frames: &mut Streaming<Frame>) -> Result<SnapshotPiece, Stat
     let next = tokio::time::timeout(PIECE_WAIT_MAX, frames.message()).await.map_err(late)??;
     let frame = next.ok_or_else(|| Status::data_loss("the snapshot ended too early"))?;
     Ok(wire::unframe(&frame)?)
+}
+
+fn removed(member: MemberId) -> Status {
+    Status::permission_denied(format!("member {member} was removed"))
 }
 
 fn failed(error: &dyn std::error::Error) -> Status {

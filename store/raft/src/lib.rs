@@ -28,6 +28,7 @@ pub mod roster;
 pub mod runtime;
 mod slow_disk;
 pub mod snapshot;
+mod standing;
 mod store;
 mod succession;
 mod sweeper;

@@ -3,6 +3,7 @@
 //! # Invariants
 //! - A refused connection is not tried again at once: openraft's own back-off lies inside the request
 //!   stream, which is never polled then, so that it would dial in a hot loop.
+//! - Heartbeats share one stream for as long as each is answered well.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -24,11 +25,13 @@ use openraft::raft::{
 };
 use openraft::{AnyError, OptionalSend, RPCTypes, RaftNetworkFactory};
 use store_handle::MemberId;
-use tonic::Status;
+use tonic::{Status, Streaming};
 
 use crate::disk::StateView;
 use crate::peers::{AskError, Peers, Purpose, SNAPSHOT_DEADLINE_MS, message};
+use crate::proto::Frame;
 use crate::snapshot::SnapshotData;
+use crate::standing::{self, Said, Standing};
 use crate::types::{MemberNode, Snapshot, TypeConfig, Vote};
 use crate::wire::{self, Answer, Ask, SnapshotPiece};
 
@@ -55,12 +58,15 @@ pub(crate) struct Line {
     purpose: Purpose,
     peers: Arc<Peers>,
     failures: u32,
+    /// Of heartbeats: the stream of the last one, if it was answered well.
+    standing: Option<Standing>,
 }
 
 impl Lines {
     fn line(&self, target: MemberId, node: &MemberNode, purpose: Purpose) -> Line {
         self.peers.learn(target, node);
-        Line { me: self.me, target, purpose, peers: self.peers.clone(), failures: 0 }
+        let (me, peers) = (self.me, self.peers.clone());
+        Line { me, target, purpose, peers, failures: 0, standing: None }
     }
 }
 
@@ -95,6 +101,58 @@ impl Line {
         })
     }
 
+    /// Begins a stream of appends.
+    async fn open<S>(&mut self, frames: S) -> Rpc<Streaming<Frame>>
+    where
+        S: Stream<Item = Frame> + Send + 'static,
+    {
+        let opened = match self.peers.client(self.target, self.purpose) {
+            Ok(mut client) => {
+                let request = self.peers.sign(self.target, frames);
+                let within = self.peers.times().keep_alive_timeout;
+                let late = |_| Status::deadline_exceeded("the stream was not opened");
+                let opened = tokio::time::timeout(within, client.append(request)).await;
+                opened.map_err(late).flatten().map_err(|status| status.to_string())
+            }
+            Err(error) => Err(error.to_string()),
+        };
+        match opened {
+            Ok(response) => {
+                self.failures = 0;
+                Ok(response.into_inner())
+            }
+            Err(reason) => {
+                self.pause().await;
+                Err(unreachable(reason))
+            }
+        }
+    }
+
+    /// Sends the one heartbeat that `input` holds, over the standing stream.
+    async fn beat<S>(&mut self, mut input: S) -> Rpc<Option<StreamAppendResult<TypeConfig>>>
+    where
+        S: Stream<Item = AppendEntriesRequest<TypeConfig>> + Unpin,
+    {
+        let Some(request) = input.next().await else { return Ok(None) };
+        let mut standing = match self.standing.take() {
+            Some(standing) => standing,
+            None => {
+                let (sender, questions) = standing::questions();
+                Standing::new(sender, self.open(questions).await?)
+            }
+        };
+        let frame = match standing.ask(message(&request)).await {
+            Said::Answer(frame) => frame,
+            Said::Nothing => return Ok(None),
+            Said::Broken(status) => return Err(lost(&status)),
+        };
+        let result: StreamAppendResult<TypeConfig> =
+            wire::unframe(&frame).map_err(|error| lost(&error))?;
+        // A refusal is the last that is said on a stream.
+        self.standing = result.is_ok().then_some(standing);
+        Ok(Some(result))
+    }
+
     /// Waits before the caller may try again.
     async fn pause(&mut self) {
         self.failures = (self.failures + 1).min(5);
@@ -112,25 +170,11 @@ impl NetStreamAppend<TypeConfig> for Line {
         S: Stream<Item = AppendEntriesRequest<TypeConfig>> + OptionalSend + Unpin + 'static,
     {
         Box::pin(async move {
-            let frames = input.map(|request| message(&request));
-            let opened = match self.peers.client(self.target, self.purpose) {
-                Ok(mut client) => {
-                    let request = self.peers.sign(self.target, frames);
-                    let within = self.peers.times().keep_alive_timeout;
-                    let late = |_| Status::deadline_exceeded("the stream was not opened");
-                    let opened = tokio::time::timeout(within, client.append(request)).await;
-                    opened.map_err(late).flatten().map_err(|status| status.to_string())
-                }
-                Err(error) => Err(error.to_string()),
-            };
-            let replies = match opened {
-                Ok(response) => response.into_inner(),
-                Err(reason) => {
-                    self.pause().await;
-                    return Err(unreachable(reason));
-                }
-            };
-            self.failures = 0;
+            if self.purpose == Purpose::Heartbeat {
+                let results = self.beat(input).await?;
+                return Ok(Box::pin(futures::stream::iter(results.map(Ok))) as BoxStream<'s, _>);
+            }
+            let replies = self.open(input.map(|request| message(&request))).await?;
             let results = replies.map(|frame| {
                 let frame = frame.map_err(|status| lost(&status))?;
                 wire::unframe(&frame).map_err(|error| lost(&error))
@@ -240,9 +284,9 @@ struct Pieces {
 }
 
 impl Stream for Pieces {
-    type Item = crate::proto::Frame;
+    type Item = Frame;
 
-    fn poll_next(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+    fn poll_next(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Frame>> {
         if let Some(head) = self.head.take() {
             return Poll::Ready(Some(message(&head)));
         }

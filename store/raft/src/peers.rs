@@ -6,7 +6,7 @@
 //! - Every RPC has a deadline or keep-alive, every dial a deadline.
 //! - [`AskError::NotSent`] is only said when nothing can have reached the other member.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::error::Error as StdError;
 use std::io;
 use std::sync::Arc;
@@ -20,10 +20,11 @@ use store_handle::MemberId;
 use tokio::sync::watch;
 use tonic::metadata::{Ascii, MetadataValue};
 use tonic::transport::{Channel, Endpoint};
-use tonic::{Code, Request, Status};
+use tonic::{Code, Request, Response, Status};
 
 use crate::proto::peer_client::PeerClient;
 use crate::proto::{self, Frame};
+use crate::standing::{self, Said, Standing};
 use crate::succession::{self, Succeeded};
 use crate::types::MemberNode;
 use crate::wire::{self, Answer, Ask};
@@ -112,13 +113,25 @@ pub(crate) struct Peers {
     succeeded: watch::Sender<Option<Succeeded>>,
     /// What each member's door said last, when it did not let this one in.
     refusals: Mutex<BTreeMap<MemberId, String>>,
+    /// Streams for questions that nobody is asking on at the moment.
+    idle: Mutex<BTreeMap<MemberId, Vec<Standing>>>,
+    /// Members of an earlier version, which have to be called for each question.
+    tongue_tied: Mutex<BTreeSet<MemberId>>,
 }
 
 impl Peers {
     pub(crate) fn new(network: SharedNetwork, times: Times, me: Identity) -> Arc<Self> {
-        let (channels, nodes, refusals) = <_>::default();
-        let succeeded = watch::Sender::new(None);
-        Arc::new(Self { network, times, me, channels, nodes, succeeded, refusals })
+        Arc::new(Self {
+            network,
+            times,
+            me,
+            channels: Mutex::default(),
+            nodes: Mutex::default(),
+            succeeded: watch::Sender::new(None),
+            refusals: Mutex::default(),
+            idle: Mutex::default(),
+            tongue_tied: Mutex::default(),
+        })
     }
 
     /// Becomes `Some` when another member says that the group was rebuilt without this one.
@@ -150,6 +163,8 @@ impl Peers {
         let mut nodes = self.nodes.lock();
         if nodes.get(&id) != Some(node) {
             nodes.insert(id, node.clone());
+            // They may lead to where it was before.
+            self.idle.lock().remove(&id);
         }
     }
 
@@ -203,16 +218,68 @@ impl Peers {
         ask: &Ask,
         within: Duration,
     ) -> Result<Answer, AskError> {
-        let mut client = self.client(to, Purpose::Ask)?;
-        let request = self.sign(to, wire::frame(ask));
-        let reply = tokio::time::timeout(within, client.ask(request)).await;
+        let reply = tokio::time::timeout(within, self.say(to, wire::frame(ask))).await;
         let late = |_| AskError::NoAnswer(format!("member {to} did not answer in {within:?}"));
-        let refused = |status: Status| {
-            self.note(to, &status);
-            classify(&status)
+        let frame = reply.map_err(late)??;
+        wire::unframe(&frame).map_err(|error| AskError::NoAnswer(error.to_string()))
+    }
+
+    async fn say(&self, to: MemberId, question: Frame) -> Result<Frame, AskError> {
+        let mut standing = match self.take_idle(to) {
+            Some(standing) => standing,
+            None => match self.talk(to).await? {
+                Some(standing) => standing,
+                None => {
+                    let mut client = self.client(to, Purpose::Ask)?;
+                    let asked = client.ask(self.sign(to, question)).await;
+                    return asked.map(Response::into_inner).map_err(|status| self.refused(to, &status));
+                }
+            },
         };
-        let frame = reply.map_err(late)?.map_err(refused)?;
-        wire::unframe(frame.get_ref()).map_err(|error| AskError::NoAnswer(error.to_string()))
+        match standing.ask(question).await {
+            Said::Answer(answer) => {
+                self.idle.lock().entry(to).or_default().push(standing);
+                Ok(answer)
+            }
+            Said::Nothing => Err(AskError::NotSent(format!("member {to} is closing"))),
+            Said::Broken(status) if status.code() == Code::PermissionDenied => {
+                self.note(to, &status);
+                Err(AskError::NotSent(status.to_string()))
+            }
+            Said::Broken(status) => Err(AskError::NoAnswer(status.to_string())),
+        }
+    }
+
+    fn refused(&self, by: MemberId, status: &Status) -> AskError {
+        self.note(by, status);
+        classify(status)
+    }
+
+    fn take_idle(&self, to: MemberId) -> Option<Standing> {
+        let mut idle = self.idle.lock();
+        let streams = idle.get_mut(&to)?;
+        streams.retain(|standing| !standing.is_over());
+        streams.pop()
+    }
+
+    /// Opens a stream for questions; `None` if `to` knows none.
+    async fn talk(&self, to: MemberId) -> Result<Option<Standing>, AskError> {
+        if self.tongue_tied.lock().contains(&to) {
+            return Ok(None);
+        }
+        let (sender, questions) = standing::questions();
+        match self.client(to, Purpose::Ask)?.talk(self.sign(to, questions)).await {
+            Ok(response) => Ok(Some(Standing::new(sender, response.into_inner()))),
+            Err(status) if status.code() == Code::Unimplemented => {
+                self.tongue_tied.lock().insert(to);
+                Ok(None)
+            }
+            // Nothing has been asked yet.
+            Err(status) => {
+                self.note(to, &status);
+                Err(AskError::NotSent(status.to_string()))
+            }
+        }
     }
 
     /// Waits until `to` is connected; the stream then ends when its process does.

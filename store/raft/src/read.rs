@@ -4,20 +4,26 @@
 //! index; the leader confirms with a quorum that it still leads. Time proves nothing: fail-over by
 //! connection passes the lease.
 //!
+//! A follower that asks says whom it has voted for. Of three members, it and the leader are a quorum: nobody
+//! else need be asked. Whoever was elected before the readers came was elected by a majority, which has one of
+//! those two in it; that one's vote would be for the newer term.
+//!
 //! # Invariants
-//! - A round begins after each of its readers came.
+//! - A round begins after each of its readers came, and so is the vote read that vouches for its leader.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
 use openraft::LinearizerOption;
 use store_env::task::TaskResult;
-use store_handle::{ReadError, Revision, WAIT_MAX};
+use store_handle::{MemberId, ReadError, Revision, WAIT_MAX};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::core::{Core, LOOK_AGAIN};
+use crate::types::{LogId, Vote};
 use crate::wire::{Answer, Ask};
 
 /// Readers that may wait before others have to.
@@ -69,12 +75,19 @@ pub(crate) async fn run(
 async fn round(core: &Core) -> Result<Revision, ReadError> {
     let until = Instant::now() + WAIT_MAX;
     let mut reason = "no leader in time".to_owned();
+    // A leader of an earlier version does not know the question.
+    let mut vouches = true;
     while Instant::now() < until {
         let index = match core.leader() {
             Some(leader) if leader == core.id() => confirm(core).await,
             Some(leader) => {
                 let within = until.saturating_duration_since(Instant::now()).min(ask_within(core));
-                match core.peers.ask(leader, &Ask::ReadIndex, within).await {
+                let question = match vouches {
+                    true => Ask::ReadIndexWith(vote(core).await?),
+                    false => Ask::ReadIndex,
+                };
+                vouches = false;
+                match core.peers.ask(leader, &question, within).await {
                     Ok(Answer::ReadIndex(answer)) => answer,
                     Ok(other) => Err(format!("unexpected {other:?}")),
                     Err(error) => Err(error.to_string()),
@@ -93,6 +106,42 @@ async fn round(core: &Core) -> Result<Revision, ReadError> {
         tokio::time::sleep(LOOK_AGAIN).await;
     }
     Err(no_quorum(&reason))
+}
+
+/// Whom this member has voted for by now.
+async fn vote(core: &Core) -> Result<Vote, ReadError> {
+    let read = core.raft.with_raft_state(|state| *state.vote_ref()).await;
+    read.map_err(|_| no_quorum("the store is stopping"))
+}
+
+/// The index of everything acknowledged so far, if this member and `asker`, whose vote is this, are a quorum
+/// that still follows this member.
+pub(crate) async fn confirm_with(core: &Core, asker: MemberId, vote: Vote) -> Option<u64> {
+    let me = core.id();
+    let read = core.raft.with_raft_state(move |state| {
+        let membership = state.membership_state.effective().membership();
+        let voters = membership.get_joint_config();
+        let is_ours = *state.vote_ref() == vote && vote.committed && vote.leader_id.voted_for == me;
+        let committed = state.cluster_committed().copied();
+        is_ours.then(|| vouched(me, asker, voters, vote.leader_id.term, committed)).flatten()
+    });
+    read.await.ok().flatten()
+}
+
+/// What is committed, if that is known of `term` itself, and `me` and `asker` are a majority of all `voters`.
+fn vouched(
+    me: MemberId,
+    asker: MemberId,
+    voters: &[BTreeSet<MemberId>],
+    term: u64,
+    committed: Option<LogId>,
+) -> Option<u64> {
+    let both = BTreeSet::from([me, asker]);
+    let is_quorum =
+        |voters: &BTreeSet<MemberId>| both.intersection(voters).count() * 2 > voters.len();
+    // Before its first entry is committed, a leader does not know what its predecessors acknowledged.
+    let committed = committed.filter(|id| id.committed_leader_id().term == term)?;
+    voters.iter().all(is_quorum).then_some(committed.index)
 }
 
 /// Asks a quorum, as the leader: the index of everything acknowledged so far.
@@ -114,4 +163,32 @@ fn ask_within(core: &Core) -> Duration {
 
 fn no_quorum(reason: &str) -> ReadError {
     ReadError::NoQuorum { reason: reason.into() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn leader_and_asker_are_a_quorum_of_three_and_not_of_more() {
+        let set = |ids: &[MemberId]| ids.iter().copied().collect::<BTreeSet<_>>();
+        let (three, five, others) = (set(&[1, 2, 3]), set(&[1, 2, 3, 4, 5]), set(&[2, 3, 4]));
+        let at = |term: u64, index| Some(LogId::new(term.into(), index));
+        #[rustfmt::skip]
+        let cases = [
+            (2, vec![three.clone()],        at(7, 90), Some(90), "two of three"),
+            (1, vec![three.clone()],        at(7, 90), None,     "the leader itself is one"),
+            (4, vec![three.clone()],        at(7, 90), None,     "a learner has no vote"),
+            (2, vec![five.clone()],         at(7, 90), None,     "two of five"),
+            (2, vec![three.clone(), five],  at(7, 90), None,     "both sets of a joint membership count"),
+            (2, vec![three.clone(), others],at(7, 90), None,     "a leader that leaves is none of the new"),
+            (2, vec![set(&[1, 2])],         at(7, 90), Some(90), "two of two"),
+            (2, vec![three.clone()],        at(6, 90), None,     "nothing of its own term is committed"),
+            (2, vec![three],                None,      None,     "nothing is committed"),
+        ];
+        for (asker, voters, committed, expected, why) in cases {
+            let found = vouched(1, asker, voters.as_slice(), 7, committed);
+            assert_eq!(found, expected, "{why}");
+        }
+    }
 }

@@ -28,6 +28,8 @@ pub(crate) enum Ask {
     HandOver(Option<MemberId>),
     /// Has the process of this member, whom I take to lead, ended as far as you can tell?
     IsGone(MemberId),
+    /// As `ReadIndex`, from one whose vote, read after its readers came, is this: it counts as one of the quorum.
+    ReadIndexWith(Vote),
 }
 
 /// A change of the members.
@@ -45,6 +47,7 @@ pub(crate) enum Answer {
     PreVote(VoteResponse<TypeConfig>),
     Transfer(TransferLeaderResponse<TypeConfig>),
     Propose(Vec<Outcome>),
+    /// To `ReadIndexWith`, too.
     ReadIndex(Result<u64, String>),
     Change(Result<(), Undone>),
     HandOver(Result<(), Undone>),
