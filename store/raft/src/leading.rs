@@ -19,15 +19,23 @@ use crate::replica::Progress;
 use crate::types::Metrics;
 
 /// Keeps `core.leadership` up to date, until told to stop; fails when Raft has failed.
+///
+/// Raft's figures change several times an entry. They are looked at when the part of them changes that
+/// matters, and each time only while a new leader has not yet settled.
 pub(crate) async fn run(core: Arc<Core>, stop: CancellationToken) -> TaskResult {
     let mut metrics = core.raft.metrics();
+    let mut server = core.raft.server_metrics();
     let mut progress = core.replica.progress();
     // Nothing changes when a quorum falls silent: time has to be looked at.
     let look = Duration::from_millis(core.config.heartbeat_ms);
     let lease = Duration::from_millis(core.config.election_max_ms);
     let mut known = None;
+    // All figures are published a moment after the part of them that says who leads.
+    let mut is_news = true;
+    // Raft that fails closes this one first, and says why in its figures.
+    let mut is_running = true;
     loop {
-        let now = metrics.borrow_watched().clone();
+        let now = metrics.borrow_and_update().clone();
         let applied = *progress.borrow_and_update();
         if known.as_ref() != Some(&now.membership_config) {
             for (id, node) in now.membership_config.membership().nodes() {
@@ -35,16 +43,25 @@ pub(crate) async fn run(core: Arc<Core>, stop: CancellationToken) -> TaskResult 
             }
             known = Some(now.membership_config.clone());
         }
-        publish(&core, judge(core.id(), &now, applied, lease));
+        let leadership = judge(core.id(), &now, applied, lease);
+        publish(&core, leadership);
         if let Err(error) = now.running_state {
             publish(&core, Leadership::default());
             return Err(error.into());
         }
+        let is_settled = leadership.leads || now.state != ServerState::Leader;
         tokio::select! {
             biased;
             () = stop.cancelled() => break,
-            changed = metrics.changed() => if changed.is_err() { break },
-            changed = progress.changed() => if changed.is_err() { break },
+            changed = server.changed(), if is_running => {
+                is_running = changed.is_ok();
+                is_news = true;
+            }
+            changed = metrics.changed(), if is_news || !is_settled || !is_running => {
+                if changed.is_err() { break }
+                is_news = false;
+            }
+            changed = progress.changed(), if !is_settled => if changed.is_err() { break },
             () = tokio::time::sleep(look) => {}
         }
     }

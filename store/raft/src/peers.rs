@@ -232,7 +232,9 @@ impl Peers {
                 None => {
                     let mut client = self.client(to, Purpose::Ask)?;
                     let asked = client.ask(self.sign(to, question)).await;
-                    return asked.map(Response::into_inner).map_err(|status| self.refused(to, &status));
+                    return asked
+                        .map(Response::into_inner)
+                        .map_err(|status| self.refused(to, &status));
                 }
             },
         };
