@@ -9,8 +9,6 @@ use tokio_util::sync::CancellationToken;
 
 /// How often it looks.
 const LOOK_EVERY: Duration = Duration::from_secs(10);
-/// Revisions that one command forgets at most: a compaction holds the state for as long as it takes.
-const STEP_REVISIONS: i64 = 2_000;
 
 /// Keeps the `keep` latest revisions, until told to stop.
 pub(crate) async fn by_revision(
@@ -26,12 +24,10 @@ pub(crate) async fn by_revision(
         }
         let target = handle.revision() - keep;
         let leadership = *handle.leadership().borrow();
-        while leadership.leads && handle.compacted() < target && !stop.is_cancelled() {
-            let revision = target.min(handle.compacted() + STEP_REVISIONS);
-            let compact = Command::Compact { revision };
+        if leadership.leads && handle.compacted() < target {
+            let compact = Command::Compact { revision: target };
             if let Err(error) = handle.propose(compact, Some(leadership.term)).await {
-                tracing::debug!(%error, revision, "not compacted");
-                break;
+                tracing::debug!(%error, revision = target, "not compacted");
             }
         }
     }

@@ -105,7 +105,7 @@ pub struct Flags {
     pub snapshot_count: u64,
     /// Bytes of values kept in memory, the most recently written ones; others are read from disk. Not
     /// etcd's: there, the operating system decides.
-    #[arg(long, env = "KSTORE_CACHE_BYTES", default_value_t = 64 << 20, value_name = "BYTES")]
+    #[arg(long, env = "KSTORE_CACHE_BYTES", default_value_t = 8 << 20, value_name = "BYTES")]
     pub cache_bytes: usize,
     /// How often a watch that asked for it hears how far it is.
     #[arg(

@@ -1,7 +1,7 @@
 //! The one who forgets history: keeps what is younger than a given time, as etcd's periodic compaction does.
 //!
-//! Every member notes which revision it had when; the leader proposes. It goes in small steps, since a
-//! compaction holds the state as long as it takes: about 2 µs for each revision on the build machine.
+//! Every member notes which revision it had when; the leader proposes. What is forgotten is removed in
+//! the background, by each member for itself.
 //!
 //! # Invariants
 //! - Nothing younger than `keep` is forgotten, by the clock of the member that leads.
@@ -17,8 +17,6 @@ use tokio_util::sync::CancellationToken;
 
 use crate::handle::Handle;
 
-/// Revisions that one command forgets at most.
-const STEP_REVISIONS: Revision = 2000;
 /// How many notes are taken in the time that is kept.
 const NOTES: u32 = 10;
 
@@ -55,14 +53,13 @@ pub async fn run(
     }
 }
 
-/// Steps that fail are taken again with the next note.
+/// One that fails is tried again with the next note.
 async fn compact(handle: &dyn Handle, target: Revision, term: Term) {
-    while handle.compacted() < target {
-        let revision = target.min(handle.compacted() + STEP_REVISIONS);
-        if let Err(error) = handle.propose(Command::Compact { revision }, Some(term)).await {
-            tracing::debug!(%error, revision, "not compacted");
-            return;
-        }
+    if handle.compacted() >= target {
+        return;
     }
-    tracing::debug!(revision = target, "compacted");
+    match handle.propose(Command::Compact { revision: target }, Some(term)).await {
+        Ok(_) => tracing::debug!(revision = target, "compacted"),
+        Err(error) => tracing::debug!(%error, revision = target, "not compacted"),
+    }
 }

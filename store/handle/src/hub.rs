@@ -150,14 +150,26 @@ impl Hub {
         Ok(Watcher::with_progress(created_at, seen, receiver, progress))
     }
 
+    /// Whether anybody watches, who is not behind.
+    pub fn is_watched(&self) -> bool {
+        let registry = self.registry.lock();
+        !registry.single.is_empty() || !registry.ranged.is_empty()
+    }
+
     /// Hands out changes, right after they were applied and in their order. Never waits.
     pub fn publish(&self, changes: &[Change]) {
+        self.publish_all_but(changes, &[]);
+    }
+
+    /// The same, where changes of `lacking` revisions (ascending) are not complete: who watches them is fed from
+    /// history instead.
+    pub fn publish_all_but(&self, changes: &[Change], lacking: &[Revision]) {
         let mut registry = self.registry.lock();
         let Some(last) = changes.last().filter(|_| !registry.is_closed) else { return };
         for change in changes {
             assert!(registry.published < change.revision, "changes are published in order");
             registry.published = change.revision;
-            registry.deliver(change);
+            registry.deliver(change, lacking.binary_search(&change.revision).is_err());
         }
         if !registry.unsynced.is_empty() {
             self.wake.notify_one();
@@ -313,7 +325,7 @@ impl Registry {
         }
     }
 
-    fn deliver(&mut self, change: &Change) {
+    fn deliver(&mut self, change: &Change, is_whole: bool) {
         let mut behind = Vec::new();
         if !self.single.is_empty() {
             for event in &*change.events {
@@ -322,14 +334,14 @@ impl Registry {
                         [_] => change.events.clone(),
                         _ => Arc::from([event.clone()]),
                     };
-                    send(peers, change.revision, &events, &mut behind);
+                    send(peers, (change.revision, is_whole), &events, &mut behind);
                 }
             }
         }
         for ((start, end), peers) in &self.ranged {
             let range = KeyRange { start: start.clone(), end: end.clone() };
             if let Some(events) = cut(&change.events, &range) {
-                send(peers, change.revision, &events, &mut behind);
+                send(peers, (change.revision, is_whole), &events, &mut behind);
             }
         }
         for (id, range) in behind {
@@ -341,14 +353,18 @@ impl Registry {
     }
 }
 
-/// Sends to each of `peers`, noting those whose channel is full.
+/// Sends to each of `peers`, noting those whose channel is full; all of them, if the events are not whole.
 fn send(
     peers: &Peers,
-    revision: Revision,
+    (revision, is_whole): (Revision, bool),
     events: &Arc<[Event]>,
     behind: &mut Vec<(u64, KeyRange)>,
 ) {
     for entry in peers.values().filter(|entry| entry.next <= revision) {
+        if !is_whole {
+            behind.push((entry.id, entry.range.clone()));
+            continue;
+        }
         let item = WatchItem::Events { revision, events: events.clone() };
         match entry.sender.try_send(item) {
             // A watcher that is gone takes itself out.

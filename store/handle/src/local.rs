@@ -14,7 +14,7 @@ use store_env::task::Group;
 use store_mvcc::types::{
     Batch, Command, Fenced, LeaseId, LeaseInfo, RangeReply, RangeRequest, Reply, Revision, Term,
 };
-use store_mvcc::{State, Versions, versions};
+use store_mvcc::{Lack, State, Versions, versions};
 use tokio::sync::watch;
 
 use crate::contents::Contents;
@@ -83,6 +83,8 @@ impl Local {
         let batch = Batch { now_ms, commands: vec![Fenced { fence, command }] };
         let mut state = self.contents.write();
         let mut applied = state.apply(TERM, &batch, self.contents.stored());
+        let fill = |lack: Lack| lack.fill(&mut applied.changes, self.contents.stored());
+        std::mem::take(&mut applied.lacks).into_iter().for_each(fill);
         let mut stored = self.stored.0.write();
         stored.store(applied.writes);
         state.settle();

@@ -16,6 +16,7 @@
 //! - `log` holds the versions of revision `compacted` and later, in order, and what is still to be swept.
 //! - Every version later than `settled` can be had without a record: it is the latest, or in `unsettled`.
 
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, VecDeque};
 use std::ops::Bound;
 use std::sync::Arc;
@@ -88,13 +89,16 @@ impl Keyspace {
             assert!((last.revision, last.sub) < (revision, sub), "the log ascends");
         }
         let bytes = version.value.as_ref().map_or(0, Bytes::len);
-        let known = self.keys.range_mut::<[u8], _>((Bound::Included(key), Bound::Included(key)));
-        let (key, replaced) = if let Some((known, history)) = { known }.next() {
-            (known.clone(), Some(history.push(version)))
-        } else {
-            let key = Key::from(key);
-            self.keys.insert(key.clone(), History::new(version));
-            (key, None)
+        // One search, at the price of an allocation that is not needed if the key is there.
+        let (key, replaced) = match self.keys.entry(Key::from(key)) {
+            Entry::Occupied(mut known) => {
+                (known.key().clone(), Some(known.get_mut().push(version)))
+            }
+            Entry::Vacant(free) => {
+                let key = free.key().clone();
+                free.insert(History::new(version));
+                (key, None)
+            }
         };
         self.residents.add(&key, revision, bytes);
         self.log.push_back(Written { revision, sub, key: key.clone() });
@@ -215,25 +219,29 @@ impl Keyspace {
             version.value = Some(Bytes::copy_from_slice(value));
         }
         let bytes = version.value.as_ref().map_or(0, Bytes::len);
-        let known = self.keys.range_mut::<[u8], _>((Bound::Included(key), Bound::Included(key)));
-        let key = if let Some((known, history)) = { known }.next() {
-            if history.latest.mod_revision >= revision {
-                return false;
+        let key = match self.keys.entry(Key::from(key)) {
+            Entry::Occupied(mut known) => {
+                let key = known.key().clone();
+                let history = known.get_mut();
+                if history.latest.mod_revision >= revision {
+                    return false;
+                }
+                // What is older than the last version up to `compacted` is forgotten.
+                let replaced = if revision > compacted {
+                    history.push(version)
+                } else {
+                    let replaced = history.replace(version);
+                    self.debris.push_back(replaced.position());
+                    replaced
+                };
+                self.residents.remove(replaced.value.as_ref().map_or(0, Bytes::len));
+                key
             }
-            // What is older than the last version up to `compacted` is forgotten.
-            let replaced = if revision > compacted {
-                history.push(version)
-            } else {
-                let replaced = history.replace(version);
-                self.debris.push_back(replaced.position());
-                replaced
-            };
-            self.residents.remove(replaced.value.as_ref().map_or(0, Bytes::len));
-            known.clone()
-        } else {
-            let key = Key::from(key);
-            self.keys.insert(key.clone(), History::new(version));
-            key
+            Entry::Vacant(free) => {
+                let key = free.key().clone();
+                free.insert(History::new(version));
+                key
+            }
         };
         self.residents.add(&key, revision, bytes);
         if revision >= compacted {

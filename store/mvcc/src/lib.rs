@@ -25,6 +25,6 @@ pub use page::{Draft, Page};
 pub use range::Found;
 pub use record::{Corrupt, Record};
 pub use restore::Restore;
-pub use state::{Applied, State};
+pub use state::{Applied, Lack, State};
 pub use types::*;
 pub use versions::{Position, Unreadable, Versions};

@@ -10,6 +10,8 @@
 //! - What a compaction forgets is gone for every reader at once; that it is swept later changes no answer,
 //!   and two states that differ only in that are equal.
 
+use std::sync::Arc;
+
 use crate::codec;
 use crate::history::Seen;
 use crate::keyspace::{Key, Keyspace};
@@ -23,7 +25,7 @@ use crate::types::{
     Reply, Revision, Term,
 };
 use crate::versions::{self, Position, Unreadable, Versions};
-use crate::writer::Writer;
+use crate::writer::{Writer, Written, needed};
 
 /// The store's contents.
 #[derive(Clone, Debug)]
@@ -42,8 +44,21 @@ pub struct Applied {
     pub replies: Vec<Result<Reply, Error>>,
     /// One for each revision taken, in order.
     pub changes: Vec<Change>,
+    /// What some of their events lack.
+    pub lacks: Vec<Lack>,
     /// What must be stored, in order, in one atomic batch.
     pub writes: Vec<Record>,
+}
+
+/// An event without the version that was replaced: it is not in memory, and nobody has asked for it yet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Lack {
+    /// Which of the changes.
+    pub change: usize,
+    /// Which of its events.
+    pub event: usize,
+    /// Where the version is.
+    pub at: Position,
 }
 
 /// A version that is kept, and its content as far as it is in memory.
@@ -96,12 +111,13 @@ impl State {
         applied.replies.reserve_exact(batch.commands.len());
         self.now_ms = self.now_ms.max(batch.now_ms);
         for Fenced { fence, command } in &batch.commands {
-            applied.replies.push(match *fence {
+            let reply = match *fence {
                 Some(proposed) if proposed != entry_term => {
                     Err(Error::Fenced { proposed, applied: entry_term })
                 }
-                _ => self.run(command, stored, &mut applied.changes, &mut applied.writes),
-            });
+                _ => self.run(command, stored, &mut applied),
+            };
+            applied.replies.push(reply);
         }
         let meta = self.meta();
         if meta != before {
@@ -265,35 +281,35 @@ impl State {
         &mut self,
         command: &Command,
         stored: &dyn Versions,
-        changes: &mut Vec<Change>,
-        writes: &mut Vec<Record>,
+        applied: &mut Applied,
     ) -> Result<Reply, Error> {
         match command {
             Command::Txn(txn) => {
                 let path = txn::plan(self, stored, txn)?;
-                let mut writer = Writer::new(self, stored, writes);
+                let mut writer = Writer::new(self, stored, &mut applied.writes);
                 let reply = txn::run(&mut writer, &path);
-                changes.extend(writer.finish());
+                let written = writer.finish();
+                applied.take(written);
                 Ok(Reply::Txn(reply))
             }
             Command::LeaseGrant { id, ttl_s } => {
                 let (id, lease) = self.lessor.grant(*id, *ttl_s, self.now_ms)?;
                 let value = codec::encode(&lease);
-                writes.push(Record::Put { key: record::lease_key(id), value });
+                applied.writes.push(Record::Put { key: record::lease_key(id), value });
                 Ok(Reply::LeaseGranted { revision: self.revision, id, ttl_s: lease.ttl_s })
             }
             Command::LeaseRevoke { id } => {
                 if !self.lessor.exists(*id) {
                     return Err(Error::LeaseNotFound { id: *id });
                 }
-                changes.extend(self.revoke(&[*id], stored, writes));
+                self.revoke(&[*id], stored, applied);
                 Ok(Reply::LeaseRevoked { revision: self.revision })
             }
             Command::LeaseKeepAlive { id } => {
                 let renewed = self.lessor.renew(*id, self.now_ms);
                 if let Some(lease) = &renewed {
                     let value = codec::encode(lease);
-                    writes.push(Record::Put { key: record::lease_key(*id), value });
+                    applied.writes.push(Record::Put { key: record::lease_key(*id), value });
                 }
                 let ttl_s = renewed.map_or(0, |lease| lease.ttl_s);
                 Ok(Reply::LeaseKeptAlive { revision: self.revision, ttl_s })
@@ -303,7 +319,7 @@ impl State {
                 let mut ids: Vec<_> = ids.iter().copied().filter(due).collect();
                 ids.sort_unstable();
                 ids.dedup();
-                changes.extend(self.revoke(&ids, stored, writes));
+                self.revoke(&ids, stored, applied);
                 Ok(Reply::LeasesExpired { revision: self.revision, count: ids.len() })
             }
             Command::Compact { revision } => self.compact(*revision),
@@ -311,23 +327,19 @@ impl State {
     }
 
     /// Ends leases that exist, with their keys, as one revision.
-    fn revoke(
-        &mut self,
-        ids: &[LeaseId],
-        stored: &dyn Versions,
-        writes: &mut Vec<Record>,
-    ) -> Option<Change> {
+    fn revoke(&mut self, ids: &[LeaseId], stored: &dyn Versions, applied: &mut Applied) {
         let mut keys = Vec::new();
         for id in ids {
             keys.extend(self.lessor.remove(*id).expect("the caller names leases that exist"));
-            writes.push(Record::Delete { key: record::lease_key(*id) });
+            applied.writes.push(Record::Delete { key: record::lease_key(*id) });
         }
         keys.sort_unstable();
-        let mut writer = Writer::new(self, stored, writes);
+        let mut writer = Writer::new(self, stored, &mut applied.writes);
         for key in &keys {
-            writer.delete(key).expect("a lease's keys exist");
+            writer.delete(key, false);
         }
-        writer.finish()
+        let written = writer.finish();
+        applied.take(written);
     }
 
     fn compact(&mut self, asked: Revision) -> Result<Reply, Error> {
@@ -356,6 +368,33 @@ impl State {
         self.compacted = meta.compacted;
         self.now_ms = meta.now_ms;
         self.lessor.last_id = meta.last_lease;
+    }
+}
+
+impl Applied {
+    fn take(&mut self, written: Option<Written>) {
+        let Some(Written { change, lacks }) = written else { return };
+        let at = self.changes.len();
+        self.lacks.extend(lacks.into_iter().map(|(event, of)| Lack { change: at, event, at: of }));
+        self.changes.push(change);
+    }
+}
+
+impl Lack {
+    /// The same, where so many changes come before.
+    #[must_use]
+    pub fn after(self, changes: usize) -> Self {
+        Self { change: self.change + changes, ..self }
+    }
+
+    /// Brings what the event lacks. The changes must not be shared yet.
+    ///
+    /// # Panics
+    /// If the record cannot be read: then this member must stop.
+    pub fn fill(self, changes: &mut [Change], stored: &dyn Versions) {
+        let events = Arc::get_mut(&mut changes[self.change].events);
+        let event = &mut events.expect("a change that nobody has seen")[self.event];
+        event.prev = Some(needed(versions::read_of(stored, &event.kv.key, self.at)));
     }
 }
 

@@ -73,19 +73,15 @@ fn run_put(writer: &mut Writer<'_>, request: &PutRequest) -> OpReply {
             lease = kept.lease;
         }
     }
-    let prev = writer.put(&request.key, value, lease);
-    OpReply::Put { prev: prev.filter(|_| request.prev_kv) }
+    OpReply::Put { prev: writer.put(&request.key, value, lease, request.prev_kv) }
 }
 
 fn run_delete(writer: &mut Writer<'_>, request: &DeleteRequest) -> OpReply {
     let mut deleted = 0;
     let mut prev = Vec::new();
     for key in writer.live_keys(&request.range) {
-        let kv = writer.delete(&key).expect("the key is live");
+        prev.extend(writer.delete(&key, request.prev_kv));
         deleted += 1;
-        if request.prev_kv {
-            prev.push(kv);
-        }
     }
     OpReply::Delete { deleted, prev }
 }

@@ -15,7 +15,7 @@ use crate::types::{
     Change, Error, Event, EventKind, KeyRange, KeyValue, LeaseId, RangeReply, RangeRequest,
     Revision,
 };
-use crate::versions::{self, Unreadable, Versions};
+use crate::versions::{self, Position, Unreadable, Versions};
 
 /// The state, while one command writes to it.
 #[derive(Debug)]
@@ -23,7 +23,16 @@ pub(crate) struct Writer<'a> {
     state: &'a mut State,
     stored: &'a dyn Versions,
     events: Vec<Event>,
+    /// Events without the version that was replaced, since it is not in memory; and where it is.
+    lacks: Vec<(usize, Position)>,
     records: &'a mut Vec<Record>,
+}
+
+/// What a command did.
+#[derive(Debug)]
+pub(crate) struct Written {
+    pub(crate) change: Change,
+    pub(crate) lacks: Vec<(usize, Position)>,
 }
 
 /// Ends the member: an entry that cannot be applied must not be answered, nor the next one be applied.
@@ -43,7 +52,7 @@ impl<'a> Writer<'a> {
         stored: &'a dyn Versions,
         records: &'a mut Vec<Record>,
     ) -> Self {
-        Self { state, stored, events: Vec::new(), records }
+        Self { state, stored, events: Vec::new(), lacks: Vec::new(), records }
     }
 
     /// The state's revision as seen from inside: the new one from the first write on.
@@ -68,8 +77,14 @@ impl<'a> Writer<'a> {
         Ok(needed(found.fetch(&self.overlay())))
     }
 
-    /// Writes a value; returns what it replaced.
-    pub(crate) fn put(&mut self, key: &Bytes, value: Bytes, lease: LeaseId) -> Option<KeyValue> {
+    /// Writes a value; returns what it replaced, if that is asked for.
+    pub(crate) fn put(
+        &mut self,
+        key: &Bytes,
+        value: Bytes,
+        lease: LeaseId,
+        wants_prev: bool,
+    ) -> Option<KeyValue> {
         let now = self.state.revision + 1;
         let (create_revision, version, lease_before) = match self.state.keys.latest(key) {
             Some(latest) => (latest.create_revision, latest.version + 1, latest.lease),
@@ -77,12 +92,13 @@ impl<'a> Writer<'a> {
         };
         self.state.lessor.attach(key, lease_before, lease);
         let (sub, value) = (self.sub(), Some(value));
-        self.write(key, Version { value, create_revision, mod_revision: now, sub, version, lease })
+        let new = Version { value, create_revision, mod_revision: now, sub, version, lease };
+        self.write(key, new, wants_prev)
     }
 
-    /// Deletes a key; returns what was there.
-    pub(crate) fn delete(&mut self, key: &Bytes) -> Option<KeyValue> {
-        let lease = self.state.keys.latest(key)?.lease;
+    /// Deletes a key, which must exist; returns what was there, if that is asked for.
+    pub(crate) fn delete(&mut self, key: &Bytes, wants_prev: bool) -> Option<KeyValue> {
+        let lease = self.state.keys.latest(key).expect("the caller names keys that exist").lease;
         self.state.lessor.attach(key, lease, 0);
         let tombstone = Version {
             value: Some(Bytes::new()),
@@ -92,19 +108,20 @@ impl<'a> Writer<'a> {
             version: 0,
             lease: 0,
         };
-        self.write(key, tombstone)
+        self.write(key, tombstone, wants_prev)
     }
 
     /// Takes the revision, if anything was written.
-    pub(crate) fn finish(self) -> Option<Change> {
+    pub(crate) fn finish(self) -> Option<Written> {
         if self.events.is_empty() {
             return None;
         }
         self.state.revision += 1;
-        Some(Change { revision: self.state.revision, events: self.events.into() })
+        let change = Change { revision: self.state.revision, events: self.events.into() };
+        Some(Written { change, lacks: self.lacks })
     }
 
-    fn write(&mut self, key: &Bytes, version: Version) -> Option<KeyValue> {
+    fn write(&mut self, key: &Bytes, version: Version, wants_prev: bool) -> Option<KeyValue> {
         let kv = version.to_key_value(key.clone());
         self.records.push(Record::Put {
             key: record::version_key(version.mod_revision, version.sub),
@@ -112,9 +129,17 @@ impl<'a> Writer<'a> {
         });
         let kind = if version.version == 0 { EventKind::Delete } else { EventKind::Put };
         let replaced = self.state.keys.write(key, version);
-        let prev = replaced.map(|replaced| self.complete(key, &replaced));
+        // A disk is not asked for the sake of watchers that there may not be.
+        let prev = match &replaced {
+            Some(replaced) if !wants_prev && replaced.value.is_none() => {
+                self.lacks.push((self.events.len(), replaced.position()));
+                None
+            }
+            Some(replaced) => Some(self.complete(key, replaced)),
+            None => None,
+        };
         self.events.push(Event { kind, kv, prev: prev.clone() });
-        prev
+        prev.filter(|_| wants_prev)
     }
 
     fn complete(&self, key: &Bytes, version: &Version) -> KeyValue {

@@ -18,9 +18,9 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use store_handle::contents::Contents;
 use store_handle::hub::Hub;
-use store_handle::{Batch, Error, MemberId, Reply, Revision, Term};
+use store_handle::{Batch, Change, Error, MemberId, Reply, Revision, Term};
 use store_mvcc::codec::{CodecError, FormatVersion};
-use store_mvcc::{Record, Restore, State, Versions, codec, record};
+use store_mvcc::{Lack, Record, Restore, State, Versions, codec, record};
 use tokio::sync::{Notify, watch};
 
 use crate::disk::{Each, StateDisk, StateReplacement, StateView};
@@ -154,7 +154,8 @@ impl Replica {
     /// Applies entries, in order; one list of replies for each.
     pub(crate) fn apply(&self, entries: Vec<Entry>) -> io::Result<Vec<EntryReplies>> {
         let mut writes = Vec::new();
-        let mut changes = Vec::new();
+        let mut changes: Vec<Change> = Vec::new();
+        let mut lacks: Vec<Lack> = Vec::new();
         let mut replies = Vec::with_capacity(entries.len());
         let mut meta = self.meta.lock();
         let mut state = self.contents.write();
@@ -175,6 +176,8 @@ impl Replica {
                     let term = Term(id.committed_leader_id().term);
                     let applied = state.apply(term, &batch, self.contents.stored());
                     writes.extend(applied.writes);
+                    let before = changes.len();
+                    lacks.extend(applied.lacks.into_iter().map(|lack| lack.after(before)));
                     changes.extend(applied.changes);
                     applied.replies
                 }
@@ -186,7 +189,13 @@ impl Replica {
         if !state.is_swept() {
             self.unswept.notify_one();
         }
-        self.hub.publish(&changes);
+        // A disk is asked for replaced values only if somebody watches. Who comes just now reads them
+        // from history.
+        if self.hub.is_watched() {
+            lacks.drain(..).for_each(|lack| lack.fill(&mut changes, self.contents.stored()));
+        }
+        let lacking: Vec<_> = lacks.iter().map(|lack| changes[lack.change].revision).collect();
+        self.hub.publish_all_but(&changes, &lacking);
         let progress = progress_of(&state, &meta);
         drop((state, meta));
         self.progress.send_replace(progress);
@@ -200,9 +209,15 @@ impl Replica {
 
     /// Removes a part of what was compacted: from memory first, so that nobody looks for it on the disk.
     /// Must not overlap with [`Replica::apply`] or [`Replica::install`]. Each member does it at its own pace.
-    pub(crate) fn sweep(&self, versions_max: usize) -> io::Result<()> {
+    ///
+    /// Returns how many records it deleted.
+    pub(crate) fn sweep(&self, versions_max: usize) -> io::Result<usize> {
         let writes = self.contents.write().sweep(versions_max);
-        if writes.is_empty() { Ok(()) } else { self.disk.write(writes) }
+        let deleted = writes.len();
+        if deleted > 0 {
+            self.disk.write(writes)?;
+        }
+        Ok(deleted)
     }
 
     /// What would be after these entries too, without a change to anything.

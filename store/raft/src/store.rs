@@ -100,8 +100,9 @@ impl RaftStore {
         store.spawn(group, listener, proposed, readers);
         let (core, hub) = (&store.core, store.core.replica.hub.clone());
         let (contents, replica) = (core.replica.contents.clone(), core.replica.clone());
+        let flush = core.flush.clone();
         group.spawn("watch hub", |stop| Hub::run(hub, contents, history, stop));
-        group.spawn("sweeper", |stop| sweeper::run(replica, apply, stop));
+        group.spawn("sweeper", |stop| sweeper::run(replica, apply, flush, stop));
         Ok(store)
     }
 

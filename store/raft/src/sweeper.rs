@@ -21,17 +21,31 @@ const STEP_VERSIONS: usize = 512;
 /// Between two steps: some 50,000 lines a second.
 const PAUSE: Duration = Duration::from_millis(10);
 
+/// Deletions that are worth a table of their own, so that the disk sees to them at once.
+const FLUSHED_MIN: usize = 1_024;
+
 /// Sweeps whenever there is something to sweep, until told to stop.
-pub(crate) async fn run(replica: Arc<Replica>, apply: Lane, stop: CancellationToken) -> TaskResult {
+pub(crate) async fn run(
+    replica: Arc<Replica>,
+    apply: Lane,
+    flush: Lane,
+    stop: CancellationToken,
+) -> TaskResult {
+    let mut deleted = 0;
     loop {
         while !replica.is_swept() {
             let swept = replica.clone();
-            apply.run(move || swept.sweep(STEP_VERSIONS)).await??;
+            deleted += apply.run(move || swept.sweep(STEP_VERSIONS)).await??;
             tokio::select! {
                 biased;
                 () = stop.cancelled() => return Ok(()),
                 () = tokio::time::sleep(PAUSE) => {}
             }
+        }
+        if deleted >= FLUSHED_MIN {
+            let flushed = replica.clone();
+            flush.run(move || flushed.flush()).await??;
+            deleted = 0;
         }
         tokio::select! {
             biased;

@@ -22,6 +22,8 @@ enum Step {
     /// Writes keys as one revision, and deletes the others' prefix if none; not published yet.
     Apply(Vec<usize>),
     Publish,
+    /// The same, without what watchers must have: they find it in history.
+    PublishLacking,
     /// What was applied since becomes part of a snapshot: it is never published.
     Install,
     /// Compacts all but so many revisions.
@@ -38,7 +40,8 @@ enum Step {
 fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
         8 => prop::collection::vec(0..KEYS.len(), 0..3).prop_map(Step::Apply),
-        6 => Just(Step::Publish),
+        5 => Just(Step::Publish),
+        2 => Just(Step::PublishLacking),
         1 => Just(Step::Install),
         1 => (0_i64..12).prop_map(Step::Compact),
         3 => (0_usize..4, -8_i64..4).prop_map(|(range, ahead)| Step::Watch(range, ahead)),
@@ -183,6 +186,11 @@ impl Member {
         match step {
             Step::Apply(keys) => self.write(keys),
             Step::Publish => self.publish(),
+            Step::PublishLacking => {
+                let changes = std::mem::take(&mut self.unpublished);
+                let lacking: Vec<_> = changes.iter().map(|change| change.revision).collect();
+                self.hub.publish_all_but(&changes, &lacking);
+            }
             Step::Install => {
                 self.unpublished.clear();
                 self.hub.reset();

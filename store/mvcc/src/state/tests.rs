@@ -234,7 +234,8 @@ proptest! {
             let mut writes = Vec::new();
             for batch in chunk {
                 let batch = resolve(batch, state.revision());
-                let applied = state.apply(TERM, &batch, &disk);
+                let mut applied = state.apply(TERM, &batch, &disk);
+                applied.lacks.iter().for_each(|lack| lack.fill(&mut applied.changes, &disk));
                 check_replies(&applied.replies, &model.apply(TERM, &batch));
                 prop_assert_eq!(&applied.changes, &std::mem::take(&mut model.committed));
                 writes.extend(applied.writes);
