@@ -3,7 +3,7 @@
 set -euo pipefail
 
 packages=(
-    g++ make clang libclang-dev protobuf-compiler                # build
+    g++ make clang libclang-dev protobuf-compiler libprotobuf-dev # build
     containerd runc containernetworking-plugins nftables conntrack iproute2 iptables # a node
     busybox-static                                               # the images that are built on the spot
     curl ca-certificates                                         # the walkthrough
