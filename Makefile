@@ -7,7 +7,7 @@ ENV := . .ci/env.sh;
 # How many seeds CI simulates; more on demand: `make sim SEEDS=1..1000`.
 SEEDS ?= 1..301
 
-.PHONY: help packages rocksdb build up down status test check unit sim demo bench-store clean
+.PHONY: help packages rocksdb build up down status test check unit sim demo bench-store bench-api clean
 
 help: ## What can be done
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 18
@@ -52,6 +52,9 @@ demo: build ## Play the walkthrough and an installation on real containers, kill
 bench-store: build ## Compare kstore with etcd 3.6; PEERS is the folder of `etcd` and its `benchmark`
 	$(ENV) cargo build --locked --package store --example probe && ln -sf "$$CARGO_TARGET_DIR"/debug/examples/probe bin/
 	store/bench.sh
+
+bench-api: build ## Compare the API with kube-apiserver on etcd; PEERS is the folder of their programs
+	master/bench.sh
 
 clean: ## Remove what was built (not the RocksDB library)
 	$(ENV) cargo clean

@@ -2,6 +2,7 @@
 
 #![expect(clippy::print_stdout, reason = "reports are what this program prints")]
 
+mod bench;
 mod caller;
 mod cluster;
 mod failover;
@@ -29,6 +30,8 @@ enum Command {
     },
     /// Kill the leading master again and again under load, and report what clients saw.
     Failover(failover::Args),
+    /// Put the same load on any Kubernetes API, and print a line of figures for each row.
+    BenchApi(bench::Args),
     /// In a pod: ask the API for ever, and print when each answer came and the gap before it.
     Call,
 }
@@ -40,6 +43,7 @@ fn main() -> ExitCode {
             match Cli::parse().command {
                 Command::Play { file } => play::run(&file).await,
                 Command::Failover(args) => failover::run(args).await,
+                Command::BenchApi(args) => bench::run(args).await,
                 Command::Call => caller::call().await,
             }
         })
