@@ -1,6 +1,7 @@
 //! What a member is made of, in the order it starts.
 
-use std::path::{Path, PathBuf};
+use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,16 +10,17 @@ use store_env::clock::{SharedClock, SystemClock};
 use store_env::net::{Listener, Plain, Tcp};
 use store_env::task::Group;
 use store_etcd::urls::Url;
-use store_etcd::{Facade, Facts, serve};
-use store_handle::Handle;
+use store_etcd::{Durations, Facade, Facts, serve};
+use store_handle::{Handle, MemberId};
 use store_raft::RaftStore;
+use store_rocks::RocksState;
 use tokio_util::sync::CancellationToken;
 
-use crate::compaction;
-use crate::config::{Config, Retention};
+use crate::config::{Config, Limits, Retention};
 use crate::identity::Identity;
 use crate::raft::StoreThread;
-use crate::tls;
+use crate::space::{self, Room};
+use crate::{compaction, quarantine, tls};
 
 /// What tasks get to end by themselves.
 const GRACE: Duration = Duration::from_secs(5);
@@ -47,7 +49,7 @@ pub async fn run(config: Config, stop: CancellationToken) -> anyhow::Result<()> 
     let store_stop = CancellationToken::new();
     let store = StoreThread::start(&config, &identity, network, clock.clone(), store_stop.clone())?;
     let handle: Arc<dyn Handle> = store.handle.clone();
-    let known = Known { data_dir: config.data_dir.clone(), store: store.handle.clone() };
+    let known = Known::of(&config, &store);
 
     // Not under `stop`: the lead is handed over first, while clients are still served.
     let serving = CancellationToken::new();
@@ -69,6 +71,7 @@ pub async fn run(config: Config, stop: CancellationToken) -> anyhow::Result<()> 
     }
     group.spawn("leader changes", move |stop| serve::observe(facade, stop));
     compact(&config.retention, &handle, clock, &mut group);
+    guard(&config, &store, &mut group);
     let leaving = async {
         stop.cancelled().await;
         hand_over(&*handle).await;
@@ -95,6 +98,15 @@ pub async fn run(config: Config, stop: CancellationToken) -> anyhow::Result<()> 
         }
         () = leaving => Ok(()),
     }
+}
+
+/// Watches the disk, and what the others say of this member's data.
+fn guard(config: &Config, store: &StoreThread, group: &mut Group) {
+    let (folder, limits) = (config.data_dir.clone(), config.limits);
+    let (watched, state) = (store.handle.clone(), store.state.clone());
+    group.spawn("space", move |stop| space::watch(folder, limits, watched, state, stop));
+    let (folder, watched) = (config.data_dir.clone(), store.handle.clone());
+    group.spawn("quarantine", move |stop| quarantine::watch(folder, watched, stop));
 }
 
 /// Forgets history as the flags say.
@@ -143,12 +155,56 @@ async fn hand_over(handle: &dyn Handle) {
 #[derive(Debug)]
 struct Known {
     data_dir: PathBuf,
+    limits: Limits,
     store: Arc<RaftStore>,
+    state: RocksState,
+}
+
+impl Known {
+    fn of(config: &Config, store: &StoreThread) -> Self {
+        Self {
+            data_dir: config.data_dir.clone(),
+            limits: config.limits,
+            store: store.handle.clone(),
+            state: store.state.clone(),
+        }
+    }
 }
 
 impl Facts for Known {
-    fn disk_bytes(&self) -> u64 {
-        bytes_of(&self.data_dir)
+    fn db_bytes(&self) -> u64 {
+        self.state.bytes()
+    }
+
+    fn db_live_bytes(&self) -> u64 {
+        self.state.live_bytes().min(self.state.bytes())
+    }
+
+    fn db_bytes_max(&self) -> u64 {
+        // What cannot be seen is not promised.
+        let room = Room::of(&self.data_dir, &self.state).unwrap_or_default();
+        room.used_max(self.limits)
+    }
+
+    fn quota_bytes(&self) -> u64 {
+        self.limits.quota_bytes.unwrap_or(0)
+    }
+
+    fn reclaim(&self) -> std::io::Result<()> {
+        self.state.reclaim()
+    }
+
+    fn sync_durations(&self) -> Durations {
+        shown(self.store.sync_durations())
+    }
+
+    fn apply_durations(&self) -> Durations {
+        shown(self.store.apply_durations())
+    }
+
+    fn round_trips(&self) -> BTreeMap<MemberId, Durations> {
+        let trips = self.store.round_trips().into_iter();
+        trips.map(|(id, durations)| (id, shown(durations))).collect()
     }
 
     fn syncs(&self) -> (u64, u64) {
@@ -156,13 +212,13 @@ impl Facts for Known {
     }
 }
 
-/// Bytes of the files in a folder and those inside it; what cannot be read is not counted.
-fn bytes_of(folder: &Path) -> u64 {
-    let Ok(entries) = std::fs::read_dir(folder) else { return 0 };
-    let bytes = |entry: std::fs::DirEntry| match entry.metadata() {
-        Ok(meta) if meta.is_dir() => bytes_of(&entry.path()),
-        Ok(meta) => meta.len(),
-        Err(_) => 0,
-    };
-    entries.flatten().map(bytes).sum()
+fn shown(durations: store_raft::Durations) -> Durations {
+    let seconds = |micros: u64| micros as f64 / 1e6;
+    let bound = |bucket: usize| seconds(durations.first_us << bucket);
+    let counts = durations.counts.iter().enumerate();
+    Durations {
+        buckets: counts.map(|(bucket, count)| (bound(bucket), *count)).collect(),
+        count: durations.count,
+        sum_s: seconds(durations.sum_us),
+    }
 }

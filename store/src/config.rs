@@ -35,6 +35,14 @@ pub enum Retention {
     Revisions(i64),
 }
 
+/// How large this member's data may become.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Limits {
+    pub quota_bytes: Option<u64>,
+    /// What stays free on the disk.
+    pub reserve_bytes: Option<u64>,
+}
+
 /// The files of one TLS identity.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TlsFiles {
@@ -59,7 +67,7 @@ pub struct Config {
     pub data_dir: PathBuf,
     pub listen_client: Vec<Url>,
     pub advertise_client: Vec<Url>,
-    pub listen_peer: Url,
+    pub listen_peer: Vec<Url>,
     pub advertise_peer: Vec<Url>,
     pub listen_metrics: Vec<Url>,
     pub initial_cluster: Vec<Named>,
@@ -73,6 +81,11 @@ pub struct Config {
     /// Bytes of values that are kept in memory.
     pub cache_bytes: usize,
     pub retention: Retention,
+    pub limits: Limits,
+    /// How often members compare what they hold.
+    pub compare_every: Option<Duration>,
+    /// Whether this member does so when it starts.
+    pub compares_at_start: bool,
     pub api: store_etcd::Options,
 }
 
@@ -85,11 +98,7 @@ impl Config {
             Some(text) => list("advertise-client-urls", text)?,
             None => listen_client.clone(),
         };
-        let mut listen_peer = list("listen-peer-urls", &flags.listen_peer_urls)?;
-        if listen_peer.len() != 1 {
-            return invalid("listen-peer-urls", "give one URL");
-        }
-        let listen_peer = listen_peer.remove(0);
+        let listen_peer = some("listen-peer-urls", &flags.listen_peer_urls)?;
         let advertise_peer = peer_urls(&flags.initial_advertise_peer_urls)?;
         let initial_cluster =
             founders(&flags.name, flags.initial_cluster.as_deref(), &advertise_peer)?;
@@ -114,7 +123,7 @@ impl Config {
         if client_tls.is_none() && listen_client.iter().any(|url| url.is_tls) {
             return invalid("cert-file", "is needed to listen on https");
         }
-        if peer_tls.is_some() != listen_peer.is_tls {
+        if listen_peer.iter().any(|url| url.is_tls != peer_tls.is_some()) {
             return invalid("listen-peer-urls", "is https just when --peer-cert-file is given");
         }
         let listen_metrics = match &flags.listen_metrics_urls {
@@ -125,6 +134,9 @@ impl Config {
         let Some(progress_every) = progress.filter(|every| !every.is_zero()) else {
             return invalid("watch-progress-notify-interval", "is a time such as 10m");
         };
+        let (compare_every, compares_at_start) = comparisons(&flags)?;
+        let quota_bytes = u64::try_from(flags.quota_backend_bytes).ok().filter(|max| *max > 0);
+        let limits = Limits { quota_bytes, reserve_bytes: flags.disk_reserve_bytes };
         Ok(Self {
             data_dir: flags.data_dir.unwrap_or_else(|| format!("{}.etcd", flags.name).into()),
             name: flags.name,
@@ -143,6 +155,9 @@ impl Config {
             snapshot_entries: flags.snapshot_count.max(100),
             cache_bytes: flags.cache_bytes,
             retention: retention(&flags.auto_compaction_mode, &flags.auto_compaction_retention)?,
+            limits,
+            compare_every,
+            compares_at_start,
             api: store_etcd::Options {
                 request_bytes_max: flags.max_request_bytes,
                 txn_ops_max: flags.max_txn_ops,
@@ -152,15 +167,40 @@ impl Config {
     }
 }
 
+/// How often members compare what they hold, and whether this one does when it starts.
+fn comparisons(flags: &Flags) -> Result<(Option<Duration>, bool), ConfigError> {
+    let every = match &flags.corrupt_check_time[..] {
+        "0" => Duration::ZERO,
+        text => duration(text).ok_or_else(|| ConfigError::Flag {
+            flag: "corrupt-check-time",
+            reason: "is a time such as 10m".into(),
+        })?,
+    };
+    let at_start = gate(flags.feature_gates.as_deref(), "InitialCorruptCheck")?
+        .or(flags.experimental_initial_corrupt_check)
+        .unwrap_or(true);
+    Ok(((!every.is_zero()).then_some(every), at_start))
+}
+
+/// What a gate is set to; other gates of etcd's are passed over.
+fn gate(gates: Option<&str>, name: &str) -> Result<Option<bool>, ConfigError> {
+    let mut found = None;
+    for part in gates.unwrap_or_default().split(',').filter(|part| !part.trim().is_empty()) {
+        let both = part.trim().split_once('=');
+        let Some((gate, Ok(is_on))) = both.map(|(gate, value)| (gate, value.parse())) else {
+            let reason = format!("{part:?} is not NAME=true or NAME=false");
+            return Err(ConfigError::Flag { flag: "feature-gates", reason });
+        };
+        if gate == name {
+            found = Some(is_on);
+        }
+    }
+    Ok(found)
+}
+
 /// Where other members reach this one.
 pub(crate) fn peer_urls(text: &str) -> Result<Vec<Url>, ConfigError> {
-    let flag = "initial-advertise-peer-urls";
-    match list(flag, text)? {
-        urls if urls.is_empty() => {
-            Err(ConfigError::Flag { flag, reason: "give at least one URL".into() })
-        }
-        urls => Ok(urls),
-    }
+    some("initial-advertise-peer-urls", text)
 }
 
 /// The members to begin with, among them `name`, which is at `mine`.
@@ -193,6 +233,15 @@ pub(crate) fn sorted(urls: &[Url]) -> Vec<String> {
 
 fn list(flag: &'static str, text: &str) -> Result<Vec<Url>, ConfigError> {
     urls::parse_list(text).map_err(|source| ConfigError::Url { flag, source })
+}
+
+fn some(flag: &'static str, text: &str) -> Result<Vec<Url>, ConfigError> {
+    match list(flag, text)? {
+        urls if urls.is_empty() => {
+            Err(ConfigError::Flag { flag, reason: "give at least one URL".into() })
+        }
+        urls => Ok(urls),
+    }
 }
 
 /// `a=http://...,a=http://...,b=http://...`
@@ -302,11 +351,34 @@ mod tests {
             ("--cert-file c --key-file k --client-cert-auth",      "--cert-file: client certificates are checked against a trusted-ca-file, which is missing"),
             ("--initial-cluster-state old",                        "--initial-cluster-state: is `new` or `existing`"),
             ("--heartbeat-interval 300",                           "--election-timeout: is at least five times --heartbeat-interval"),
+            ("--corrupt-check-time x",                             "--corrupt-check-time: is a time such as 10m"),
+            ("--feature-gates InitialCorruptCheck",                "--feature-gates: \"InitialCorruptCheck\" is not NAME=true or NAME=false"),
             ("--auto-compaction-retention x",                      "--auto-compaction-retention: is a time"),
             ("--auto-compaction-mode revision --auto-compaction-retention 1h", "--auto-compaction-retention: is a number of revisions"),
         ];
         for (args, expected) in cases {
             assert_eq!(check(args).err().unwrap_or_default(), expected, "{args}");
+        }
+    }
+
+    #[test]
+    fn checks_and_limits_are_on_unless_they_are_turned_off() {
+        #[rustfmt::skip]
+        let cases = [
+            ("",                                                  Some(600), true,  None),
+            ("--corrupt-check-time 0",                            None,      true,  None),
+            ("--experimental-corrupt-check-time=0s",              None,      true,  None),
+            ("--experimental-initial-corrupt-check=false",        Some(600), false, None),
+            ("--experimental-initial-corrupt-check",              Some(600), true,  None),
+            ("--feature-gates A=true,InitialCorruptCheck=false",  Some(600), false, None),
+            ("--quota-backend-bytes=8589934592",                  Some(600), true,  Some(8 << 30)),
+            ("--quota-backend-bytes -1",                          Some(600), true,  None),
+        ];
+        for (args, every_s, at_start, quota) in cases {
+            let config = check(args).unwrap();
+            let every = config.compare_every.map(|every| every.as_secs());
+            let found = (every, config.compares_at_start, config.limits.quota_bytes);
+            assert_eq!(found, (every_s, at_start, quota), "{args}");
         }
     }
 

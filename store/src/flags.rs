@@ -107,6 +107,40 @@ pub struct Flags {
     /// etcd's: there, the operating system decides.
     #[arg(long, env = "KSTORE_CACHE_BYTES", default_value_t = 8 << 20, value_name = "BYTES")]
     pub cache_bytes: usize,
+    /// Bytes of the database, at most; 0 leaves it to the disk.
+    #[arg(
+        long,
+        env = "ETCD_QUOTA_BACKEND_BYTES",
+        default_value_t = 0,
+        allow_negative_numbers = true,
+        value_name = "BYTES"
+    )]
+    pub quota_backend_bytes: i64,
+    /// Free bytes of the disk below which nothing may grow; not etcd's. If not given: 2 % of it, at least
+    /// 256 MiB, at most a quarter of it.
+    #[arg(long, env = "KSTORE_DISK_RESERVE_BYTES", value_name = "BYTES")]
+    pub disk_reserve_bytes: Option<u64>,
+    /// How often members compare what they hold; 0 never.
+    #[arg(
+        long,
+        alias = "experimental-corrupt-check-time",
+        env = "ETCD_CORRUPT_CHECK_TIME",
+        default_value = "10m",
+        value_name = "TIME"
+    )]
+    pub corrupt_check_time: String,
+    /// Whether a member that starts compares what it holds with the others.
+    #[arg(
+        long,
+        env = "ETCD_EXPERIMENTAL_INITIAL_CORRUPT_CHECK",
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = "true"
+    )]
+    pub experimental_initial_corrupt_check: Option<bool>,
+    /// NAME=true|false,... ; of etcd's gates, InitialCorruptCheck has a meaning here.
+    #[arg(long, env = "ETCD_FEATURE_GATES", value_name = "GATES")]
+    pub feature_gates: Option<String>,
     /// How often a watch that asked for it hears how far it is.
     #[arg(
         long,
@@ -129,9 +163,6 @@ pub struct Flags {
 /// Flags of etcd that deployments give and that have nothing to do here.
 #[derive(Clone, Debug, clap::Args)]
 pub struct Idle {
-    /// Accepted: there is no quota.
-    #[arg(long, env = "ETCD_QUOTA_BACKEND_BYTES", hide = true)]
-    pub quota_backend_bytes: Option<i64>,
     /// Accepted: only the latest snapshot is kept.
     #[arg(long, env = "ETCD_MAX_SNAPSHOTS", hide = true)]
     pub max_snapshots: Option<u64>,
@@ -144,12 +175,6 @@ pub struct Idle {
     /// Accepted: it is always so.
     #[arg(long, env = "ETCD_PRE_VOTE", num_args = 0..=1, require_equals = true, default_missing_value = "true", hide = true)]
     pub pre_vote: Option<bool>,
-    /// Accepted: every record has a checksum that is checked when it is read.
-    #[arg(long, env = "ETCD_EXPERIMENTAL_INITIAL_CORRUPT_CHECK", num_args = 0..=1, require_equals = true, default_missing_value = "true", hide = true)]
-    pub experimental_initial_corrupt_check: Option<bool>,
-    /// Accepted.
-    #[arg(long, env = "ETCD_FEATURE_GATES", hide = true)]
-    pub feature_gates: Option<String>,
     /// Accepted.
     #[arg(long, env = "ETCD_LOGGER", hide = true)]
     pub logger: Option<String>,

@@ -7,5 +7,7 @@ pub mod config;
 mod disks;
 mod flags;
 mod identity;
+mod quarantine;
 mod raft;
+mod space;
 mod tls;

@@ -1,4 +1,5 @@
-//! TLS from files of certificates: for clients, and mutual between members.
+//! TLS from files of certificates: for clients, and mutual between members. Files that are replaced are used
+//! by the next connection.
 
 use std::fmt;
 use std::io;
@@ -13,71 +14,120 @@ use rustls::{ClientConfig, RootCertStore, ServerConfig};
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use store_env::net::{Accepted, BoxStream, Handshake, Plain, Secure, SharedNetwork, Tcp};
-use store_env::tls::MutualTls;
+use store_env::tls::{MutualTls, Reloading};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsAcceptor;
 
 use crate::config::TlsFiles;
 
+/// What the files of one identity hold.
+struct Pem<'a> {
+    files: &'a TlsFiles,
+    cert: &'a [u8],
+    key: &'a [u8],
+    trusted_ca: Option<&'a [u8]>,
+}
+
 fn provider() -> Arc<CryptoProvider> {
     Arc::new(rustls::crypto::ring::default_provider())
 }
 
-fn chain(path: &Path) -> anyhow::Result<Vec<CertificateDer<'static>>> {
-    let read = || CertificateDer::pem_file_iter(path)?.collect::<Result<Vec<_>, _>>();
-    let certificates = read().with_context(|| format!("certificates in {}", path.display()))?;
-    anyhow::ensure!(!certificates.is_empty(), "there is no certificate in {}", path.display());
-    Ok(certificates)
+fn certificates(text: &[u8], path: &Path) -> anyhow::Result<Vec<CertificateDer<'static>>> {
+    let found: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(text).collect();
+    let found = found.with_context(|| format!("certificates in {}", path.display()))?;
+    anyhow::ensure!(!found.is_empty(), "there is no certificate in {}", path.display());
+    Ok(found)
 }
 
-fn key(path: &Path) -> anyhow::Result<PrivateKeyDer<'static>> {
-    PrivateKeyDer::from_pem_file(path).with_context(|| format!("key in {}", path.display()))
+fn private_key(text: &[u8], path: &Path) -> anyhow::Result<PrivateKeyDer<'static>> {
+    PrivateKeyDer::from_pem_slice(text).with_context(|| format!("key in {}", path.display()))
 }
 
-fn roots(files: &TlsFiles) -> anyhow::Result<Arc<RootCertStore>> {
-    roots_in(files.trusted_ca.as_ref().context("a trusted-ca-file is needed")?)
-}
-
-fn roots_in(path: &Path) -> anyhow::Result<Arc<RootCertStore>> {
+fn authorities(text: &[u8], path: &Path) -> anyhow::Result<Arc<RootCertStore>> {
     let mut roots = RootCertStore::empty();
-    for certificate in chain(path)? {
-        roots.add(certificate)?;
+    for certificate in certificates(text, path)? {
+        roots.add(certificate).with_context(|| format!("authority in {}", path.display()))?;
     }
     Ok(Arc::new(roots))
 }
 
-fn server(files: &TlsFiles) -> anyhow::Result<ServerConfig> {
-    let builder =
-        ServerConfig::builder_with_provider(provider()).with_safe_default_protocol_versions()?;
-    let builder = if files.is_mutual {
-        let verifier = WebPkiClientVerifier::builder_with_provider(roots(files)?, provider());
-        builder.with_client_cert_verifier(verifier.build()?)
-    } else {
-        builder.with_no_client_auth()
+impl Pem<'_> {
+    fn chain(&self) -> anyhow::Result<Vec<CertificateDer<'static>>> {
+        certificates(self.cert, &self.files.cert)
+    }
+
+    fn key(&self) -> anyhow::Result<PrivateKeyDer<'static>> {
+        private_key(self.key, &self.files.key)
+    }
+
+    fn roots(&self) -> anyhow::Result<Arc<RootCertStore>> {
+        let both = self.trusted_ca.zip(self.files.trusted_ca.as_ref());
+        let (text, path) = both.context("a trusted-ca-file is needed")?;
+        authorities(text, path)
+    }
+
+    fn server(&self) -> anyhow::Result<ServerConfig> {
+        let builder = ServerConfig::builder_with_provider(provider())
+            .with_safe_default_protocol_versions()?;
+        let builder = if self.files.is_mutual {
+            let verifier = WebPkiClientVerifier::builder_with_provider(self.roots()?, provider());
+            builder.with_client_cert_verifier(verifier.build()?)
+        } else {
+            builder.with_no_client_auth()
+        };
+        let named = || format!("{} and its key", self.files.cert.display());
+        builder.with_single_cert(self.chain()?, self.key()?).with_context(named)
+    }
+
+    fn client(&self) -> anyhow::Result<ClientConfig> {
+        let builder = ClientConfig::builder_with_provider(provider())
+            .with_safe_default_protocol_versions()?
+            .with_root_certificates(self.roots()?);
+        let named = || format!("{} and its key", self.files.cert.display());
+        builder.with_client_auth_cert(self.chain()?, self.key()?).with_context(named)
+    }
+}
+
+/// A network whose new connections are secured by what the files hold then.
+fn reloading(
+    files: &TlsFiles,
+    make: impl Fn(&Pem<'_>) -> anyhow::Result<Arc<dyn Secure>> + Send + Sync + 'static,
+) -> anyhow::Result<SharedNetwork> {
+    let paths = [Some(&files.cert), Some(&files.key), files.trusted_ca.as_ref()];
+    let paths = paths.into_iter().flatten().cloned().collect();
+    let files = files.clone();
+    let make = move |contents: &[Vec<u8>]| {
+        let content = |index: usize| contents.get(index).map(Vec::as_slice);
+        let (cert, key) = (content(0).unwrap_or_default(), content(1).unwrap_or_default());
+        let pem = Pem { files: &files, cert, key, trusted_ca: content(2) };
+        make(&pem).map_err(|error| io::Error::other(format!("{error:#}")))
     };
-    Ok(builder.with_single_cert(chain(&files.cert)?, key(&files.key)?)?)
+    Ok(Tcp::shared(Reloading::open(paths, Box::new(make))?))
 }
 
 /// How members reach each other: plain, or both with certificates of the same authority.
 pub(crate) fn peers(files: Option<&TlsFiles>) -> anyhow::Result<SharedNetwork> {
     let Some(files) = files else { return Ok(Tcp::shared(Plain)) };
-    let client = ClientConfig::builder_with_provider(provider())
-        .with_safe_default_protocol_versions()?
-        .with_root_certificates(roots(files)?)
-        .with_client_auth_cert(chain(&files.cert)?, key(&files.key)?)?;
-    // Whoever has a certificate of this authority is a member, as in etcd.
-    let admit = Arc::new(|_: &[u8]| Some("member".to_owned()));
-    Ok(Tcp::shared(MutualTls::new(Arc::new(client), Arc::new(server(files)?), admit)))
+    reloading(files, |pem| {
+        // Whoever has a certificate of this authority is a member, as in etcd.
+        let admit = Arc::new(|_: &[u8]| Some("member".to_owned()));
+        let (client, server) = (Arc::new(pem.client()?), Arc::new(pem.server()?));
+        Ok(Arc::new(MutualTls::new(client, server, admit)))
+    })
 }
 
 /// How a client of ours trusts a member, and shows its own certificate and key if it has them.
 pub(crate) fn client(ca: &Path, own: Option<(&Path, &Path)>) -> anyhow::Result<Arc<ClientConfig>> {
+    let read = |path: &Path| {
+        std::fs::read(path).with_context(|| format!("cannot read {}", path.display()))
+    };
     let builder = ClientConfig::builder_with_provider(provider())
         .with_safe_default_protocol_versions()?
-        .with_root_certificates(roots_in(ca)?);
+        .with_root_certificates(authorities(&read(ca)?, ca)?);
     let mut config = match own {
-        Some((certificate, its_key)) => {
-            builder.with_client_auth_cert(chain(certificate)?, key(its_key)?)?
+        Some((cert, key)) => {
+            let chain = certificates(&read(cert)?, cert)?;
+            builder.with_client_auth_cert(chain, private_key(&read(key)?, key)?)?
         }
         None => builder.with_no_client_auth(),
     };
@@ -94,9 +144,11 @@ pub(crate) fn name_of(address: &str) -> io::Result<ServerName<'static>> {
 
 /// How clients are served.
 pub(crate) fn clients(files: &TlsFiles) -> anyhow::Result<SharedNetwork> {
-    let mut config = server(files)?;
-    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
-    Ok(Tcp::shared(ServerTls { acceptor: Arc::new(config).into() }))
+    reloading(files, |pem| {
+        let mut config = pem.server()?;
+        config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+        Ok(Arc::new(ServerTls { acceptor: Arc::new(config).into() }))
+    })
 }
 
 /// The accepting side only.

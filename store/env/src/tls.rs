@@ -2,6 +2,8 @@
 //!
 //! Which authorities are trusted is in the given rustls configurations; who of those may come in is in `admit`.
 
+mod reloading;
+
 use std::fmt;
 use std::io;
 use std::sync::Arc;
@@ -15,6 +17,8 @@ use tokio::net::TcpStream;
 use tokio_rustls::{TlsAcceptor, TlsConnector};
 
 use crate::net::{Accepted, BoxStream, Handshake, Secure};
+
+pub use reloading::{Make, Reloading};
 
 /// From the other end's certificate (DER, its chain already verified) to its name; `None` refuses it.
 pub type Admit = Arc<dyn Fn(&[u8]) -> Option<String> + Send + Sync>;

@@ -39,6 +39,12 @@ refusals! {
     no_leader = Unavailable "etcdserver: no leader";
     stopped = Unavailable "etcdserver: server stopped";
     timed_out = Unavailable "etcdserver: request timed out";
+    no_space = ResourceExhausted "etcdserver: mvcc: database space exceeded";
+    corrupt = DataLoss "etcdserver: corrupt cluster";
+    not_for_learners = Unavailable "etcdserver: rpc not supported for learner";
+    bad_downgrade_version =
+        InvalidArgument "etcdserver: wrong downgrade target version format";
+    bad_downgrade_target = InvalidArgument "etcdserver: invalid downgrade target version";
     auth_not_enabled = FailedPrecondition "etcdserver: authentication is not enabled";
 }
 
@@ -86,6 +92,55 @@ pub(crate) fn of_read(error: ReadError) -> Status {
         // Named, for whoever has to look at that member's disk. No client asks again by itself.
         ReadError::Unreadable { reason } => {
             Status::new(Code::DataLoss, format!("etcdserver: {reason}"))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn situations_have_etcds_codes_and_words() {
+        let refused = |error| of_refusal(&error);
+        let proposal = of_proposal;
+        let reason = || String::from("why");
+        #[rustfmt::skip]
+        let cases = [
+            (refused(Error::EmptyKey),                               Code::InvalidArgument,    "etcdserver: key is not provided"),
+            (refused(Error::KeyNotFound),                            Code::InvalidArgument,    "etcdserver: key not found"),
+            (refused(Error::ValueOrLeaseProvided),                   Code::InvalidArgument,    "etcdserver: value is provided"),
+            (lease_provided(),                                       Code::InvalidArgument,    "etcdserver: lease is provided"),
+            (too_many_ops(),                                         Code::InvalidArgument,    "etcdserver: too many operations in txn request"),
+            (refused(Error::DuplicateKey),                           Code::InvalidArgument,    "etcdserver: duplicate key given in txn request"),
+            (invalid_sort_option(),                                  Code::InvalidArgument,    "etcdserver: invalid sort option"),
+            (request_too_large(),                                    Code::InvalidArgument,    "etcdserver: request is too large"),
+            (refused(Error::Compacted { asked: 1, oldest: 2 }),      Code::OutOfRange,         "etcdserver: mvcc: required revision has been compacted"),
+            (refused(Error::FutureRevision { asked: 2, latest: 1 }), Code::OutOfRange,         "etcdserver: mvcc: required revision is a future revision"),
+            (no_space(),                                             Code::ResourceExhausted,  "etcdserver: mvcc: database space exceeded"),
+            (refused(Error::LeaseNotFound { id: 1 }),                Code::NotFound,           "etcdserver: requested lease not found"),
+            (refused(Error::LeaseExists { id: 1 }),                  Code::FailedPrecondition, "etcdserver: lease already exists"),
+            (refused(Error::LeaseTtlOutOfBounds { ttl_s: 0 }),       Code::OutOfRange,         "etcdserver: too large lease TTL"),
+            (member_not_found(),                                     Code::NotFound,           "etcdserver: member not found"),
+            (member_bad_urls(),                                      Code::InvalidArgument,    "etcdserver: given member URLs are invalid"),
+            (peer_urls_exist(),                                      Code::FailedPrecondition, "etcdserver: Peer URLs already exists"),
+            (not_enough_started(),                                   Code::FailedPrecondition, "etcdserver: re-configuration failed due to not enough started members"),
+            (member_not_learner(),                                   Code::FailedPrecondition, "etcdserver: can only promote a learner member"),
+            (learner_not_ready(),                                    Code::FailedPrecondition, "etcdserver: can only promote a learner member which is in sync with leader"),
+            (not_leader(),                                           Code::FailedPrecondition, "etcdserver: not leader"),
+            (bad_transferee(),                                       Code::FailedPrecondition, "etcdserver: bad leader transferee"),
+            (proposal(ProposeError::NotProposed { reason: reason() }), Code::Unavailable,      "etcdserver: no leader"),
+            (proposal(ProposeError::Unknown { reason: reason() }),   Code::Unavailable,        "etcdserver: request timed out"),
+            (of_read(ReadError::NoQuorum { reason: reason() }),      Code::Unavailable,        "etcdserver: request timed out"),
+            (stopped(),                                              Code::Unavailable,        "etcdserver: server stopped"),
+            (corrupt(),                                              Code::DataLoss,           "etcdserver: corrupt cluster"),
+            (not_for_learners(),                                     Code::Unavailable,        "etcdserver: rpc not supported for learner"),
+            (bad_downgrade_version(),                                Code::InvalidArgument,    "etcdserver: wrong downgrade target version format"),
+            (bad_downgrade_target(),                                 Code::InvalidArgument,    "etcdserver: invalid downgrade target version"),
+            (auth_not_enabled(),                                     Code::FailedPrecondition, "etcdserver: authentication is not enabled"),
+        ];
+        for (found, code, message) in cases {
+            assert_eq!((found.code(), found.message()), (code, message));
         }
     }
 }

@@ -1,19 +1,24 @@
 //! What all services share: the store, this member's identity, limits, and the header of every reply.
 
+use std::collections::BTreeMap;
 use std::fmt::Debug;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use bytes::Bytes;
 use store_env::clock::SharedClock;
 use store_env::task::Group;
-use store_handle::{Command, Handle, Leadership, Reply, Revision};
-use tokio::sync::watch;
+use store_handle::{Alarms, Command, Handle, Leadership, MemberId, Reply, Revision};
+use tokio::sync::{mpsc, watch};
 use tonic::Status;
 
 use crate::errors;
 use crate::gather::Gather;
+use crate::line;
 use crate::metrics::Metrics;
 use crate::proto::etcdserverpb::ResponseHeader;
+use crate::standing;
 
 /// The version of etcd whose API this is; clients choose what they use by it.
 pub const ETCD_VERSION: &str = "3.6.0";
@@ -39,10 +44,40 @@ impl Default for Options {
     }
 }
 
+/// Durations, counted in buckets.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Durations {
+    /// Upper bounds in seconds, and how many are within that bound and beyond the one before.
+    pub buckets: Vec<(f64, u64)>,
+    pub count: u64,
+    pub sum_s: f64,
+}
+
 /// What only the program around the store knows.
 pub trait Facts: Debug + Send + Sync + 'static {
-    /// Bytes of the databases on disk.
-    fn disk_bytes(&self) -> u64;
+    /// Bytes of the state's database.
+    fn db_bytes(&self) -> u64;
+
+    /// Of these, bytes of what is not deleted; an estimate.
+    fn db_live_bytes(&self) -> u64;
+
+    /// What [`Facts::db_bytes`] may become: the quota, or what the disk has room for.
+    fn db_bytes_max(&self) -> u64;
+
+    /// The quota that was asked for; 0 if none was.
+    fn quota_bytes(&self) -> u64;
+
+    /// Gives the space of what was deleted back to the file system. Takes as long as there is much to rewrite.
+    fn reclaim(&self) -> std::io::Result<()>;
+
+    /// How long syncs of the log took.
+    fn sync_durations(&self) -> Durations;
+
+    /// How long it took to apply what came together, and to write it to the state's database.
+    fn apply_durations(&self) -> Durations;
+
+    /// How long the other members take to answer.
+    fn round_trips(&self) -> BTreeMap<MemberId, Durations>;
 
     /// Syncs of the log so far, and the operations that they covered.
     fn syncs(&self) -> (u64, u64);
@@ -59,6 +94,11 @@ pub struct Facade {
     pub(crate) cluster_id: u64,
     pub(crate) member_id: u64,
     leadership: watch::Receiver<Leadership>,
+    alarms: watch::Receiver<BTreeMap<MemberId, Alarms>>,
+    /// Whether this member has no vote, and is to get none before it is asked for.
+    is_learner: AtomicBool,
+    /// Places in line that are to be left.
+    left: mpsc::Sender<Bytes>,
     gather: Gather,
 }
 
@@ -76,7 +116,9 @@ impl Facade {
         let leadership = handle.leadership();
         let (cluster_id, member_id) = (status.cluster_id, status.id);
         let gather = Gather::start(&handle, group);
-        Arc::new(Self {
+        let alarms = handle.alarms();
+        let (left, leaving) = mpsc::channel(line::LEFT_MAX);
+        let facade = Arc::new(Self {
             handle,
             clock,
             options,
@@ -85,8 +127,16 @@ impl Facade {
             cluster_id,
             member_id,
             leadership,
+            alarms,
+            is_learner: AtomicBool::new(false),
+            left,
             gather,
-        })
+        });
+        let clearing = facade.clone();
+        group.spawn("lines", move |stop| line::clear(clearing, leaving, stop));
+        let watched = facade.clone();
+        group.spawn("standing", move |stop| standing::watch(watched, stop));
+        facade
     }
 
     /// Who leads, as far as this member knows.
@@ -97,6 +147,36 @@ impl Facade {
     /// A receiver that sees every change of it.
     pub(crate) fn leadership_changes(&self) -> watch::Receiver<Leadership> {
         self.leadership.clone()
+    }
+
+    /// What is wrong with which member.
+    pub(crate) fn alarms(&self) -> BTreeMap<MemberId, Alarms> {
+        self.alarms.borrow().clone()
+    }
+
+    /// A receiver that sees every change of it.
+    pub(crate) fn alarm_changes(&self) -> watch::Receiver<BTreeMap<MemberId, Alarms>> {
+        self.alarms.clone()
+    }
+
+    /// Whether this member's state cannot be trusted.
+    pub(crate) fn is_corrupt(&self) -> bool {
+        standing::is_corrupt(&self.alarms.borrow(), self.member_id)
+    }
+
+    /// Deletes the key of one who waited in line and is gone.
+    pub(crate) fn leave(&self, key: Bytes) {
+        if self.left.try_send(key).is_err() {
+            tracing::info!("a place in line stays until its lease ends");
+        }
+    }
+
+    pub(crate) fn is_learner(&self) -> bool {
+        self.is_learner.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn note_learner(&self, is_learner: bool) {
+        self.is_learner.store(is_learner, Ordering::Relaxed);
     }
 
     pub(crate) fn header(&self, revision: Revision) -> ResponseHeader {
@@ -112,8 +192,12 @@ impl Facade {
         self.header(self.handle.revision())
     }
 
-    /// Proposes for a client.
+    /// Proposes for a client; what grows is refused while a member has no space left.
     pub(crate) async fn propose(&self, command: Command) -> Result<Reply, Status> {
+        let has_no_space = self.alarms.borrow().values().any(|alarms| alarms.no_space);
+        if has_no_space && standing::grows(&command) {
+            return Err(errors::no_space());
+        }
         let pending = self.metrics.propose();
         let proposed = self.gather.propose(command).await;
         pending.end(proposed.is_ok());

@@ -19,9 +19,14 @@ pub(crate) async fn answer(facade: Arc<Facade>, method: Method, target: http::Ur
     }
     match target.path() {
         "/health" => {
-            let is_serializable = target.query().unwrap_or_default().contains("serializable=true");
-            health(is_well(&facade, is_serializable).await)
+            let query = target.query().unwrap_or_default();
+            let is_serializable = query.contains("serializable=true");
+            health(match alarm(&facade, query) {
+                Some(reason) => Err(reason),
+                None => is_well(&facade, is_serializable).await,
+            })
         }
+        "/readyz" if facade.is_corrupt() => ready(Err("ALARM CORRUPT")),
         "/readyz" => ready(is_well(&facade, false).await),
         "/livez" => reply(StatusCode::OK, TEXT, "ok\n"),
         "/version" => {
@@ -37,6 +42,19 @@ pub(crate) async fn answer(facade: Arc<Facade>, method: Method, target: http::Ur
 const TEXT: &str = "text/plain; charset=utf-8";
 const JSON: &str = "application/json";
 const METRICS: &str = "text/plain; version=0.0.4; charset=utf-8";
+
+/// The alarm of any member that the caller has not excluded.
+fn alarm(facade: &Facade, query: &str) -> Option<&'static str> {
+    let alarms = facade.alarms();
+    let is_excluded = |name: &str| query.split('&').any(|part| part == format!("exclude={name}"));
+    let has_no_space = alarms.values().any(|alarms| alarms.no_space);
+    let is_corrupt = alarms.values().any(|alarms| alarms.is_corrupt || alarms.is_in_doubt);
+    match () {
+        () if has_no_space && !is_excluded("NOSPACE") => Some("ALARM NOSPACE"),
+        () if is_corrupt && !is_excluded("CORRUPT") => Some("ALARM CORRUPT"),
+        () => None,
+    }
+}
 
 /// Why this member could not serve a read now.
 async fn is_well(facade: &Facade, is_serializable: bool) -> Result<(), &'static str> {

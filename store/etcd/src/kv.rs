@@ -24,6 +24,9 @@ pub(crate) struct KvService(pub(crate) Arc<Facade>);
 impl KvService {
     async fn read(&self, request: RangeRequest) -> Result<RangeReply, Status> {
         check::range(&request)?;
+        if !request.serializable && self.0.is_learner() {
+            return Err(errors::not_for_learners());
+        }
         if !request.serializable {
             self.0.read_index().await?;
         }

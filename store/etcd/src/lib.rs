@@ -4,30 +4,35 @@
 //! the store, and refusals get etcd's codes and words, since clients match on them.
 //!
 //! # Path
-//! [`serve`] → [`kv`], [`watch`], [`lease`], [`cluster`], [`maintenance`] → `store_handle::Handle`
+//! [`serve`] → [`route`] (JSON: [`gateway`]) → [`kv`], [`watch`], [`lease`], [`cluster`], [`maintenance`], [`lock`], [`election`] → `store_handle::Handle`
 
 mod auth;
 mod authority;
 mod check;
 mod cluster;
 mod convert;
+mod election;
 pub mod errors;
 pub mod facade;
 #[cfg(test)]
 mod fuzz;
+mod gateway;
 mod gather;
 mod health;
 mod http;
 mod kv;
 mod lease;
+mod line;
+mod lock;
 mod maintenance;
 pub mod metrics;
 mod route;
 pub mod serve;
+mod standing;
 pub mod urls;
 mod watch;
 
-pub use facade::{Facade, Facts, Options};
+pub use facade::{Durations, Facade, Facts, Options};
 
 /// etcd's messages and services, as generated.
 #[allow(
@@ -44,6 +49,14 @@ pub mod proto {
     /// `mvccpb`: keys and events.
     pub mod mvccpb {
         tonic::include_proto!("mvccpb");
+    }
+    /// `v3lockpb`: locks.
+    pub mod v3lockpb {
+        tonic::include_proto!("v3lockpb");
+    }
+    /// `v3electionpb`: elections.
+    pub mod v3electionpb {
+        tonic::include_proto!("v3electionpb");
     }
     /// `grpc.health.v1`.
     pub mod health {

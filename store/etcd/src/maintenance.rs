@@ -12,18 +12,40 @@ use tonic::{Request, Response, Status};
 
 use crate::errors;
 use crate::facade::{ETCD_VERSION, Facade};
+use crate::proto::etcdserverpb::alarm_request::AlarmAction;
+use crate::proto::etcdserverpb::downgrade_request::DowngradeAction;
 use crate::proto::etcdserverpb::maintenance_server::Maintenance;
 use crate::proto::etcdserverpb::{
-    AlarmRequest, AlarmResponse, DefragmentRequest, DefragmentResponse, HashKvRequest,
-    HashKvResponse, HashRequest, HashResponse, MoveLeaderRequest, MoveLeaderResponse,
-    SnapshotRequest, SnapshotResponse, StatusRequest, StatusResponse,
+    AlarmMember, AlarmRequest, AlarmResponse, AlarmType, DefragmentRequest, DefragmentResponse,
+    DowngradeRequest, DowngradeResponse, HashKvRequest, HashKvResponse, HashRequest, HashResponse,
+    MoveLeaderRequest, MoveLeaderResponse, SnapshotRequest, SnapshotResponse, StatusRequest,
+    StatusResponse,
 };
+
+/// What a downgrade would start from.
+const CLUSTER_VERSION: &str = "3.6";
 
 /// The service.
 #[derive(Clone, Debug)]
 pub(crate) struct MaintenanceService(pub(crate) Arc<Facade>);
 
 impl MaintenanceService {
+    /// Those of one member (0: of all), of one kind (none: of all).
+    fn alarms(&self, member: MemberId, kind: AlarmType) -> Vec<AlarmMember> {
+        let mut found = Vec::new();
+        for (id, alarms) in self.0.alarms() {
+            let is_corrupt = alarms.is_corrupt || alarms.is_in_doubt;
+            let both = [(alarms.no_space, AlarmType::Nospace), (is_corrupt, AlarmType::Corrupt)];
+            for (_, alarm) in both.into_iter().filter(|(is_raised, _)| *is_raised) {
+                let is_asked = kind == AlarmType::None || kind == alarm;
+                if is_asked && (member == 0 || member == id) {
+                    found.push(AlarmMember { member_id: id, alarm: alarm.into() });
+                }
+            }
+        }
+        found
+    }
+
     fn hash_at(&self, revision: i64) -> Result<store_handle::Hash, Status> {
         self.0.handle.hash(revision).map_err(errors::of_read)
     }
@@ -33,39 +55,60 @@ impl MaintenanceService {
 impl Maintenance for MaintenanceService {
     type SnapshotStream = BoxStream<'static, Result<SnapshotResponse, Status>>;
 
-    /// There is never an alarm that has to be cleared by hand.
-    async fn alarm(&self, _: Request<AlarmRequest>) -> Result<Response<AlarmResponse>, Status> {
+    /// Members say of themselves what is wrong, and take it back by themselves: nobody can do it for them.
+    async fn alarm(
+        &self,
+        request: Request<AlarmRequest>,
+    ) -> Result<Response<AlarmResponse>, Status> {
+        let request = request.into_inner();
+        let alarms = match request.action() {
+            AlarmAction::Get => self.alarms(request.member_id, request.alarm()),
+            // None of those that are there goes away before its cause does.
+            AlarmAction::Deactivate => Vec::new(),
+            AlarmAction::Activate => {
+                return Err(Status::unimplemented(
+                    "etcdserver: members raise alarms about themselves, and clear them",
+                ));
+            }
+        };
         let header = Some(self.0.header_now());
-        Ok(Response::new(AlarmResponse { header, alarms: Vec::new() }))
+        Ok(Response::new(AlarmResponse { header, alarms }))
     }
 
     async fn status(&self, _: Request<StatusRequest>) -> Result<Response<StatusResponse>, Status> {
         let status = self.0.handle.status();
         let me = self.0.handle.members().into_iter().find(|member| member.id == status.id);
         let is_learner = me.is_some_and(|me| !me.is_voter && me.labels.contains_key(STAYS_LEARNER));
-        let db_size = i64::try_from(self.0.facts.disk_bytes()).unwrap_or(i64::MAX);
+        let whole = |bytes: u64| i64::try_from(bytes).unwrap_or(i64::MAX);
         let no_leader = status.leader.is_none().then(|| errors::no_leader().message().to_owned());
+        let alarms = self.alarms(0, AlarmType::None).into_iter().map(|found| {
+            let (id, alarm) = (found.member_id, found.alarm().as_str_name());
+            format!("memberID:{id} alarm:{alarm} ")
+        });
         Ok(Response::new(StatusResponse {
             header: Some(self.0.header(status.revision)),
             version: ETCD_VERSION.into(),
-            db_size,
+            db_size: whole(self.0.facts.db_bytes()),
             leader: status.leader.unwrap_or(0),
             raft_index: status.last_log_index,
             raft_term: status.term,
             raft_applied_index: status.applied_index,
-            errors: no_leader.into_iter().collect(),
-            db_size_in_use: db_size,
+            errors: no_leader.into_iter().chain(alarms).collect(),
+            db_size_in_use: whole(self.0.facts.db_live_bytes()),
             is_learner,
             storage_version: ETCD_VERSION.into(),
-            db_size_quota: 0,
+            db_size_quota: whole(self.0.facts.quota_bytes()),
         }))
     }
 
-    /// Space comes back by itself: there is nothing to do.
+    /// Space comes back by itself; this makes it come back now.
     async fn defragment(
         &self,
         _: Request<DefragmentRequest>,
     ) -> Result<Response<DefragmentResponse>, Status> {
+        let facts = self.0.facts.clone();
+        let reclaimed = blocking(move || facts.reclaim()).await;
+        reclaimed.map_err(|error| Status::internal(error.to_string()))?;
         Ok(Response::new(DefragmentResponse { header: Some(self.0.header_now()) }))
     }
 
@@ -113,6 +156,31 @@ impl Maintenance for MaintenanceService {
             })
         });
         Ok(Response::new(replies.boxed()))
+    }
+
+    /// No older version reads what this one writes: every target is refused, as etcd refuses one too old.
+    async fn downgrade(
+        &self,
+        request: Request<DowngradeRequest>,
+    ) -> Result<Response<DowngradeResponse>, Status> {
+        let request = request.into_inner();
+        let is_version = |text: &str| {
+            let parts: Vec<&str> = text.split('.').collect();
+            (2..=3).contains(&parts.len()) && parts.iter().all(|part| part.parse::<u32>().is_ok())
+        };
+        match request.action() {
+            // There is none to be cancelled, which etcd takes for done.
+            DowngradeAction::Cancel => {
+                let (header, version) = (Some(self.0.header_now()), CLUSTER_VERSION.into());
+                Ok(Response::new(DowngradeResponse { header, version }))
+            }
+            DowngradeAction::Validate | DowngradeAction::Enable => {
+                Err(match is_version(&request.version) {
+                    true => errors::bad_downgrade_target(),
+                    false => errors::bad_downgrade_version(),
+                })
+            }
+        }
     }
 
     /// As in etcd, only the leader can be asked.

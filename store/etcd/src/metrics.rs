@@ -6,7 +6,8 @@ use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 
 use store_handle::{Role, Status};
 
-use crate::facade::Facade;
+use crate::facade::{Durations, Facade};
+use crate::gateway;
 use crate::route::METHODS;
 
 /// gRPC's status codes by number.
@@ -134,7 +135,6 @@ pub(crate) fn render(facade: &Facade) -> String {
     let has_leader = u64::from(status.leader.is_some());
     let is_leader = u64::from(status.role == Role::Leader);
     let is_learner = u64::from(status.role == Role::Learner);
-    let disk_bytes = facade.facts.disk_bytes();
     let revision = u64::try_from(status.revision).unwrap_or(0);
     let compacted = u64::try_from(facade.handle.compacted()).unwrap_or(0);
     let whole = |value: &AtomicI64| u64::try_from(value.load(load)).unwrap_or(0);
@@ -148,8 +148,9 @@ pub(crate) fn render(facade: &Facade) -> String {
         ("etcd_server_proposals_committed_total", "gauge", "The last log entry known to be committed here.", status.applied_index),
         ("etcd_server_proposals_pending", "gauge", "Proposals on their way.", whole(&metrics.proposals_pending)),
         ("etcd_server_proposals_failed_total", "counter", "Proposals that were refused or lost.", metrics.proposals_failed.load(load)),
-        ("etcd_mvcc_db_total_size_in_bytes", "gauge", "Bytes of the databases on disk.", disk_bytes),
-        ("etcd_mvcc_db_total_size_in_use_in_bytes", "gauge", "Bytes of the databases in use.", disk_bytes),
+        ("etcd_mvcc_db_total_size_in_bytes", "gauge", "Bytes of the state's database.", facade.facts.db_bytes()),
+        ("etcd_mvcc_db_total_size_in_use_in_bytes", "gauge", "Bytes of it that are not deleted.", facade.facts.db_live_bytes()),
+        ("etcd_server_quota_backend_bytes", "gauge", "What the database may become: the quota, or what the disk has room for.", facade.facts.db_bytes_max()),
         ("etcd_debugging_mvcc_current_revision", "gauge", "The latest revision.", revision),
         ("etcd_debugging_mvcc_compact_revision", "gauge", "The oldest revision that can be read.", compacted),
         ("etcd_debugging_mvcc_watcher_total", "gauge", "Watches of clients.", whole(&metrics.watches)),
@@ -163,6 +164,7 @@ pub(crate) fn render(facade: &Facade) -> String {
         let _ = writeln!(text, "{name} {value}");
     }
     versions(&mut text, facade, &status);
+    durations(&mut text, facade);
     calls(&mut text, metrics);
     process(&mut text, metrics.started_unix_ms);
     text
@@ -186,6 +188,45 @@ fn versions(text: &mut String, facade: &Facade, status: &Status) {
     let _ = writeln!(text, "{name} {}", status.sync_p99_ms / 1000.0);
 }
 
+fn durations(text: &mut String, facade: &Facade) {
+    let name = "etcd_disk_wal_fsync_duration_seconds";
+    head(text, name, "histogram", "Syncs of the log.");
+    histogram(text, name, "", &facade.facts.sync_durations());
+    let name = "etcd_disk_backend_commit_duration_seconds";
+    head(text, name, "histogram", "Entries applied together and written to the state's database.");
+    histogram(text, name, "", &facade.facts.apply_durations());
+    let name = "etcd_network_peer_round_trip_time_seconds";
+    head(text, name, "histogram", "Questions to other members and their answers.");
+    for (member, trips) in facade.facts.round_trips() {
+        histogram(text, name, &format!("To=\"{member:x}\""), &trips);
+    }
+}
+
+fn histogram(text: &mut String, name: &str, label: &str, durations: &Durations) {
+    let (comma, braced) = match label {
+        "" => ("", String::new()),
+        _ => (",", format!("{{{label}}}")),
+    };
+    let mut within = 0;
+    for (bound, count) in &durations.buckets {
+        within += count;
+        let _ = writeln!(text, "{name}_bucket{{{label}{comma}le=\"{bound}\"}} {within}");
+    }
+    let count = durations.count;
+    let _ = writeln!(text, "{name}_bucket{{{label}{comma}le=\"+Inf\"}} {count}");
+    let _ = writeln!(text, "{name}_sum{braced} {}", durations.sum_s);
+    let _ = writeln!(text, "{name}_count{braced} {count}");
+}
+
+/// What a method is, in the words of gRPC's own figures.
+fn kind(path: &str) -> &'static str {
+    match gateway::streams(path) {
+        (true, _) => "bidi_stream",
+        (false, true) => "server_stream",
+        (false, false) => "unary",
+    }
+}
+
 fn calls(text: &mut String, metrics: &Metrics) {
     let split = |path: &'static str| path[1..].split_once('/').unwrap_or((path, ""));
     let load = Ordering::Relaxed;
@@ -194,7 +235,8 @@ fn calls(text: &mut String, metrics: &Metrics) {
         let ((service, method), value) = (split(path), calls.started.load(load));
         let _ = writeln!(
             text,
-            "grpc_server_started_total{{grpc_service=\"{service}\",grpc_method=\"{method}\"}} {value}"
+            "grpc_server_started_total{{grpc_method=\"{method}\",grpc_service=\"{service}\",grpc_type=\"{}\"}} {value}",
+            kind(path)
         );
     }
     head(text, "grpc_server_handled_total", "counter", "Calls answered.");
@@ -205,7 +247,8 @@ fn calls(text: &mut String, metrics: &Metrics) {
             if value > 0 || *code == "OK" {
                 let _ = writeln!(
                     text,
-                    "grpc_server_handled_total{{grpc_code=\"{code}\",grpc_service=\"{service}\",grpc_method=\"{method}\"}} {value}"
+                    "grpc_server_handled_total{{grpc_code=\"{code}\",grpc_method=\"{method}\",grpc_service=\"{service}\",grpc_type=\"{}\"}} {value}",
+                    kind(path)
                 );
             }
         }
@@ -220,11 +263,16 @@ fn process(text: &mut String, started_unix_ms: u64) {
     // The name of the program stands in brackets and may hold anything.
     let fields: Vec<&str> = stat.rsplit(')').next().unwrap_or_default().split(' ').collect();
     let ticks = |field: usize| fields.get(field).and_then(|n| n.parse::<u64>().ok()).unwrap_or(0);
+    let limits = read("/proc/self/limits");
+    let open_max = limits.lines().find(|line| line.starts_with("Max open files"));
+    let open_max = open_max.and_then(|line| line.split_whitespace().nth(3)?.parse().ok());
     let open_files = std::fs::read_dir("/proc/self/fd").map_or(0, Iterator::count);
     let rows = [
         ("process_resident_memory_bytes", "gauge", resident_pages.unwrap_or(0_f64) * 4096.0),
         ("process_cpu_seconds_total", "counter", (ticks(12) + ticks(13)) as f64 / 100.0),
         ("process_open_fds", "gauge", open_files as f64),
+        ("process_max_fds", "gauge", open_max.unwrap_or(0.0)),
+        ("process_virtual_memory_bytes", "gauge", ticks(21) as f64),
         ("process_start_time_seconds", "gauge", started_unix_ms as f64 / 1000.0),
     ];
     for (name, kind, value) in rows {

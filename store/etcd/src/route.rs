@@ -11,11 +11,14 @@ use tonic::codegen::Service;
 
 use crate::auth::{self, AuthService};
 use crate::cluster::ClusterService;
+use crate::election::ElectionService;
 use crate::facade::Facade;
+use crate::gateway;
 use crate::health::HealthService;
 use crate::http::answer;
 use crate::kv::KvService;
 use crate::lease::LeaseService;
+use crate::lock::LockService;
 use crate::maintenance::MaintenanceService;
 use crate::proto::etcdserverpb::auth_server::AuthServer;
 use crate::proto::etcdserverpb::cluster_server::ClusterServer;
@@ -24,6 +27,9 @@ use crate::proto::etcdserverpb::lease_server::LeaseServer;
 use crate::proto::etcdserverpb::maintenance_server::MaintenanceServer;
 use crate::proto::etcdserverpb::watch_server::WatchServer;
 use crate::proto::health::health_server::HealthServer;
+use crate::proto::v3electionpb::election_server::ElectionServer;
+use crate::proto::v3lockpb::lock_server::LockServer;
+use crate::standing;
 use crate::watch::WatchService;
 
 /// What a request may be larger than `request_bytes_max`, as etcd has it: then it is refused unread.
@@ -54,6 +60,14 @@ pub(crate) const METHODS: &[&str] = &[
     "/etcdserverpb.Maintenance/HashKV",
     "/etcdserverpb.Maintenance/Snapshot",
     "/etcdserverpb.Maintenance/MoveLeader",
+    "/etcdserverpb.Maintenance/Downgrade",
+    "/v3lockpb.Lock/Lock",
+    "/v3lockpb.Lock/Unlock",
+    "/v3electionpb.Election/Campaign",
+    "/v3electionpb.Election/Proclaim",
+    "/v3electionpb.Election/Leader",
+    "/v3electionpb.Election/Observe",
+    "/v3electionpb.Election/Resign",
 ];
 
 /// All services of one member.
@@ -66,10 +80,12 @@ pub(crate) struct Routes {
     cluster: ClusterServer<ClusterService>,
     maintenance: MaintenanceServer<MaintenanceService>,
     auth: AuthServer<AuthService>,
+    lock: LockServer<LockService>,
+    election: ElectionServer<ElectionService>,
     health: HealthServer<HealthService>,
 }
 
-type Answer = Result<Response<Body>, Infallible>;
+pub(crate) type Answer = Result<Response<Body>, Infallible>;
 
 impl Routes {
     pub(crate) fn new(facade: &Arc<Facade>) -> Self {
@@ -86,13 +102,48 @@ impl Routes {
             cluster: ClusterServer::new(ClusterService(facade.clone())),
             maintenance: MaintenanceServer::new(MaintenanceService(facade.clone())),
             auth: AuthServer::new(AuthService(facade.clone())),
+            lock: LockServer::new(LockService(facade.clone())),
+            election: ElectionServer::new(ElectionService(facade.clone())),
             health: HealthServer::new(HealthService(facade.clone())),
         }
     }
 
-    fn dispatch(&self, request: Request<Incoming>) -> BoxFuture<'static, Answer> {
+    /// Bytes of a request, at most.
+    pub(crate) fn request_bytes_max(&self) -> usize {
+        self.facade.options.request_bytes_max.saturating_add(OVERHEAD_BYTES)
+    }
+
+    /// Answers a call, and counts it.
+    pub(crate) fn grpc<B>(&self, request: Request<B>) -> BoxFuture<'static, Answer>
+    where
+        B: http_body::Body + Send + 'static,
+        B::Error: Into<Box<dyn std::error::Error + Send + Sync>> + Send + 'static,
+    {
+        let method = METHODS.iter().find(|path| **path == request.uri().path());
+        let Some(method) = method else { return self.dispatch(request) };
+        self.facade.metrics.started(method);
+        let facade = self.facade.clone();
+        let answer = self.dispatch(request);
+        Box::pin(async move {
+            let answer = answer.await?;
+            // A refusal says so in its head; what fails later, in a stream, is not counted as such.
+            let code = answer.headers().get("grpc-status").and_then(|code| code.to_str().ok());
+            let code = code.and_then(|code| code.parse().ok()).unwrap_or(0);
+            facade.metrics.handled(method, code);
+            Ok(answer)
+        })
+    }
+
+    fn dispatch<B>(&self, request: Request<B>) -> BoxFuture<'static, Answer>
+    where
+        B: http_body::Body + Send + 'static,
+        B::Error: Into<Box<dyn std::error::Error + Send + Sync>> + Send + 'static,
+    {
         let path = request.uri().path();
         let (service, method) = path[1.min(path.len())..].split_once('/').unwrap_or_default();
+        if let Err(status) = standing::admit(&self.facade, service, method) {
+            return Box::pin(async move { Ok(status.into_http()) });
+        }
         match service {
             "etcdserverpb.KV" => self.kv.clone().call(request),
             "etcdserverpb.Watch" => self.watch.clone().call(request),
@@ -104,6 +155,8 @@ impl Routes {
                 let refusal = auth::refusal(method).into_http();
                 Box::pin(async move { Ok(refusal) })
             }
+            "v3lockpb.Lock" => self.lock.clone().call(request),
+            "v3electionpb.Election" => self.election.clone().call(request),
             "grpc.health.v1.Health" => self.health.clone().call(request),
             _ => {
                 let text = format!("unknown service {service}");
@@ -119,26 +172,16 @@ impl hyper::service::Service<Request<Incoming>> for Routes {
     type Future = BoxFuture<'static, Answer>;
 
     fn call(&self, request: Request<Incoming>) -> Self::Future {
-        if !is_grpc(&request) {
-            let (method, target) = (request.method().clone(), request.uri().clone());
-            let facade = self.facade.clone();
-            return Box::pin(
-                async move { Ok(answer(facade, method, target).await.map(Body::new)) },
-            );
+        if is_grpc(&request) {
+            return self.grpc(request);
         }
-        let method = METHODS.iter().find(|path| **path == request.uri().path());
-        let Some(method) = method else { return self.dispatch(request) };
-        self.facade.metrics.started(method);
+        if request.uri().path().starts_with(gateway::PREFIX) {
+            let routes = self.clone();
+            return Box::pin(async move { Ok(gateway::answer(routes, request).await) });
+        }
+        let (method, target) = (request.method().clone(), request.uri().clone());
         let facade = self.facade.clone();
-        let answer = self.dispatch(request);
-        Box::pin(async move {
-            let answer = answer.await?;
-            // A refusal says so in its head; what fails later, in a stream, is not counted as such.
-            let code = answer.headers().get("grpc-status").and_then(|code| code.to_str().ok());
-            let code = code.and_then(|code| code.parse().ok()).unwrap_or(0);
-            facade.metrics.handled(method, code);
-            Ok(answer)
-        })
+        Box::pin(async move { Ok(answer(facade, method, target).await.map(Body::new)) })
     }
 }
 

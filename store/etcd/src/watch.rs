@@ -34,6 +34,7 @@ use crate::proto::etcdserverpb::watch_create_request::FilterType;
 use crate::proto::etcdserverpb::watch_request::RequestUnion;
 use crate::proto::etcdserverpb::watch_server::Watch;
 use crate::proto::etcdserverpb::{WatchCreateRequest, WatchRequest, WatchResponse};
+use crate::standing;
 
 /// Replies that wait for one client at most.
 const REPLIES_MAX: usize = 64;
@@ -88,21 +89,34 @@ struct Desk {
 }
 
 impl Desk {
-    /// Serves requests until the client has no more, or no leader is found.
+    /// Serves requests until the client goes, or no leader is found. Who has no more requests goes on watching.
     async fn run(mut self, mut requests: Streaming<WatchRequest>, needs_leader: bool) {
         let leaderless = leaderless(self.facade.clone(), needs_leader);
-        tokio::pin!(leaderless);
+        let corrupted = corrupted(self.facade.clone());
+        tokio::pin!(leaderless, corrupted);
+        let mut has_all = false;
         loop {
             let request = tokio::select! {
-                // Without a leader no request can be served as promised.
+                // Without a leader no request can be served as promised, from a state that has diverged none at all.
                 biased;
+                () = &mut corrupted => {
+                    drop(self.replies.send(Err(errors::corrupt())).await);
+                    return;
+                }
                 () = &mut leaderless => {
                     drop(self.replies.send(Err(errors::no_leader())).await);
                     return;
                 }
-                request = requests.message() => request,
+                request = requests.message(), if !has_all => request,
             };
-            let Ok(Some(request)) = request else { return };
+            let request = match request {
+                Ok(Some(request)) => request,
+                Ok(None) => {
+                    has_all = true;
+                    continue;
+                }
+                Err(_) => return,
+            };
             match request.request_union {
                 Some(RequestUnion::CreateRequest(create)) => self.create(create).await,
                 Some(RequestUnion::CancelRequest(cancel)) => {
@@ -210,6 +224,16 @@ impl Desk {
         fill(&mut reply);
         // A client that is gone takes the desk with it.
         drop(self.replies.send(Ok(reply)).await);
+    }
+}
+
+/// Ends when this member's state is found to have diverged.
+async fn corrupted(facade: Arc<Facade>) {
+    let mut alarms = facade.alarm_changes();
+    let is_corrupt = |all: &_| standing::is_corrupt(all, facade.member_id);
+    if alarms.wait_for(is_corrupt).await.is_err() {
+        // Nobody looks: it is never found.
+        std::future::pending::<()>().await;
     }
 }
 

@@ -123,6 +123,24 @@ pub struct Status {
     pub matched: BTreeMap<MemberId, u64>,
 }
 
+/// What is wrong with a member.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Alarms {
+    /// Its disk is nearly full, or its quota used up: nothing may grow.
+    pub no_space: bool,
+    /// Its state differs from that of the majority: it must be replaced.
+    pub is_corrupt: bool,
+    /// Members differ, and no majority agrees: none of them can be trusted.
+    pub is_in_doubt: bool,
+}
+
+impl Alarms {
+    /// Whether nothing is wrong.
+    pub fn is_empty(self) -> bool {
+        self == Self::default()
+    }
+}
+
 /// A checksum of what the store holds: equal on members that have applied and forgotten the same.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Hash {
@@ -203,6 +221,12 @@ pub trait Handle: Send + Sync + Debug + 'static {
 
     /// Who leads; changes are seen in order, and the latest is always there.
     fn leadership(&self) -> tokio::sync::watch::Receiver<Leadership>;
+
+    /// What is wrong with which member, as far as this one knows; every change is seen.
+    fn alarms(&self) -> tokio::sync::watch::Receiver<BTreeMap<MemberId, Alarms>> {
+        // Of a store that watches neither disks nor hashes there is nothing to tell.
+        tokio::sync::watch::channel(BTreeMap::new()).1
+    }
 
     /// The group's members as applied here.
     fn members(&self) -> Vec<Member>;

@@ -24,6 +24,8 @@ pub struct Config {
     pub member: Member,
     /// Where to listen for the others; `member.peer_address` is where they dial.
     pub listen: String,
+    /// Further addresses to listen on.
+    pub listen_also: Vec<String>,
     /// What to do if this member has no log yet.
     pub start: Start,
     pub heartbeat_ms: u64,
@@ -71,6 +73,7 @@ impl Config {
             epoch: 1,
             former_epochs: Vec::new(),
             listen: member.peer_address.clone(),
+            listen_also: Vec::new(),
             member,
             start,
             heartbeat_ms: 100,

@@ -13,7 +13,9 @@ use store_handle::{Leadership, MemberId};
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 
+use crate::alarms::Board;
 use crate::config::Config;
+use crate::durations::Shared;
 use crate::peers::Peers;
 use crate::propose::Pending;
 use crate::read::Waiting;
@@ -34,6 +36,8 @@ pub(crate) struct Core {
     /// For work on the state's disk that no entry has to wait for.
     pub(crate) flush: Lane,
     pub(crate) syncs: Arc<SyncStats>,
+    pub(crate) applies: Arc<Shared>,
+    pub(crate) alarms: Board,
     pub(crate) leadership: watch::Sender<Leadership>,
     pub(crate) proposals: mpsc::Sender<Pending>,
     pub(crate) reads: mpsc::Sender<Waiting>,

@@ -12,6 +12,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use futures::future::join_all;
 use futures::{Stream, StreamExt};
 use openraft::raft::AppendEntriesRequest;
 use store_env::net::{Accepted, BoxStream, Handshake, Listener};
@@ -31,8 +32,8 @@ use crate::proto::peer_server::{Peer, PeerServer};
 use crate::roster::Roster;
 use crate::snapshot::SnapshotData;
 use crate::types::{Snapshot, TypeConfig};
-use crate::wire::{self, Answer, Ask, Hello, SnapshotPiece};
-use crate::{members, propose, read, succession};
+use crate::wire::{self, Answer, Ask, Hello, Outcome, SnapshotPiece, Undone};
+use crate::{hashes, members, propose, read, succession};
 
 /// How long a new connection may take to prove itself.
 const HANDSHAKE_MAX: Duration = Duration::from_secs(5);
@@ -54,7 +55,7 @@ pub(crate) struct Closing {
 /// Serves the other members.
 pub(crate) async fn run(
     core: Arc<Core>,
-    listener: Box<dyn Listener>,
+    listeners: Vec<Box<dyn Listener>>,
     closing: Closing,
 ) -> TaskResult {
     let (incoming, accepted) = mpsc::channel(16);
@@ -69,11 +70,14 @@ pub(crate) async fn run(
         .initial_connection_window_size(8 << 20)
         .initial_stream_window_size(4 << 20)
         .serve_with_incoming_shutdown(service, connections, closing.begin.cancelled());
-    let both = async { tokio::join!(serve, accept(listener, incoming, &closing)) };
+    let each = listeners.into_iter().map(|listener| accept(listener, incoming.clone(), &closing));
+    let accepting = join_all(each);
+    drop(incoming);
+    let both = async { tokio::join!(serve, accepting) };
     tokio::select! {
         biased;
         () = closing.end.cancelled() => Ok(()),
-        (served, ()) = both => Ok(served?),
+        (served, _) = both => Ok(served?),
     }
 }
 
@@ -208,6 +212,11 @@ impl Door {
                 let response = core.raft.handle_transfer_leader(request).await;
                 Answer::Transfer(response.map_err(|e| failed(&e))?)
             }
+            // What would be answered comes from a state that cannot be trusted.
+            Ask::Propose(commands) if core.alarms.of(core.id()).is_corrupt => {
+                let undone = |_| Outcome::Undone(Undone::NotLeader);
+                Answer::Propose(commands.into_iter().map(undone).collect())
+            }
             Ask::Propose(commands) => {
                 Answer::Propose(propose::propose_forwarded(core, commands).await)
             }
@@ -227,6 +236,15 @@ impl Door {
             Ask::IsGone(member) => {
                 let is_gone = core.peers.is_refused(member).await;
                 Answer::IsGone(fail_over::state(core, is_gone).await)
+            }
+            Ask::Alarms(theirs) => {
+                core.alarms.change(asker, |known| *known = theirs);
+                Answer::Alarms(core.alarms.of(core.id()))
+            }
+            Ask::Hash(revision) => Answer::Hash(hashes::sum_here(core, revision).await),
+            Ask::Verdict(verdict) => {
+                hashes::hear(core, &verdict);
+                Answer::Verdict
             }
         })
     }

@@ -6,13 +6,16 @@
 //! # Path
 //! `Handle::propose` → [`propose`] → openraft → [`log`] and [`network`] → [`machine`] → [`replica`] → reply
 
+mod alarms;
 pub mod battery;
 pub mod config;
 mod core;
 pub mod disk;
 mod door;
+mod durations;
 mod fail_over;
 mod format;
+mod hashes;
 mod leading;
 pub mod log;
 pub mod machine;
@@ -44,6 +47,7 @@ mod proto {
 }
 
 pub use config::{Config, Deps, REPLACE, Start, StartError};
+pub use durations::Durations;
 pub use replica::Progress;
 pub use roster::Roster;
 pub use store::RaftStore;

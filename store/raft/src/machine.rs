@@ -13,8 +13,10 @@ use futures::{Stream, TryStreamExt};
 use openraft::storage::{EntryResponder, RaftStateMachine};
 use openraft::{EntryPayload, OptionalSend};
 use store_env::disk::Lane;
+use tokio::time::Instant;
 
 use crate::disk::{StateReplacement, StateView};
+use crate::durations::Shared;
 use crate::replica::Replica;
 use crate::snapshot::{Builder, SnapshotData};
 use crate::types::{LogId, Membership, Replies, Snapshot, SnapshotMeta, TypeConfig};
@@ -25,6 +27,9 @@ const ENTRIES_MAX: usize = 64;
 /// Payload bytes of those entries, about.
 const BYTES_MAX: usize = 4 << 20;
 
+/// The upper bound of the first bucket that applies are counted in, as etcd's commits.
+const APPLY_FIRST_US: u64 = 1_000;
+
 /// The state machine.
 #[derive(Clone, Debug)]
 pub struct Machine {
@@ -33,12 +38,14 @@ pub struct Machine {
     apply: Lane,
     /// Flushes, so that no entry waits for one.
     flush: Lane,
+    applies: Arc<Shared>,
 }
 
 impl Machine {
     pub(crate) fn new(replica: Arc<Replica>, threaded: bool) -> io::Result<Self> {
         let lane = |name| if threaded { Lane::thread(name) } else { Ok(Lane::Inline) };
-        Ok(Self { replica, apply: lane("raft-apply")?, flush: lane("raft-flush")? })
+        let applies = Arc::new(Shared::from_us(APPLY_FIRST_US));
+        Ok(Self { replica, apply: lane("raft-apply")?, flush: lane("raft-flush")?, applies })
     }
 
     /// The lane on which entries are applied, for what must not overlap with that.
@@ -49,6 +56,13 @@ impl Machine {
     /// The lane for flushes, and whatever else no entry should wait for.
     pub(crate) fn flush_lane(&self) -> Lane {
         self.flush.clone()
+    }
+}
+
+impl Machine {
+    /// How long it takes to apply what comes together, and to write it down.
+    pub(crate) fn applies(&self) -> Arc<Shared> {
+        self.applies.clone()
     }
 }
 
@@ -83,7 +97,9 @@ impl RaftStateMachine<TypeConfig> for Machine {
                 return Ok(());
             }
             let replica = self.replica.clone();
+            let started = Instant::now();
             let replies = self.apply.run(move || replica.apply(chunk)).await??;
+            self.applies.note(started.elapsed());
             for (responder, replies) in responders.into_iter().zip(replies) {
                 if let Some(responder) = responder {
                     responder.send(Replies(replies));

@@ -1,5 +1,6 @@
 //! A member of the group: everything started, and the store's handle on top.
 
+use std::collections::BTreeMap;
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,17 +15,19 @@ use store_handle::contents::Contents;
 use store_handle::hub::Hub;
 use store_handle::lessor::{self, Leases};
 use store_handle::{
-    Command, Export, Handle, Hash, Leadership, LeaseId, LeaseInfo, Member, MemberId,
+    Alarms, Command, Export, Handle, Hash, Leadership, LeaseId, LeaseInfo, Member, MemberId,
     MembershipChange, ProposeError, RangeReply, RangeRequest, ReadError, Reply, Revision, Role,
     Status, Term, WatchRequest, Watcher,
 };
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
+use crate::alarms::{self, Board};
 use crate::config::{Config, Deps, Start, StartError};
 use crate::core::{Core, LOOK_AGAIN};
 use crate::disk::StateView;
 use crate::door::Closing;
+use crate::durations::Durations;
 use crate::log::Log;
 use crate::machine::Machine;
 use crate::network::Lines;
@@ -32,7 +35,8 @@ use crate::peers::{Identity, Peers, Times};
 use crate::replica::Replica;
 use crate::types::{MemberNode, Raft};
 use crate::{
-    door, fail_over, format, leading, members, propose, read, slow_disk, succession, sweeper,
+    door, fail_over, format, hashes, leading, members, propose, read, slow_disk, succession,
+    sweeper,
 };
 
 /// How long a member that stops waits for what it has proposed.
@@ -61,9 +65,12 @@ impl RaftStore {
         format::announce(config.reads_format, &mut config.member.labels);
         let raft_config = Arc::new(config.to_openraft()?);
         let member = config.member.clone();
-        let address = config.listen.clone();
-        let listener = deps.network.listen(&address).await;
-        let listener = listener.map_err(|source| StartError::Listen { address, source })?;
+        let mut listeners = Vec::new();
+        for address in std::iter::once(&config.listen).chain(&config.listen_also) {
+            let listener = deps.network.listen(address).await;
+            let failed = |source| StartError::Listen { address: address.clone(), source };
+            listeners.push(listener.map_err(failed)?);
+        }
         let log =
             Log::open(deps.log, deps.clock.clone(), config.threads).map_err(StartError::Log)?;
         let replica = Replica::open(deps.state, config.cache_bytes).map_err(StartError::State)?;
@@ -77,6 +84,7 @@ impl RaftStore {
         let (apply, flush) = (machine.apply_lane(), machine.flush_lane());
         let history = if config.threads { Lane::thread("watch-history") } else { Ok(Lane::Inline) };
         let history = history.map_err(StartError::State)?;
+        let applies = machine.applies();
         let lines = Lines { me: member.id, peers: peers.clone() };
         let raft = Raft::new(member.id, raft_config, lines, log, machine).await;
         let raft = raft.map_err(|error| StartError::Raft { reason: error.to_string() })?;
@@ -90,6 +98,8 @@ impl RaftStore {
             clock: deps.clock,
             flush,
             syncs,
+            applies,
+            alarms: Board::default(),
             leadership: watch::Sender::new(Leadership::default()),
             proposals,
             reads,
@@ -97,7 +107,7 @@ impl RaftStore {
             config,
         });
         let store = Arc::new(Self { core });
-        store.spawn(group, listener, proposed, readers);
+        store.spawn(group, listeners, proposed, readers);
         let (core, hub) = (&store.core, store.core.replica.hub.clone());
         let (contents, replica) = (core.replica.contents.clone(), core.replica.clone());
         let flush = core.flush.clone();
@@ -109,14 +119,14 @@ impl RaftStore {
     fn spawn(
         self: &Arc<Self>,
         group: &mut Group,
-        listener: Box<dyn Listener>,
+        listeners: Vec<Box<dyn Listener>>,
         proposed: mpsc::Receiver<propose::Pending>,
         readers: mpsc::Receiver<read::Waiting>,
     ) {
         let (drained, closing) = (CancellationToken::new(), Closing::default());
         let core = &self.core;
         let leases = self.clone();
-        group.spawn("raft door", |_| door::run(core.clone(), listener, closing.clone()));
+        group.spawn("raft door", |_| door::run(core.clone(), listeners, closing.clone()));
         group.spawn("raft", |stop| stay(core.clone(), stop, drained.clone(), closing));
         group.spawn("raft proposals", |stop| propose::run(core.clone(), proposed, stop, drained));
         group.spawn("raft reads", |stop| read::run(core.clone(), readers, stop));
@@ -127,6 +137,39 @@ impl RaftStore {
         group.spawn("raft succession", |stop| succession::run(core.clone(), stop));
         group.spawn("raft fail-over", |stop| fail_over::run(core.clone(), stop));
         group.spawn("lessor", |stop| async move { lessor::run(&*leases, stop).await });
+    }
+
+    /// Exchanges alarms with the other members for as long as `group` runs. On this member's runtime.
+    pub fn exchange_alarms(&self, group: &mut Group) {
+        let core = self.core.clone();
+        group.spawn("raft alarms", |stop| alarms::run(core, stop));
+    }
+
+    /// Compares checksums with the other members: once at the start, if told so, and `every` so often while
+    /// this member leads. On this member's runtime.
+    pub fn compare_hashes(&self, at_start: bool, every: Option<Duration>, group: &mut Group) {
+        let core = self.core.clone();
+        group.spawn("raft hashes", move |stop| hashes::run(core, at_start, every, stop));
+    }
+
+    /// Changes what is wrong with this member.
+    pub fn alarm(&self, change: impl FnOnce(&mut Alarms)) {
+        self.core.alarms.change(self.core.id(), change);
+    }
+
+    /// How long syncs of the log took.
+    pub fn sync_durations(&self) -> Durations {
+        self.core.syncs.durations()
+    }
+
+    /// How long it took to apply what came together, and to write it to the state's disk.
+    pub fn apply_durations(&self) -> Durations {
+        self.core.applies.now()
+    }
+
+    /// How long the other members take to answer.
+    pub fn round_trips(&self) -> BTreeMap<MemberId, Durations> {
+        self.core.alarms.trips()
     }
 
     /// Syncs of the log so far, and the operations they covered.
@@ -163,7 +206,7 @@ async fn found(raft: &Raft, config: &Config) -> Result<(), StartError> {
     if raft.is_initialized().await.map_err(|error| failed(error.to_string()))? {
         return Ok(());
     }
-    let nodes: std::collections::BTreeMap<MemberId, MemberNode> =
+    let nodes: BTreeMap<MemberId, MemberNode> =
         founders.iter().map(|member| (member.id, member.into())).collect();
     raft.initialize(nodes).await.map_err(|error| failed(error.to_string()))
 }
@@ -241,7 +284,7 @@ impl Handle for RaftStore {
     }
 
     fn hash(&self, revision: Revision) -> Result<Hash, ReadError> {
-        self.core.replica.contents.hash(revision)
+        hashes::hash(&self.core, revision)
     }
 
     fn export(&self) -> io::Result<Box<dyn Export>> {
@@ -250,6 +293,10 @@ impl Handle for RaftStore {
 
     fn leadership(&self) -> watch::Receiver<Leadership> {
         self.core.leadership.subscribe()
+    }
+
+    fn alarms(&self) -> watch::Receiver<BTreeMap<MemberId, Alarms>> {
+        self.core.alarms.changes()
     }
 
     fn members(&self) -> Vec<Member> {

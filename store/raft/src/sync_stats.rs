@@ -4,8 +4,13 @@ use std::collections::VecDeque;
 
 use parking_lot::Mutex;
 
+use crate::durations::Durations;
+
 /// How many syncs are remembered.
 const SAMPLES_MAX: usize = 2_048;
+
+/// The upper bound of the first bucket that they are counted in, as etcd's.
+const FIRST_US: u64 = 1_000;
 
 /// The latest syncs' durations.
 #[derive(Debug, Default)]
@@ -16,8 +21,8 @@ pub struct SyncStats {
 #[derive(Debug, Default)]
 struct Recent {
     durations_us: VecDeque<u64>,
-    syncs: u64,
     ops: u64,
+    all: Option<Durations>,
 }
 
 impl SyncStats {
@@ -28,14 +33,19 @@ impl SyncStats {
             recent.durations_us.pop_front();
         }
         recent.durations_us.push_back(duration_us);
-        recent.syncs += 1;
+        recent.all.get_or_insert_with(|| Durations::from_us(FIRST_US)).note(duration_us);
         recent.ops += u64::try_from(ops).unwrap_or(u64::MAX);
     }
 
     /// All syncs so far, and the operations they covered.
     pub fn totals(&self) -> (u64, u64) {
         let recent = self.recent.lock();
-        (recent.syncs, recent.ops)
+        (recent.all.map_or(0, |all| all.count), recent.ops)
+    }
+
+    /// How long all of them took.
+    pub fn durations(&self) -> Durations {
+        self.recent.lock().all.unwrap_or_else(|| Durations::from_us(FIRST_US))
     }
 
     /// The 99th percentile of the remembered syncs, in milliseconds; 0 while there is none.

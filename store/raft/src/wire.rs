@@ -6,9 +6,10 @@ use bytes::Bytes;
 use openraft::raft::{TransferLeaderRequest, TransferLeaderResponse, VoteRequest, VoteResponse};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
-use store_handle::{Command, Error, Member, MemberId, Reply};
+use store_handle::{Alarms, Command, Error, Member, MemberId, Reply, Revision};
 use store_mvcc::codec;
 
+use crate::hashes::{Sum, Verdict};
 use crate::proto::Frame;
 use crate::types::{SnapshotMeta, TypeConfig, Vote};
 
@@ -30,6 +31,12 @@ pub(crate) enum Ask {
     IsGone(MemberId),
     /// As `ReadIndex`, from one whose vote, read after its readers came, is this: it counts as one of the quorum.
     ReadIndexWith(Vote),
+    /// This is wrong with me; what is wrong with you?
+    Alarms(Alarms),
+    /// What is the checksum of what you hold as of this revision?
+    Hash(Revision),
+    /// What a comparison of checksums has shown.
+    Verdict(Verdict),
 }
 
 /// A change of the members.
@@ -53,6 +60,9 @@ pub(crate) enum Answer {
     HandOver(Result<(), Undone>),
     /// `None` if it is stopping.
     IsGone(Option<View>),
+    Alarms(Alarms),
+    Hash(Result<Sum, String>),
+    Verdict,
 }
 
 /// How a member sees another one, and what it would bring as a leader in its place.

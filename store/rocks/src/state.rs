@@ -15,7 +15,7 @@ use std::fs::{self, File};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use parking_lot::RwLock;
 use rocksdb::checkpoint::Checkpoint;
@@ -26,6 +26,11 @@ use store_raft::disk::{Each, Pair, StateDisk, StateReplacement, StateView};
 use crate::options::{self, failed};
 
 const CURRENT: &str = "current";
+
+/// What the database is asked about its size.
+const TABLE_BYTES: &str = "rocksdb.live-sst-files-size";
+const LIVE_BYTES: &str = "rocksdb.estimate-live-data-size";
+const MEMORY_BYTES: &str = "rocksdb.cur-size-all-mem-tables";
 
 /// Records in one write of a replacement.
 const PUT_RECORDS: usize = 4_096;
@@ -42,6 +47,7 @@ struct Shared {
     current: RwLock<Current>,
     /// Numbers folders, so that none is used twice.
     last: AtomicU64,
+    is_stopping: AtomicBool,
 }
 
 struct Current {
@@ -81,7 +87,43 @@ impl RocksState {
         let db = DB::open(&options::state(), folder.join(&name)).map_err(failed)?;
         let current = RwLock::new(Current { name, db });
         let last = AtomicU64::new(last.max(1));
-        Ok(Self(Arc::new(Shared { folder: folder.to_owned(), current, last })))
+        let is_stopping = AtomicBool::new(false);
+        Ok(Self(Arc::new(Shared { folder: folder.to_owned(), current, last, is_stopping })))
+    }
+
+    /// Bytes of its tables, and of what is in memory and will become tables.
+    pub fn bytes(&self) -> u64 {
+        let current = self.0.current.read();
+        property(&current.db, TABLE_BYTES) + property(&current.db, MEMORY_BYTES)
+    }
+
+    /// The same, without what is deleted and still takes up space; an estimate.
+    pub fn live_bytes(&self) -> u64 {
+        let current = self.0.current.read();
+        property(&current.db, LIVE_BYTES) + property(&current.db, MEMORY_BYTES)
+    }
+
+    /// Gives the space of what was deleted back to the file system. Takes as long as there is much to rewrite.
+    pub fn reclaim(&self) -> io::Result<()> {
+        let tables = {
+            let current = self.0.current.read();
+            flush(&current.db)?;
+            current.db.live_files().map_err(failed)?
+        };
+        // Table by table: that needs little room at a time, and can be stopped in between.
+        for table in tables {
+            if self.0.is_stopping.load(Ordering::Relaxed) {
+                break;
+            }
+            let (from, to) = (table.start_key.as_deref(), table.end_key.as_deref());
+            self.0.current.read().db.compact_range(from, to);
+        }
+        Ok(())
+    }
+
+    /// Ends what [`RocksState::reclaim`] does, now and later.
+    pub fn stop_reclaiming(&self) {
+        self.0.is_stopping.store(true, Ordering::Relaxed);
     }
 
     fn new_folder(&self, kind: &str) -> String {
@@ -240,6 +282,11 @@ fn load(db: &DB, each: &mut Each<'_>) -> io::Result<()> {
         records.next();
     }
     records.status().map_err(failed)
+}
+
+/// 0 if the database does not know.
+fn property(db: &DB, name: &str) -> u64 {
+    db.property_int_value(name).ok().flatten().unwrap_or(0)
 }
 
 fn folder_name(kind: &str, number: u64) -> String {

@@ -84,6 +84,22 @@ impl Member {
         self.args.extend(more.iter().map(|arg| (*arg).to_owned()));
     }
 
+    /// Gives another value to a flag that is there.
+    pub(crate) fn replace_flag(&mut self, flag: &str, value: &str) {
+        let at = self.args.iter().position(|arg| arg == flag).unwrap();
+        self.args[at + 1] = value.into();
+    }
+
+    /// Where its data lies.
+    pub(crate) fn data_dir(&self, dir: &TempDir) -> std::path::PathBuf {
+        dir.path().join(&self.name)
+    }
+
+    /// Whether its process goes on.
+    pub(crate) fn is_running(&mut self) -> bool {
+        self.process.as_mut().is_some_and(|process| process.try_wait().unwrap().is_none())
+    }
+
     pub(crate) fn start(&mut self) {
         assert!(self.process.is_none(), "{} runs already", self.name);
         let process = Command::new(program())

@@ -6,15 +6,21 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 mod cluster;
+mod corrupt;
 mod ctl;
 mod fail_over;
+mod gateway;
+mod header;
 mod kv;
+mod learner;
 mod lease;
+mod line;
 mod maintenance;
 mod members;
 mod plain;
 mod recover;
 mod snapshot;
+mod space;
 mod tls;
 mod txn;
 mod watch;

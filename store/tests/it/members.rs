@@ -119,3 +119,23 @@ async fn learner_stays_one_until_it_is_promoted() {
     // etcd looks first at how far it is, and of a voter it does not know.
     assert!(again == voter || is_etcd() && again == not_ready, "{again}");
 }
+
+#[tokio::test]
+async fn member_listens_for_others_on_every_url_that_is_given() {
+    let dir = tempfile::TempDir::new().unwrap();
+    let mut members: Vec<Member> = (1..=2).map(|n| Member::new(&format!("m{n}"))).collect();
+    // The second is known under an address that is not the first it listens on.
+    let also = format!("http://127.0.0.1:{}", crate::cluster::free_port());
+    let listen = format!("{also},{}", members[1].peer_url());
+    let all = initial(&members);
+    for member in &mut members {
+        member.flags(&dir, &all, "new");
+    }
+    members[1].replace_flag("--listen-peer-urls", &listen);
+    members.iter_mut().for_each(Member::start);
+    let cluster = Cluster { members, dir };
+    cluster.ready(0).await;
+    cluster.client_of(0).await.put("k", "v", None).await.unwrap();
+    let address = also.trim_start_matches("http://").to_owned();
+    tokio::net::TcpStream::connect(address).await.unwrap();
+}

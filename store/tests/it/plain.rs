@@ -2,7 +2,7 @@
 
 use std::process::Command;
 
-use crate::cluster::{Cluster, is_etcd};
+use crate::cluster::{Cluster, eventually, is_etcd};
 
 /// The status and body of an answer.
 fn get(endpoint: &str, path: &str) -> (String, String) {
@@ -33,14 +33,32 @@ async fn health_version_and_metrics_are_served() {
         "etcd_server_proposals_failed_total 0",
         "etcd_server_proposals_pending 0",
         "etcd_mvcc_db_total_size_in_bytes ",
+        "etcd_mvcc_db_total_size_in_use_in_bytes ",
+        "etcd_server_quota_backend_bytes ",
+        r#"etcd_disk_wal_fsync_duration_seconds_bucket{le="0.001"} "#,
+        r#"etcd_disk_wal_fsync_duration_seconds_bucket{le="8.192"} "#,
+        r#"etcd_disk_backend_commit_duration_seconds_bucket{le="0.001"} "#,
         "process_resident_memory_bytes ",
-        r#"grpc_server_handled_total{grpc_code="OK",grpc_"#,
+        "process_virtual_memory_bytes ",
+        "process_open_fds ",
+        "process_max_fds ",
+        r#"grpc_server_handled_total{grpc_code="OK",grpc_method="Put",grpc_service="etcdserverpb.KV",grpc_type="unary"} 1"#,
+        r#"grpc_server_started_total{grpc_method="Watch",grpc_service="etcdserverpb.Watch",grpc_type="bidi_stream"} "#,
     ] {
         assert!(figures.contains(name), "{name} is missing");
     }
     if is_etcd() {
+        // There it takes half a minute until others have been asked.
         return;
     }
+    eventually("the others were asked", async || {
+        get(&endpoint, "/metrics")
+            .1
+            .matches("etcd_network_peer_round_trip_time_seconds_count{To=")
+            .count()
+            == 2
+    })
+    .await;
     assert_eq!(get(&endpoint, "/readyz"), ("200".into(), "ok\n".into()));
     assert_eq!(get(&endpoint, "/livez"), ("200".into(), "ok\n".into()));
     assert_eq!(get(&endpoint, "/nothing").0, "404");
