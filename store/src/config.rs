@@ -102,11 +102,7 @@ impl Config {
         let advertise_peer = peer_urls(&flags.initial_advertise_peer_urls)?;
         let initial_cluster =
             founders(&flags.name, flags.initial_cluster.as_deref(), &advertise_peer)?;
-        let origin = match &flags.initial_cluster_state[..] {
-            "new" => Origin::New,
-            "existing" => Origin::Existing,
-            _ => return invalid("initial-cluster-state", "is `new` or `existing`"),
-        };
+        let origin = origin(&flags.initial_cluster_state)?;
         if flags.heartbeat_interval == 0 || flags.election_timeout < 5 * flags.heartbeat_interval {
             return invalid("election-timeout", "is at least five times --heartbeat-interval");
         }
@@ -196,6 +192,18 @@ fn gate(gates: Option<&str>, name: &str) -> Result<Option<bool>, ConfigError> {
         }
     }
     Ok(found)
+}
+
+/// How a member without data begins.
+fn origin(state: &str) -> Result<Origin, ConfigError> {
+    match state {
+        "new" => Ok(Origin::New),
+        "existing" => Ok(Origin::Existing),
+        _ => Err(ConfigError::Flag {
+            flag: "initial-cluster-state",
+            reason: "is `new` or `existing`".into(),
+        }),
+    }
 }
 
 /// Where other members reach this one.
