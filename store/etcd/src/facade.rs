@@ -87,7 +87,6 @@ pub trait Facts: Debug + Send + Sync + 'static {
 #[derive(Debug)]
 pub struct Facade {
     pub(crate) handle: Arc<dyn Handle>,
-    pub(crate) clock: SharedClock,
     pub(crate) options: Options,
     pub(crate) facts: Arc<dyn Facts>,
     pub(crate) metrics: Metrics,
@@ -120,7 +119,6 @@ impl Facade {
         let (left, leaving) = mpsc::channel(line::LEFT_MAX);
         let facade = Arc::new(Self {
             handle,
-            clock,
             options,
             facts,
             metrics,

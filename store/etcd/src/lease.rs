@@ -81,18 +81,10 @@ impl Lease for LeaseService {
         let LeaseTimeToLiveRequest { id, keys } = request.into_inner();
         let revision = self.0.read_index().await?;
         let info = self.0.handle.lease(id);
-        let ttl = match info.remaining_ttl_s {
-            ..0 => -1,
-            // The store's own time stands still while nothing is written: ask the clock.
-            _ => {
-                let left_ms = info.due_ms.saturating_sub(self.0.clock.unix_ms());
-                i64::try_from(left_ms / 1000).unwrap_or(i64::MAX)
-            }
-        };
         Ok(Response::new(LeaseTimeToLiveResponse {
             header: Some(self.0.header(revision)),
             id,
-            ttl,
+            ttl: info.remaining_ttl_s,
             granted_ttl: info.granted_ttl_s,
             keys: if keys { info.keys } else { Vec::new() },
         }))

@@ -144,10 +144,9 @@ impl Hub {
             self.wake.notify_one();
         }
         drop(registry);
-        let seen = created_at.min(next - 1);
         let published = self.published.subscribe();
         let progress = Progress { published, is_synced, _registration: registration };
-        Ok(Watcher::with_progress(created_at, seen, receiver, progress))
+        Ok(Watcher::with_progress(created_at, next, receiver, progress))
     }
 
     /// Whether anybody watches, who is not behind.

@@ -131,7 +131,7 @@ impl Handle for Local {
     }
 
     fn lease(&self, id: LeaseId) -> LeaseInfo {
-        self.contents.read().lease(id)
+        self.contents.read().lease(id).at(self.clock.unix_ms())
     }
 
     fn leases(&self) -> Vec<LeaseId> {

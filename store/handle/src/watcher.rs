@@ -5,7 +5,8 @@
 //! does not touch, and any number of writes is one progress item.
 //!
 //! # Invariants
-//! - `Progress { revision }` comes after every event up to `revision`; the revisions of items ascend.
+//! - `Progress { revision }` comes after every event up to `revision`; the revisions of items ascend, also from
+//!   those of an earlier watch that this one goes on from.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -25,6 +26,8 @@ pub struct Watcher {
     is_quiet: bool,
     /// Everything up to here has been returned by `next`.
     seen: Revision,
+    /// What was not asked for: up to here, progress is no news.
+    before: Revision,
 }
 
 /// The cells that tell how far the store has gone.
@@ -55,16 +58,17 @@ impl Drop for Registration {
 impl Watcher {
     /// For implementations without a [`crate::hub::Hub`]: a watcher fed from `receiver` alone.
     pub fn new(created_at: Revision, receiver: mpsc::Receiver<WatchItem>) -> Self {
-        Self { created_at, receiver, progress: None, is_quiet: false, seen: 0 }
+        Self { created_at, receiver, progress: None, is_quiet: false, seen: 0, before: 0 }
     }
 
     pub(crate) fn with_progress(
         created_at: Revision,
-        seen: Revision,
+        next: Revision,
         receiver: mpsc::Receiver<WatchItem>,
         progress: Progress,
     ) -> Self {
-        Self { created_at, receiver, progress: Some(progress), is_quiet: false, seen }
+        let (seen, before) = (created_at.min(next - 1), next - 1);
+        Self { created_at, receiver, progress: Some(progress), is_quiet: false, seen, before }
     }
 
     /// The same watch without progress items: a write elsewhere does not wake it.
@@ -81,7 +85,7 @@ impl Watcher {
                 // The channel first: progress speaks about what went into it before.
                 biased;
                 item = self.receiver.recv() => item?,
-                revision = passed(progress, self.seen) => match self.receiver.try_recv() {
+                revision = passed(progress, self.seen.max(self.before)) => match self.receiver.try_recv() {
                     // Sent since the channel was looked at; the progress is found again next time.
                     Ok(item) => item,
                     Err(_) => WatchItem::Progress { revision },
@@ -90,7 +94,7 @@ impl Watcher {
             match &item {
                 WatchItem::Events { revision, .. } => self.seen = *revision,
                 WatchItem::Progress { revision } => {
-                    let is_news = *revision > self.seen;
+                    let is_news = *revision > self.seen.max(self.before);
                     self.seen = self.seen.max(*revision);
                     if self.is_quiet || !is_news {
                         continue;

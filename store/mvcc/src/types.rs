@@ -206,16 +206,28 @@ pub struct TxnReply {
     pub replies: Vec<OpReply>,
 }
 
-/// A lease's remaining time, as of the last clock reading in the log.
+/// A lease's remaining time.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LeaseInfo {
     pub id: LeaseId,
     pub granted_ttl_s: i64,
-    /// When it ends unless it is renewed, in milliseconds since the Unix epoch; 0 if there is none.
+    /// When it ends unless it is renewed, by the log's own time, which calendars do not set; 0 if there is none.
     pub due_ms: u64,
     /// -1 if there is no such lease.
     pub remaining_ttl_s: i64,
     pub keys: Vec<Bytes>,
+}
+
+impl LeaseInfo {
+    /// The same, when it is so late in the log.
+    #[must_use]
+    pub fn at(self, now_ms: u64) -> Self {
+        if self.remaining_ttl_s < 0 {
+            return self;
+        }
+        let left_s = self.due_ms.saturating_sub(now_ms) / 1000;
+        Self { remaining_ttl_s: i64::try_from(left_s).unwrap_or(i64::MAX), ..self }
+    }
 }
 
 /// One operation of the log, before it is given its revision.

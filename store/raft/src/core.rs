@@ -7,7 +7,6 @@ use std::{fmt, io};
 use std::sync::Arc;
 
 use openraft::async_runtime::WatchReceiver;
-use store_env::clock::SharedClock;
 use store_env::disk::Lane;
 use store_handle::{Leadership, MemberId};
 use tokio::sync::{mpsc, watch};
@@ -16,6 +15,7 @@ use tokio::time::Instant;
 use crate::alarms::Board;
 use crate::config::Config;
 use crate::durations::Shared;
+use crate::log_time::LogTime;
 use crate::peers::Peers;
 use crate::propose::Pending;
 use crate::read::Waiting;
@@ -32,7 +32,7 @@ pub(crate) struct Core {
     pub(crate) raft: Raft,
     pub(crate) replica: Arc<Replica>,
     pub(crate) peers: Arc<Peers>,
-    pub(crate) clock: SharedClock,
+    pub(crate) log_time: LogTime,
     /// For work on the state's disk that no entry has to wait for.
     pub(crate) flush: Lane,
     pub(crate) syncs: Arc<SyncStats>,
@@ -63,6 +63,16 @@ impl Core {
     /// The member that this one takes to lead.
     pub(crate) fn leader(&self) -> Option<MemberId> {
         self.raft.metrics().borrow_watched().current_leader
+    }
+
+    /// What time it is in the log.
+    pub(crate) fn now_ms(&self) -> u64 {
+        let term = {
+            let metrics = self.raft.metrics();
+            let metrics = metrics.borrow_watched();
+            (metrics.current_leader == Some(self.id())).then_some(metrics.current_term)
+        };
+        self.log_time.now_ms(term, self.replica.progress().borrow().now_ms)
     }
 
     /// The voters as this member knows them, applied or not.

@@ -5,6 +5,7 @@
 
 use std::fmt::Debug;
 use std::io;
+use std::time::Duration;
 
 use store_mvcc::Record;
 
@@ -40,6 +41,12 @@ pub trait LogDisk: Debug + Send + Sync + 'static {
     /// The entries from `from` on, at most up to `to` (excluded), in order; stops early after
     /// `bytes_max`, but returns at least one if there is one.
     fn read(&self, from: u64, to: u64, bytes_max: usize) -> io::Result<Vec<(u64, Vec<u8>)>>;
+
+    /// How long the commit of `ops`, which follows, takes where no thread waits for a disk: in simulations.
+    /// A crash in between may leave any part of them.
+    fn takes(&self, _ops: &[LogOp]) -> Duration {
+        Duration::ZERO
+    }
 
     /// Makes all of `ops` durable, in order, with one sync. An error is final: nothing may be assumed
     /// about what is on disk (the caller stops).

@@ -302,7 +302,7 @@ async fn write(core: &Core, batch: Vec<Pending>) -> Vec<Pending> {
         .iter()
         .map(|pending| Fenced { fence: pending.fence, command: pending.command.clone() })
         .collect();
-    let entry = Batch { now_ms: core.clock.unix_ms(), commands };
+    let entry = Batch { now_ms: core.now_ms(), commands };
     let format = core.replica.format();
     let proposal = Proposal(Bytes::from(codec::encode_as(format, &entry)));
     let until = latest(&batch);

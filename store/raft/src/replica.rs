@@ -46,6 +46,8 @@ pub struct Progress {
     pub term: u64,
     /// The state's revision.
     pub revision: Revision,
+    /// The latest time in the log.
+    pub now_ms: u64,
 }
 
 /// What a replica would be.
@@ -334,7 +336,7 @@ impl Meta {
 
 fn progress_of(state: &State, meta: &Meta) -> Progress {
     let (index, term) = meta.applied.map_or((0, 0), |id| (id.index, id.committed_leader_id().term));
-    Progress { index, term, revision: state.revision() }
+    Progress { index, term, revision: state.revision(), now_ms: state.now_ms() }
 }
 
 fn load(

@@ -29,6 +29,7 @@ use crate::disk::StateView;
 use crate::door::Closing;
 use crate::durations::Durations;
 use crate::log::Log;
+use crate::log_time::LogTime;
 use crate::machine::Machine;
 use crate::network::Lines;
 use crate::peers::{Identity, Peers, Times};
@@ -95,7 +96,7 @@ impl RaftStore {
             raft,
             replica,
             peers,
-            clock: deps.clock,
+            log_time: LogTime::new(deps.clock),
             flush,
             syncs,
             applies,
@@ -219,8 +220,10 @@ async fn stay(
     closing: Closing,
 ) -> TaskResult {
     stop.cancelled().await;
-    // Without a quorum nothing ends, and nobody can take over either.
-    let _ = tokio::time::timeout(DRAIN_MAX, drained.cancelled()).await;
+    // Without a quorum nothing ends, and nobody can take over either. A member whose disk has failed stops at once.
+    let has_failed = core.metrics().running_state.is_err();
+    let drain = if has_failed { Duration::ZERO } else { DRAIN_MAX };
+    let _ = tokio::time::timeout(drain, drained.cancelled()).await;
     if core.leader() == Some(core.id()) && core.voters().len() > 1 {
         match members::hand_over_here(&core, None).await {
             Ok(()) => tracing::info!(leader = ?core.leader(), "handed over"),
@@ -276,7 +279,7 @@ impl Handle for RaftStore {
     }
 
     fn lease(&self, id: LeaseId) -> LeaseInfo {
-        self.core.replica.contents.read().lease(id)
+        self.core.replica.contents.read().lease(id).at(self.core.now_ms())
     }
 
     fn leases(&self) -> Vec<LeaseId> {
@@ -360,10 +363,11 @@ impl Export for Exported {
 
 impl Leases for RaftStore {
     fn due(&self) -> Vec<LeaseId> {
+        // Looked at on every member, so that each knows how late it is when nothing is written.
+        let now_ms = self.core.now_ms();
         if !self.core.leadership.borrow().leads {
             return Vec::new();
         }
-        let now_ms = self.core.clock.unix_ms();
         self.core.replica.contents.read().leases_due(now_ms, lessor::LEASES_MAX)
     }
 

@@ -3,11 +3,12 @@
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use openraft::storage::IOFlushed;
-use parking_lot::Mutex;
 use store_env::clock::SharedClock;
 use store_env::disk::start_thread;
+use store_env::task::Crew;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::disk::{LogDisk, LogOp};
@@ -33,8 +34,14 @@ pub(crate) enum Done {
 /// Writes jobs in the order in which they come.
 #[derive(Debug)]
 pub(crate) enum Writer {
-    Inline(Mutex<Desk>),
-    Thread(mpsc::Sender<Job>),
+    /// On a task, which takes the time that the disk says (simulations).
+    Task {
+        queue: mpsc::Sender<Job>,
+        _crew: Crew,
+    },
+    Thread {
+        queue: mpsc::Sender<Job>,
+    },
 }
 
 impl Writer {
@@ -46,28 +53,27 @@ impl Writer {
         threaded: bool,
     ) -> io::Result<Self> {
         let mut desk = Desk { disk, clock, stats, durable, failed: None };
-        if !threaded {
-            return Ok(Self::Inline(Mutex::new(desk)));
-        }
         let (sender, mut receiver) = mpsc::channel::<Job>(JOBS_MAX);
+        if !threaded {
+            let mut crew = Crew::new();
+            crew.spawn(desk.serve(receiver));
+            return Ok(Self::Task { queue: sender, _crew: crew });
+        }
         start_thread("raft-log", move || {
             let mut jobs = Vec::new();
             while receiver.blocking_recv_many(&mut jobs, JOBS_MAX) > 0 {
-                desk.commit(std::mem::take(&mut jobs));
+                let (ops, waiting) = gather(std::mem::take(&mut jobs));
+                let started_us = desk.clock.monotonic_us();
+                desk.commit(&ops, waiting, started_us);
             }
         })?;
-        Ok(Self::Thread(sender))
+        Ok(Self::Thread { queue: sender })
     }
 
     /// Hands a job over; its end is told to whom it names.
     pub(crate) async fn submit(&self, job: Job) -> io::Result<()> {
-        match self {
-            Self::Inline(desk) => {
-                desk.lock().commit(vec![job]);
-                Ok(())
-            }
-            Self::Thread(sender) => sender.send(job).await.map_err(|_| stopped()),
-        }
+        let (Self::Task { queue, .. } | Self::Thread { queue }) = self;
+        queue.send(job).await.map_err(|_| stopped())
     }
 
     /// Writes `ops` and waits until they are durable.
@@ -92,18 +98,35 @@ pub(crate) struct Desk {
     failed: Option<String>,
 }
 
+/// What these jobs write, and who waits for it.
+fn gather(jobs: Vec<Job>) -> (Vec<LogOp>, Vec<Done>) {
+    let mut ops = Vec::with_capacity(jobs.len());
+    let mut waiting = Vec::with_capacity(jobs.len());
+    for job in jobs {
+        ops.extend(job.ops);
+        waiting.push(job.done);
+    }
+    (ops, waiting)
+}
+
 impl Desk {
-    fn commit(&mut self, jobs: Vec<Job>) {
-        let mut ops = Vec::with_capacity(jobs.len());
-        let mut waiting = Vec::with_capacity(jobs.len());
-        for job in jobs {
-            ops.extend(job.ops);
-            waiting.push(job.done);
+    async fn serve(mut self, mut queue: mpsc::Receiver<Job>) {
+        let mut jobs = Vec::new();
+        while queue.recv_many(&mut jobs, JOBS_MAX).await > 0 {
+            let (ops, waiting) = gather(std::mem::take(&mut jobs));
+            let started_us = self.clock.monotonic_us();
+            let takes = if self.failed.is_none() { self.disk.takes(&ops) } else { Duration::ZERO };
+            if !takes.is_zero() {
+                tokio::time::sleep(takes).await;
+            }
+            self.commit(&ops, waiting, started_us);
         }
+    }
+
+    fn commit(&mut self, ops: &[LogOp], waiting: Vec<Done>, started_us: u64) {
         // What a failed sync left on the disk is unknowable: after one, everything fails.
         if self.failed.is_none() {
-            let started_us = self.clock.monotonic_us();
-            self.failed = self.disk.commit(&ops).err().map(|error| error.to_string());
+            self.failed = self.disk.commit(ops).err().map(|error| error.to_string());
             self.stats.note(self.clock.monotonic_us().saturating_sub(started_us), ops.len());
         }
         for done in waiting {

@@ -81,6 +81,7 @@ impl Watch {
             }
             WatchItem::Progress { revision } => {
                 assert!(revision > last, "progress {revision} after events of {last}");
+                assert!(revision >= self.start, "progress {revision} before {}", self.start);
                 self.check(history, revision);
             }
             WatchItem::Compacted { oldest } => {
@@ -230,7 +231,9 @@ impl Member {
         self.publish();
         let latest = self.state.revision();
         for mut watch in std::mem::take(&mut self.watches) {
-            while !watch.has_ended && watch.watcher.seen() < latest {
+            // Whoever begins later has nothing to hear yet.
+            let is_due = watch.start <= latest;
+            while is_due && !watch.has_ended && watch.watcher.seen() < latest {
                 let next = tokio::time::timeout(Duration::from_secs(9), watch.watcher.next());
                 match next.await {
                     Ok(Some(item)) => watch.take(item, &self.history),
@@ -419,4 +422,21 @@ async fn quiet_watcher_is_not_woken_by_writes_elsewhere() {
     member.write(vec![0]);
     member.publish();
     assert!(matches!(watcher.next().await, Some(WatchItem::Events { revision: 3, .. })));
+}
+
+#[tokio::test(start_paused = true)]
+async fn watch_ahead_of_its_member_hears_of_no_progress_before_its_start() {
+    let mut group = Group::under(&CancellationToken::new());
+    let mut member = Member::start(&mut group);
+    // As one that saw revision 3 on another member, and goes on here.
+    let request = WatchRequest { range: KeyRange::key("a"), start: 4 };
+    let mut watcher = member.hub.watch(&*member.state, request).unwrap();
+    for _ in 0..2 {
+        member.write(vec![2]);
+        member.publish();
+        assert_eq!(watcher.next().now_or_never(), None);
+    }
+    member.write(vec![2]);
+    member.publish();
+    assert_eq!(watcher.next().await, Some(WatchItem::Progress { revision: 4 }));
 }
