@@ -4,10 +4,13 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 
 ENV := . .ci/env.sh;
-# How many seeds CI simulates; more on demand: `make sim SEEDS=1..1000`.
-SEEDS ?= 1..301
+# Which seeds CI simulates in each scenario: always the same ones, and a few that are new each day. More on demand: `make sim SEEDS=1..1000`.
+SEEDS ?= 1..13
+FRESH ?= $(shell date -u +%Y%m%d)00..$(shell date -u +%Y%m%d)02
+# How long `make chaos` goes on.
+CHAOS_SECONDS ?= 3600
 
-.PHONY: help packages rocksdb build up down status test check unit sim demo bench-store bench-api clean
+.PHONY: help packages rocksdb build up down status test check unit sim chaos demo bench-store bench-api clean
 
 help: ## What can be done
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 18
@@ -42,8 +45,13 @@ check: rocksdb ## Format, lints, house rules, licences
 unit: rocksdb ## Unit and integration tests
 	$(ENV) cargo test --locked --workspace
 
-sim: build ## Simulate the store under faults, over many seeds
-	bin/kchaos sim --seeds $(SEEDS)
+sim: build ## Simulate the store under faults, over many seeds, and see that known bugs are found
+	bin/kchaos sim --seeds $(SEEDS) --seeds $(FRESH)
+	bin/kchaos mutants
+
+chaos: build ## Simulate with seeds that are new each minute, for CHAOS_SECONDS
+	bin/kchaos sim --seeds $$(date -u +%y%m%d%H%M)000 --for-seconds $(CHAOS_SECONDS)
+	bin/kchaos mutants
 
 demo: build ## Play the walkthrough and an installation on real containers, killing masters
 	docs/walkthrough.sh

@@ -1,67 +1,203 @@
-//! Scenarios, as data: which clients run, and what may go wrong.
+//! Scenarios, as data: which clients run, what goes wrong, and what a seed must have shown to count.
+//!
+//! Each is a file in `chaos/scenario`, whose title reads as a promise, and one line here.
 
-use crate::fault::{
-    CrashAll, CrashMachine, Fault, KillLeader, OneWay, PartitionFollower, PartitionLeader,
-};
-use crate::workload::{FENCED, REGISTERS, STALE_READS, Workload};
+use std::collections::BTreeMap;
 
-type Make = fn() -> Box<dyn Fault>;
+use anyhow::{Context, bail};
+use serde::Deserialize;
 
-/// What a run consists of.
-#[derive(Clone, Copy, Debug)]
-pub struct Scenario {
-    pub name: &'static str,
-    pub workloads: &'static [Workload],
-    /// One of these comes first: each makes another member lead.
-    pub first: &'static [Make],
-    /// Any of these follow.
-    pub then: &'static [Make],
-}
+use crate::check::CHECKS;
+use crate::fault::{self, Kind};
+use crate::workload::{self, Workload};
 
-const PARTITION_LEADER: Make = || Box::new(PartitionLeader::default());
-const PARTITION_FOLLOWER: Make = || Box::new(PartitionFollower::default());
-const ONE_WAY: Make = || Box::new(OneWay::default());
-const KILL_LEADER: Make = || Box::new(KillLeader);
-const CRASH_MACHINE: Make = || Box::new(CrashMachine::default());
-const CRASH_ALL: Make = || Box::new(CrashAll);
-
-/// Every scenario.
-pub const SCENARIOS: &[Scenario] = &[
-    Scenario {
-        name: "mixed",
-        workloads: &[REGISTERS, FENCED],
-        first: &[PARTITION_LEADER, KILL_LEADER],
-        then: &[
-            PARTITION_LEADER,
-            PARTITION_FOLLOWER,
-            ONE_WAY,
-            KILL_LEADER,
-            CRASH_MACHINE,
-            CRASH_ALL,
-        ],
-    },
-    Scenario {
-        name: "partitions",
-        workloads: &[REGISTERS, FENCED],
-        first: &[PARTITION_LEADER],
-        then: &[PARTITION_LEADER, PARTITION_FOLLOWER, ONE_WAY],
-    },
-    Scenario {
-        name: "crashes",
-        workloads: &[REGISTERS, FENCED],
-        first: &[KILL_LEADER],
-        then: &[KILL_LEADER, CRASH_MACHINE, CRASH_ALL],
-    },
-    // A mutant: not one of its runs counts, but the checks must find it.
-    Scenario {
-        name: "mutant-stale-reads",
-        workloads: &[STALE_READS],
-        first: &[PARTITION_LEADER],
-        then: &[PARTITION_LEADER, PARTITION_FOLLOWER],
-    },
+/// Every scenario by name.
+const FILES: &[(&str, &str)] = &[
+    ("bad-disks", include_str!("../scenario/bad-disks.toml")),
+    ("clocks", include_str!("../scenario/clocks.toml")),
+    ("compaction", include_str!("../scenario/compaction.toml")),
+    ("crashes", include_str!("../scenario/crashes.toml")),
+    ("elections", include_str!("../scenario/elections.toml")),
+    ("five-members", include_str!("../scenario/five-members.toml")),
+    ("leases", include_str!("../scenario/leases.toml")),
+    ("membership", include_str!("../scenario/membership.toml")),
+    ("mixed", include_str!("../scenario/mixed.toml")),
+    ("network", include_str!("../scenario/network.toml")),
+    ("partitions", include_str!("../scenario/partitions.toml")),
+    ("pauses", include_str!("../scenario/pauses.toml")),
+    ("quorum-away", include_str!("../scenario/quorum-away.toml")),
+    ("removed-member", include_str!("../scenario/removed-member.toml")),
+    ("slow-disks", include_str!("../scenario/slow-disks.toml")),
+    ("snapshots", include_str!("../scenario/snapshots.toml")),
+    ("watches", include_str!("../scenario/watches.toml")),
 ];
 
+/// A fault at a given time.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Scripted {
+    pub at_ms: u64,
+    pub for_ms: u64,
+    pub fault: String,
+}
+
+/// What a seed must have shown; else it does not count, and that is a failure.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Minimum {
+    pub leader_changes: usize,
+    pub acknowledged: usize,
+    pub reads: usize,
+    pub faults: usize,
+    /// What must have happened, and how often, in one seed.
+    pub seen: BTreeMap<String, usize>,
+    /// The same, in all seeds of a run together, if they are 20 or more.
+    pub in_twenty_seeds: BTreeMap<String, usize>,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct File {
+    title: String,
+    #[serde(default = "three")]
+    members: u64,
+    #[serde(default = "ten")]
+    seconds: u64,
+    /// Entries after which the state is flushed, and entries that are kept for members that lag.
+    #[serde(default = "often")]
+    snapshot_entries: (u64, u64),
+    workloads: Vec<String>,
+    /// One of these comes first, and lasts at least three seconds.
+    #[serde(default)]
+    first: Vec<String>,
+    /// Any of these follow.
+    #[serde(default)]
+    then: Vec<String>,
+    /// How many of them at once.
+    #[serde(default = "one")]
+    at_once: usize,
+    #[serde(default)]
+    script: Vec<Scripted>,
+    /// All checks, unless they are named.
+    #[serde(default)]
+    checks: Vec<String>,
+    #[serde(default)]
+    minimum: Minimum,
+}
+
+fn one() -> usize {
+    1
+}
+
+fn three() -> u64 {
+    3
+}
+
+fn ten() -> u64 {
+    10
+}
+
+fn often() -> (u64, u64) {
+    (200, 50)
+}
+
+/// What a run consists of.
+#[derive(Clone, Debug)]
+pub struct Scenario {
+    pub name: String,
+    pub title: String,
+    pub members: u64,
+    pub seconds: u64,
+    pub snapshot_entries: (u64, u64),
+    pub workloads: Vec<Workload>,
+    pub first: Vec<&'static Kind>,
+    pub then: Vec<&'static Kind>,
+    pub at_once: usize,
+    pub script: Vec<(Scripted, &'static Kind)>,
+    /// Empty: all.
+    pub checks: Vec<String>,
+    pub minimum: Minimum,
+}
+
 /// The scenario of this name.
-pub fn find(name: &str) -> Option<&'static Scenario> {
-    SCENARIOS.iter().find(|scenario| scenario.name == name)
+pub fn find(name: &str) -> anyhow::Result<Scenario> {
+    match FILES.iter().find(|(own, _)| *own == name) {
+        Some((name, text)) => parse(name, text),
+        None => bail!("there is no scenario `{name}`; `kchaos list` names them"),
+    }
+}
+
+/// Every scenario.
+pub fn all() -> anyhow::Result<Vec<Scenario>> {
+    FILES.iter().map(|(name, text)| parse(name, text)).collect()
+}
+
+/// The scenario that this text describes.
+pub fn parse(name: &str, text: &str) -> anyhow::Result<Scenario> {
+    let file: File = basic_toml::from_str(text).with_context(|| format!("scenario {name}"))?;
+    let kind = |fault: &String| {
+        fault::find(fault).with_context(|| format!("scenario {name}: no fault `{fault}`"))
+    };
+    let kinds = |list: &[String]| list.iter().map(kind).collect::<anyhow::Result<Vec<_>>>();
+    let workload = |workload: &String| {
+        workload::find(workload)
+            .with_context(|| format!("scenario {name}: no workload `{workload}`"))
+    };
+    for check in &file.checks {
+        if !CHECKS.iter().any(|(own, _)| own == check) {
+            bail!("scenario {name}: no check `{check}`");
+        }
+    }
+    let scripted = |it: &Scripted| anyhow::Ok((it.clone(), kind(&it.fault)?));
+    Ok(Scenario {
+        name: name.to_owned(),
+        members: file.members,
+        seconds: file.seconds,
+        snapshot_entries: file.snapshot_entries,
+        workloads: file.workloads.iter().map(workload).collect::<anyhow::Result<_>>()?,
+        first: kinds(&file.first)?,
+        then: kinds(&file.then)?,
+        at_once: file.at_once,
+        script: file.script.iter().map(scripted).collect::<anyhow::Result<_>>()?,
+        title: file.title,
+        checks: file.checks,
+        minimum: file.minimum,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::mutant::MUTANTS;
+
+    #[test]
+    fn every_scenario_is_well_formed_and_every_file_is_listed() {
+        let scenarios = all().unwrap();
+        assert!(scenarios.iter().all(|it| !it.title.is_empty() && !it.workloads.is_empty()));
+        let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("scenario");
+        assert_eq!(std::fs::read_dir(folder).unwrap().count(), FILES.len());
+    }
+
+    #[test]
+    fn every_fault_and_workload_is_in_some_scenario() {
+        let scenarios = all().unwrap();
+        for kind in fault::KINDS {
+            let is_used = scenarios.iter().any(|it| {
+                let scripted = it.script.iter().map(|(_, kind)| kind);
+                it.first.iter().chain(&it.then).chain(scripted).any(|own| own.name == kind.name)
+            });
+            assert!(is_used, "{}", kind.name);
+        }
+        for workload in workload::WORKLOADS {
+            let runs = |it: &Scenario| it.workloads.iter().any(|own| own.name == workload.name);
+            assert!(scenarios.iter().any(runs), "{}", workload.name);
+        }
+    }
+
+    #[test]
+    fn every_mutant_names_a_scenario() {
+        for mutant in MUTANTS {
+            assert!(find(mutant.scenario).is_ok(), "{}", mutant.name);
+        }
+    }
 }

@@ -1,37 +1,75 @@
 //! What a simulation keeps outside its hosts: disks that outlive crashes, running stores, history and trace.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fmt::Display;
 use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::Mutex;
-use store_handle::{Handle, MemberId};
+use store_handle::{Handle, MemberId, Revision};
 use store_raft::RaftStore;
-use store_raft::memory::{MemoryLog, MemoryState};
 
+use crate::clock::SimClock;
+use crate::disk::{SimLog, SimState};
 use crate::history::History;
+use crate::mutant::Mutation;
+use crate::net::Links;
+use crate::operator::Order;
+use crate::workload::Workload;
 
-/// A member's disks.
-#[derive(Clone, Debug, Default)]
-pub struct Disks {
+/// What a member leaves behind when its process ends.
+#[derive(Clone, Debug)]
+pub struct Machine {
     /// Keeps what was synced.
-    pub log: MemoryLog,
+    pub log: SimLog,
     /// Loses what was not flushed.
-    pub state: MemoryState,
+    pub state: SimState,
+    pub clock: SimClock,
+    /// One of those that founded the group; others wait until they are added.
+    pub is_founder: bool,
+}
+
+/// What a watching client goes on from, on whatever member.
+#[derive(Clone, Debug)]
+pub struct Session {
+    pub number: u32,
+    pub seen: Option<Revision>,
 }
 
 /// Everything that hosts and the one who watches them share.
 #[derive(Debug, Default)]
 pub struct World {
-    pub disks: BTreeMap<MemberId, Disks>,
+    pub machines: BTreeMap<MemberId, Machine>,
     pub stores: BTreeMap<MemberId, Arc<RaftStore>>,
     /// How often each member has started.
     pub starts: BTreeMap<MemberId, u32>,
     /// A member whose process was killed starts again at this time, and nothing listens until then.
     pub down_until: BTreeMap<MemberId, Duration>,
+    /// Who belongs to the group, as far as it has been told.
+    pub members: BTreeSet<MemberId>,
+    /// Who has been removed from it.
+    pub removed: BTreeSet<MemberId>,
+    /// Members that have stopped by themselves, and why.
+    pub failed: BTreeMap<MemberId, String>,
+    /// Members that are expected to stop: their disks do not do what they must.
+    pub doomed: BTreeSet<MemberId>,
+    /// How many faults keep each member down, and each direction of each link cut.
+    pub down: BTreeMap<MemberId, u32>,
+    pub cuts: BTreeMap<(MemberId, MemberId), u32>,
+    pub orders: VecDeque<Order>,
+    /// Who carries an order out, and in which of its lives.
+    pub order_under_way: Option<(MemberId, u32, Order)>,
+    pub links: Links,
+    pub workloads: Vec<Workload>,
+    pub snapshot_entries: (u64, u64),
+    pub sessions: Vec<Session>,
     pub history: History,
     pub trace: Vec<String>,
+    /// What was found wrong while it ran.
+    pub violations: Vec<String>,
+    /// What happened, and how often.
+    pub counts: BTreeMap<&'static str, usize>,
+    pub mutation: Option<Mutation>,
     /// Clients stop asking.
     pub is_over: bool,
     last_value: u64,
@@ -50,10 +88,20 @@ pub fn now_us() -> u64 {
     u64::try_from(now().as_micros()).unwrap_or(u64::MAX)
 }
 
+/// The host of a member.
+pub fn host(member: MemberId) -> String {
+    format!("m{member}")
+}
+
 impl World {
     /// Adds a line to the trace.
     pub fn note(&mut self, at: Duration, line: impl Display) {
         self.trace.push(format!("{:10.6} {line}", at.as_secs_f64()));
+    }
+
+    /// Counts something that happened.
+    pub fn count(&mut self, what: &'static str) {
+        *self.counts.entry(what).or_default() += 1;
     }
 
     /// A value that was never used before.

@@ -4,32 +4,32 @@ use std::collections::BTreeMap;
 
 use super::Verdict;
 use crate::history::History;
-use crate::workload::{FENCED_KEY, number};
+use crate::workload::FENCED_KEY;
 
 pub(crate) fn check(history: &History) -> Verdict {
-    let terms: BTreeMap<u64, u64> =
-        history.fenced.iter().map(|write| (write.value, write.term)).collect();
+    let terms: BTreeMap<String, u64> =
+        history.fenced.iter().map(|write| (write.value.to_string(), write.term)).collect();
     let mut latest = 0;
-    for event in history.changes.iter().flat_map(|change| change.events.iter()) {
-        if event.kv.key != FENCED_KEY.as_bytes() {
-            continue;
+    for change in history.changes.values() {
+        for write in change.writes.iter().filter(|write| write.key == FENCED_KEY) {
+            let term = write.value.as_ref().and_then(|value| terms.get(value).copied());
+            let Some(term) = term else { return Err("a write that no controller made".into()) };
+            if term < latest {
+                let revision = change.revision;
+                return Err(format!(
+                    "term {term} wrote revision {revision} after term {latest} had"
+                ));
+            }
+            latest = term;
         }
-        let term = number(&event.kv.value).and_then(|value| terms.get(&value).copied());
-        let Some(term) = term else { return Err("a write that no controller made".into()) };
-        if term < latest {
-            let revision = event.kv.mod_revision;
-            return Err(format!("term {term} wrote revision {revision} after term {latest} had"));
-        }
-        latest = term;
     }
     Ok(())
 }
 
 #[cfg(test)]
 mod tests {
-    use store_handle::{Change, Event, EventKind, KeyValue};
-
     use super::*;
+    use crate::check::tests::change;
     use crate::history::FencedWrite;
 
     #[test]
@@ -37,13 +37,9 @@ mod tests {
         let run = |terms: &[u64]| {
             let mut history = History::default();
             for (value, term) in (1u64..).zip(terms.iter().copied()) {
-                let kv = KeyValue {
-                    key: FENCED_KEY.into(),
-                    value: value.to_string().into(),
-                    ..KeyValue::default()
-                };
-                let event = Event { kind: EventKind::Put, kv, prev: None };
-                history.changes.push(Change { revision: 1, events: [event].into() });
+                let revision = i64::try_from(value).unwrap();
+                let change = change(revision, &[(FENCED_KEY, &value.to_string())]);
+                history.changes.insert(revision, change);
                 history.fenced.push(FencedWrite { term, value, revision: None });
             }
             check(&history).is_ok()

@@ -1,11 +1,16 @@
 //! What must hold of every run: one file a check. Each finds the history that it is meant to find.
 
 mod fenced;
+mod leases;
 mod linearizable;
 mod nothing_lost;
 mod one_leader;
+pub mod raft;
 mod real_time;
 mod same_state;
+mod snapshots;
+mod transfers;
+mod watches;
 
 use crate::history::History;
 
@@ -17,12 +22,16 @@ pub type Check = fn(&History) -> Verdict;
 
 /// Every check by name.
 pub const CHECKS: &[(&str, Check)] = &[
-    ("one leader a term", one_leader::check),
+    ("one-leader", one_leader::check),
     ("linearizable", linearizable::check),
-    ("revisions follow real time", real_time::check),
-    ("nothing acknowledged is lost", nothing_lost::check),
-    ("no term writes after its successor", fenced::check),
-    ("all members hold the same", same_state::check),
+    ("real-time", real_time::check),
+    ("nothing-lost", nothing_lost::check),
+    ("transfers", transfers::check),
+    ("snapshots", snapshots::check),
+    ("watches", watches::check),
+    ("leases", leases::check),
+    ("fenced", fenced::check),
+    ("same-state", same_state::check),
 ];
 
 /// What the checks find wrong with a run.
@@ -32,4 +41,22 @@ pub fn violations(history: &History) -> Vec<String> {
         Some(format!("{name}: {reason}"))
     });
     found.collect()
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use crate::history::{Revised, Write};
+
+    /// A revision that put these keys; an empty value deletes.
+    pub(crate) fn change(revision: i64, writes: &[(&str, &str)]) -> Revised {
+        Revised { revision, seen_us: 0, writes: self::writes(writes) }
+    }
+
+    pub(crate) fn writes(writes: &[(&str, &str)]) -> Vec<Write> {
+        let write = |&(key, value): &(&str, &str)| Write {
+            key: key.into(),
+            value: (!value.is_empty()).then(|| value.into()),
+        };
+        writes.iter().map(write).collect()
+    }
 }

@@ -1,14 +1,12 @@
 //! A write that began after another was acknowledged has the higher revision, whatever their keys.
 
+use store_handle::Revision;
+
 use super::Verdict;
 use crate::history::{History, Outcome};
 
 pub(crate) fn check(history: &History) -> Verdict {
-    let acked = history.operations.iter().filter_map(|operation| {
-        let Outcome::Wrote { revision } = operation.outcome else { return None };
-        Some((operation.called_us, operation.returned_us?, revision))
-    });
-    let mut by_call: Vec<_> = acked.collect();
+    let mut by_call = acknowledged(history);
     let mut by_return = by_call.clone();
     by_call.sort_unstable();
     by_return.sort_unstable_by_key(|(_, returned_us, _)| *returned_us);
@@ -25,6 +23,18 @@ pub(crate) fn check(history: &History) -> Verdict {
     Ok(())
 }
 
+/// When each acknowledged write was called and answered, and its revision.
+pub(super) fn acknowledged(history: &History) -> Vec<(u64, u64, Revision)> {
+    let operations = history.operations.iter().map(|it| (it.called_us, it.returned_us, it.outcome));
+    let transfers = history.transfers.iter().map(|it| (it.called_us, it.returned_us, it.outcome));
+    let acknowledged =
+        operations.chain(transfers).filter_map(|(called_us, returned_us, outcome)| {
+            let Outcome::Wrote { revision } = outcome else { return None };
+            Some((called_us, returned_us?, revision))
+        });
+    acknowledged.collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -35,7 +45,7 @@ mod tests {
         let run = |list: &[(u64, u64, i64)]| {
             let operation = |&(called_us, returned_us, revision)| Operation {
                 client: 1,
-                key: 0,
+                key: "k".into(),
                 action: Action::Put { value: 1 },
                 called_us,
                 returned_us: Some(returned_us),

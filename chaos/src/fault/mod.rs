@@ -1,102 +1,93 @@
-//! What goes wrong: one file a fault. Each can be healed.
+//! What goes wrong: one file a fault, or a few that are alike. Each lasts for a while, and is then healed.
+//!
+//! # Invariants
+//! - Faults may overlap: a link that two of them cut is whole again once both are healed.
 
-mod crash_all;
-mod crash_machine;
-mod kill_leader;
-mod one_way;
-mod partition_follower;
-mod partition_leader;
+mod bit_rot;
+mod clock;
+mod crash;
+mod delay;
+mod failing_disk;
+mod field;
+mod lag;
+mod membership;
+mod partition;
+mod pause;
+mod slow_disk;
 
 use std::fmt::Debug;
 use std::time::Duration;
 
-use rand::Rng;
-use rand::rngs::StdRng;
-use store_handle::MemberId;
-use turmoil::Sim;
-
-pub use crash_all::CrashAll;
-pub use crash_machine::CrashMachine;
-pub use kill_leader::KillLeader;
-pub use one_way::OneWay;
-pub use partition_follower::PartitionFollower;
-pub use partition_leader::PartitionLeader;
-
-use crate::sim::{MEMBERS, host};
-use crate::world::SharedWorld;
+pub use field::Field;
 
 /// Something that goes wrong for a while.
 pub trait Fault: Debug {
     /// Lets it happen; returns what was done, for the trace.
     fn inject(&mut self, field: &mut Field<'_, '_>) -> String;
 
+    /// How long it must last to show what it is for.
+    fn least(&self) -> Duration {
+        Duration::from_millis(500)
+    }
+
+    /// After every step while it lasts.
+    fn step(&mut self, _field: &mut Field<'_, '_>) {}
+
     /// Ends it.
     fn heal(&mut self, field: &mut Field<'_, '_>);
 }
 
-/// Where faults happen.
-pub struct Field<'a, 's> {
-    pub sim: &'a mut Sim<'s>,
-    pub world: &'a SharedWorld,
-    pub rng: &'a mut StdRng,
+/// A kind of fault.
+#[derive(Clone, Copy, Debug)]
+pub struct Kind {
+    pub name: &'static str,
+    pub make: fn() -> Box<dyn Fault>,
 }
 
-impl Debug for Field<'_, '_> {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Field")
-    }
+macro_rules! kinds {
+    ($($name:literal: $make:expr,)*) => {
+        &[$(Kind { name: $name, make: || Box::new($make) }),*]
+    };
 }
 
-impl Field<'_, '_> {
-    /// The leader; while there is none, any member.
-    pub fn leader(&mut self) -> MemberId {
-        let leader = self.world.lock().leader();
-        leader.unwrap_or_else(|| self.rng.random_range(1..=MEMBERS))
-    }
+/// Every kind.
+pub const KINDS: &[Kind] = kinds! {
+    "partition-leader": partition::Partition::of(partition::Who::Leader),
+    "partition-follower": partition::Partition::of(partition::Who::Follower),
+    "partition-minority": partition::Partition::of(partition::Who::Minority),
+    "reset-leader": partition::Partition::resetting(partition::Who::Leader),
+    "split": partition::Partition::of(partition::Who::Half),
+    "one-way": partition::OneWay::default(),
+    "bridge": partition::Bridge::default(),
+    "flapping": partition::Flapping::default(),
+    "delay": delay::Delay::default(),
+    "broken-connections": delay::BrokenConnections::default(),
+    "kill-leader": crash::Kill::of(crash::Who::Leader),
+    "kill-any": crash::Kill::of(crash::Who::Any),
+    "crash-machine": crash::Crash::of(crash::Who::Any),
+    "crash-leader": crash::Crash::of(crash::Who::Leader),
+    "crash-several": crash::Crash::of(crash::Who::Several),
+    "crash-majority": crash::Crash::of(crash::Who::Majority),
+    "crash-all": crash::Crash::of(crash::Who::All),
+    "crash-loop": crash::CrashLoop::default(),
+    "bit-rot-log": bit_rot::BitRot::of_log(),
+    "bit-rot-state": bit_rot::BitRot::of_state(),
+    "disk-full": failing_disk::FailingDisk::full(),
+    "fsync-error": failing_disk::FailingDisk::broken(),
+    "slow-disk": slow_disk::SlowDisk::default(),
+    "clock-jump": clock::Jump::default(),
+    "clock-drift": clock::Drift,
+    "pause": pause::Pause::default(),
+    "hand-over": membership::HandOver,
+    "replace-member": membership::Replace::default(),
+    "remove-member": membership::Remove::default(),
+    "return-removed": membership::ReturnRemoved,
+    "grow": membership::Grow,
+    "lag": lag::Lag::default(),
+    "interrupted-snapshot": lag::InterruptedSnapshot::default(),
+};
 
-    /// A member that does not lead.
-    pub fn follower(&mut self) -> MemberId {
-        let leader = self.leader();
-        (leader + self.rng.random_range(1..MEMBERS) - 1) % MEMBERS + 1
-    }
-
-    /// All but one.
-    pub fn others(member: MemberId) -> impl Iterator<Item = MemberId> {
-        (1..=MEMBERS).filter(move |other| *other != member)
-    }
-
-    /// Cuts a member off from all others.
-    pub fn isolate(&mut self, member: MemberId) {
-        Self::others(member).for_each(|other| self.sim.partition(host(member), host(other)));
-    }
-
-    /// Ends every partition of a member.
-    pub fn reconnect(&mut self, member: MemberId) {
-        Self::others(member).for_each(|other| self.sim.repair(host(member), host(other)));
-    }
-
-    /// Ends a member as a power failure does: nothing of it answers any more.
-    pub fn crash(&mut self, member: MemberId) {
-        self.sim.crash(host(member));
-        let mut world = self.world.lock();
-        world.stores.remove(&member);
-        let state = &world.disks[&member].state;
-        // The disk may have written some of what was not flushed.
-        let kept = self.rng.random_range(0..=state.unflushed());
-        state.crash(kept);
-    }
-
-    /// Ends a member's process; its machine refuses connections until it starts again.
-    pub fn kill(&mut self, member: MemberId, down_for: Duration) {
-        self.crash(member);
-        let until = self.sim.elapsed() + down_for;
-        self.world.lock().down_until.insert(member, until);
-        self.sim.bounce(host(member));
-    }
-
-    /// Starts a member that was crashed.
-    pub fn restart(&mut self, member: MemberId) {
-        self.world.lock().down_until.remove(&member);
-        self.sim.bounce(host(member));
-    }
+/// The kind of this name.
+pub fn find(name: &str) -> Option<&'static Kind> {
+    KINDS.iter().find(|kind| kind.name == name)
 }

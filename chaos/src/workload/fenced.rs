@@ -4,10 +4,10 @@ use std::time::Duration;
 
 use rand::Rng;
 use store_env::task::TaskResult;
-use store_handle::{Reply, Txn};
+use store_handle::{Command, Reply, Txn};
 use tokio_util::sync::CancellationToken;
 
-use super::{Seat, put, txn};
+use super::{Seat, put};
 use crate::history::FencedWrite;
 use crate::world::now;
 
@@ -27,9 +27,7 @@ pub(crate) async fn run(mut seat: Seat, stop: CancellationToken) -> TaskResult {
         let term = leadership.borrow().term;
         // Acts on what it knew a moment ago, as controllers do: only the fence tells whether it still may.
         let pause = Duration::from_millis(seat.rng.random_range(5..200));
-        tokio::time::sleep(pause).await;
-        if seat.world.lock().is_over {
-            stop.cancelled().await;
+        if !seat.pause(pause, &stop).await {
             return Ok(());
         }
         let (at, value) = {
@@ -39,12 +37,13 @@ pub(crate) async fn run(mut seat: Seat, stop: CancellationToken) -> TaskResult {
             world.history.fenced.push(write);
             (world.history.fenced.len() - 1, value)
         };
-        let success = vec![put(KEY.into(), value)];
-        let command = txn(Txn { success, ..Txn::default() });
+        let success = vec![put(KEY.into(), value.to_string())];
+        let command = Command::Txn(Txn { success, ..Txn::default() });
         let answer = seat.handle.propose(command, Some(term)).await;
         let mut world = seat.world.lock();
         if let Ok(Reply::Txn(reply)) = &answer {
             world.history.fenced[at].revision = Some(reply.revision);
+            world.count("fenced writes");
         }
         let revision = world.history.fenced[at].revision;
         let (member, term) = (seat.member, term.0);

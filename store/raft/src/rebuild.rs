@@ -90,7 +90,7 @@ impl Survey {
 
 /// Looks, and changes nothing.
 pub fn survey(disks: &Disks) -> io::Result<Survey> {
-    let log = Log::open(disks.log.clone(), disks.clock.clone(), false)?;
+    let log = Log::open(disks.log.clone(), disks.clock.clone(), true)?;
     let replica = Replica::open(disks.state.clone(), Some(CACHE_BYTES))?;
     let preview = replica.preview(|from| log.next(from))?;
     let applied = replica.snapshot_meta().last_log_id;
@@ -112,7 +112,7 @@ pub fn rebuild(disks: &Disks, plan: &Plan) -> io::Result<Revision> {
     let replica = Replica::open(disks.state.clone(), Some(CACHE_BYTES))?;
     let applied = || replica.snapshot_meta().last_log_id;
     if applied() != Some(base) {
-        let log = Log::open(disks.log.clone(), disks.clock.clone(), false)?;
+        let log = Log::open(disks.log.clone(), disks.clock.clone(), true)?;
         loop {
             let entries = log.next(applied().map_or(0, |id| id.index + 1))?;
             if entries.is_empty() {

@@ -1,0 +1,204 @@
+//! Where faults happen: the simulation's network and machines, and who is where.
+
+use std::fmt::Debug;
+use std::time::Duration;
+
+use rand::Rng;
+use rand::rngs::StdRng;
+use rand::seq::SliceRandom;
+use store_env::rng;
+use store_handle::MemberId;
+use turmoil::Sim;
+
+use crate::clock::SimClock;
+use crate::disk::{SimLog, SimState};
+use crate::member;
+use crate::mutant::Mutation;
+use crate::operator::Order;
+use crate::world::{Machine, SharedWorld, host};
+
+/// See the file's header.
+pub struct Field<'a, 's> {
+    pub sim: &'a mut Sim<'s>,
+    pub world: &'a SharedWorld,
+    pub rng: &'a mut StdRng,
+}
+
+impl Debug for Field<'_, '_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Field")
+    }
+}
+
+impl Field<'_, '_> {
+    /// Everybody who belongs to the group.
+    pub fn members(&self) -> Vec<MemberId> {
+        self.world.lock().members.iter().copied().collect()
+    }
+
+    /// The same, in any order.
+    pub fn shuffled(&mut self) -> Vec<MemberId> {
+        let mut members = self.members();
+        members.shuffle(self.rng);
+        members
+    }
+
+    /// The leader; while there is none, any member.
+    pub fn leader(&mut self) -> MemberId {
+        let leader = self.world.lock().leader();
+        leader.unwrap_or_else(|| self.shuffled()[0])
+    }
+
+    /// A member that does not lead.
+    pub fn follower(&mut self) -> MemberId {
+        let leader = self.leader();
+        let others = self.shuffled().into_iter().find(|other| *other != leader);
+        others.unwrap_or(leader)
+    }
+
+    /// All machines but one, members or not.
+    pub fn others(&self, member: MemberId) -> Vec<MemberId> {
+        self.world.lock().machines.keys().copied().filter(|other| *other != member).collect()
+    }
+
+    /// A time between these, in milliseconds.
+    pub fn millis(&mut self, from: u64, to: u64) -> Duration {
+        Duration::from_millis(self.rng.random_range(from..to))
+    }
+
+    /// Cuts one direction of a link.
+    pub fn cut_one_way(&mut self, from: MemberId, to: MemberId) {
+        let mut world = self.world.lock();
+        let cuts = world.cuts.entry((from, to)).or_default();
+        *cuts += 1;
+        if *cuts == 1 {
+            self.sim.partition_oneway(host(from), host(to));
+        }
+    }
+
+    /// Ends one cut of one direction.
+    pub fn mend_one_way(&mut self, from: MemberId, to: MemberId) {
+        let mut world = self.world.lock();
+        let cuts = world.cuts.entry((from, to)).or_default();
+        *cuts = cuts.saturating_sub(1);
+        if *cuts == 0 {
+            self.sim.repair_oneway(host(from), host(to));
+        }
+    }
+
+    /// Cuts each of `some` off from each of `others`.
+    pub fn cut(&mut self, some: &[MemberId], others: &[MemberId]) {
+        for one in some {
+            for other in others {
+                self.cut_one_way(*one, *other);
+                self.cut_one_way(*other, *one);
+            }
+        }
+    }
+
+    /// Ends such a cut.
+    pub fn mend(&mut self, some: &[MemberId], others: &[MemberId]) {
+        for one in some {
+            for other in others {
+                self.mend_one_way(*one, *other);
+                self.mend_one_way(*other, *one);
+            }
+        }
+    }
+
+    /// Whether no fault keeps this member down.
+    pub fn is_up(&self, member: MemberId) -> bool {
+        self.world.lock().down.get(&member).is_none_or(|faults| *faults == 0)
+    }
+
+    /// Ends a member as a power failure does: nothing of it answers any more.
+    pub fn crash(&mut self, member: MemberId) {
+        let is_first = {
+            let mut world = self.world.lock();
+            let faults = world.down.entry(member).or_default();
+            *faults += 1;
+            *faults == 1
+        };
+        if is_first {
+            self.lose_power(member);
+        }
+    }
+
+    /// Starts a member that was crashed, unless another fault keeps it down.
+    pub fn restart(&mut self, member: MemberId) {
+        let is_last = {
+            let mut world = self.world.lock();
+            let faults = world.down.entry(member).or_default();
+            *faults = faults.saturating_sub(1);
+            *faults == 0
+        };
+        if is_last {
+            let mut world = self.world.lock();
+            world.down_until.remove(&member);
+            world.failed.remove(&member);
+            drop(world);
+            self.sim.bounce(host(member));
+        }
+    }
+
+    /// Ends a member's process; its machine refuses connections until it starts again.
+    pub fn kill(&mut self, member: MemberId, down_for: Duration) {
+        if !self.is_up(member) {
+            return;
+        }
+        self.lose_power(member);
+        let until = self.sim.elapsed() + down_for;
+        {
+            let mut world = self.world.lock();
+            world.down_until.insert(member, until);
+            world.failed.remove(&member);
+        }
+        self.sim.bounce(host(member));
+    }
+
+    fn lose_power(&mut self, member: MemberId) {
+        self.sim.crash(host(member));
+        let mut world = self.world.lock();
+        world.stores.remove(&member);
+        let machine = world.machines[&member].clone();
+        machine.state.crash();
+        if machine.log.crash() {
+            world.count("torn writes");
+        }
+    }
+
+    /// Sets a machine up, on which a member will run once it is started.
+    pub fn provide(&mut self, member: MemberId, is_founder: bool) {
+        let mutation = self.world.lock().mutation;
+        let machine = Machine {
+            log: SimLog::new(rng::named("log disk", member), mutation),
+            state: SimState::new(rng::named("state disk", member), mutation),
+            clock: SimClock::default(),
+            is_founder,
+        };
+        if mutation == Some(Mutation::ClockStandsStill) {
+            machine.clock.freeze();
+        }
+        self.world.lock().machines.insert(member, machine);
+        let world = self.world.clone();
+        self.sim.host(host(member), move || member::serve(member, world.clone()));
+    }
+
+    /// Sets up a machine that nobody has used, for a member to be added; returns its number.
+    pub fn newcomer(&mut self) -> MemberId {
+        let last = self.world.lock().machines.keys().max().copied().unwrap_or(0);
+        self.provide(last + 1, false);
+        last + 1
+    }
+
+    /// Whether the operator has something to do.
+    pub fn has_orders(&self) -> bool {
+        let world = self.world.lock();
+        !world.orders.is_empty() || world.order_under_way.is_some()
+    }
+
+    /// Tells the operator what to do next.
+    pub fn order(&mut self, order: Order) {
+        self.world.lock().orders.push_back(order);
+    }
+}
