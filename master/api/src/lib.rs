@@ -2,6 +2,7 @@
 
 pub mod access;
 pub mod cidr;
+pub mod cron;
 pub mod field;
 pub mod fields;
 pub mod meta;

@@ -35,7 +35,7 @@ impl Server {
         for object in self.services() {
             self.ensure(object, fence).await?;
         }
-        Ok(())
+        self.ensure_service_range(fence).await
     }
 
     /// Says at which addresses the API is: the endpoints of the service `kubernetes`.
@@ -87,6 +87,35 @@ impl Server {
             Err(ApiError::NotFound { .. }) => self.ensure(wanted, fence).await,
             outcome => outcome.map(drop),
         }
+    }
+
+    /// The range of service addresses, as an object that says that it is ready.
+    async fn ensure_service_range(&self, fence: Option<Term>) -> Result<(), ApiError> {
+        let range = json!({
+            "apiVersion": "networking.k8s.io/v1", "kind": "ServiceCIDR",
+            "metadata": { "name": "kubernetes" },
+            "spec": { "cidrs": [self.cluster.service_cidr.to_string()] },
+        });
+        self.ensure(range.clone(), fence).await?;
+        let (mut call, target) = self.internal(&range, fence)?;
+        let now = master_api::time::seconds(self.now());
+        let produce = |old: &Value| {
+            let mut new = old.clone();
+            if meta::items(old, &["status", "conditions"]).is_empty() {
+                new["status"] = json!({ "conditions": [{
+                    "type": "Ready", "status": "True", "reason": "", "lastTransitionTime": now,
+                    "message": "Kubernetes default Service CIDR is ready",
+                }]});
+            }
+            Ok(new)
+        };
+        let changed = Change {
+            subresource: "status",
+            rules: Rules::Status,
+            ownership: Ownership::Changed,
+            produce: &produce,
+        };
+        change(self, &mut call, &target, &changed).await.map(drop)
     }
 
     async fn ensure(&self, mut object: Value, fence: Option<Term>) -> Result<(), ApiError> {

@@ -4,14 +4,17 @@
 
 pub mod apiextensions;
 pub mod apps;
+pub mod autoscaling;
 pub mod batch;
 pub mod cel;
 pub mod certificates;
 mod check;
 pub mod core;
 pub mod custom;
+pub mod devices;
 pub mod discovery;
 mod fill;
+pub mod flowcontrol;
 pub mod list;
 pub mod networking;
 pub mod objectmeta;

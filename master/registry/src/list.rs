@@ -9,7 +9,7 @@ use k8s_openapi::api::{
     autoscaling::v2 as autoscaling_v2, batch::v1 as batch_v1, certificates::v1 as certificates_v1,
     coordination::v1 as coordination_v1, core::v1 as core_v1, discovery::v1 as discovery_v1,
     events::v1 as events_v1, flowcontrol::v1 as flowcontrol_v1, networking::v1 as networking_v1,
-    node::v1 as node_v1, policy::v1 as policy_v1, rbac::v1 as rbac_v1,
+    node::v1 as node_v1, policy::v1 as policy_v1, rbac::v1 as rbac_v1, resource::v1 as resource_v1,
     scheduling::v1 as scheduling_v1, storage::v1 as storage_v1,
 };
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1 as extensions_v1;
@@ -22,8 +22,8 @@ use crate::resource::{Resource, STORED_VERBS, Subresource};
 use crate::schema::Schema;
 use crate::strategy::Strategy;
 use crate::{
-    apiextensions, apps, batch, certificates, core, discovery, networking, policy, rbac, rows,
-    storage,
+    apiextensions, apps, autoscaling, batch, certificates, core, devices, discovery, flowcontrol,
+    networking, policy, rbac, rows, storage,
 };
 
 /// A line of the list: a resource, and how to ask for its type's schema.
@@ -178,7 +178,7 @@ fn core_kinds() -> Vec<Kind> {
             .short(&["quota"])
             .with(&[Status]),
         Kind::of::<core_v1::Secret>(core::secrets::Secrets),
-        Kind::of::<core_v1::ServiceAccount>(Plain::bare()).short(&["sa"]).with(&[Token]),
+        Kind::of::<core_v1::ServiceAccount>(rows::SERVICE_ACCOUNTS).short(&["sa"]).with(&[Token]),
         Kind::of::<core_v1::Service>(core::services::Services)
             .short(&["svc"])
             .all()
@@ -210,6 +210,11 @@ fn apps_kinds() -> Vec<Kind> {
             .short(&["hpa"])
             .all()
             .with(&[Status]),
+        Kind::of::<autoscaling_v1::HorizontalPodAutoscaler>(autoscaling::OldAutoscalers)
+            .short(&["hpa"])
+            .all()
+            .with(&[Status])
+            .stored_as("autoscaling", "horizontalpodautoscalers"),
         Kind::of::<batch_v1::CronJob>(batch::cronjobs::CronJobs)
             .short(&["cj"])
             .all()
@@ -232,8 +237,9 @@ fn review_kinds() -> Vec<Kind> {
 
 fn cluster_kinds() -> Vec<Kind> {
     use Subresource::{Approval, Status};
-    let both = Plain::bare().status().generation();
     vec![
+        Kind::of::<admission_v1::MutatingAdmissionPolicy>(rows::MUTATING_POLICIES),
+        Kind::of::<admission_v1::MutatingAdmissionPolicyBinding>(rows::ADMISSION_POLICY_BINDINGS),
         Kind::of::<admission_v1::MutatingWebhookConfiguration>(rows::WEBHOOK_CONFIGURATIONS),
         Kind::of::<admission_v1::ValidatingAdmissionPolicy>(rows::ADMISSION_POLICIES)
             .with(&[Status]),
@@ -255,8 +261,9 @@ fn cluster_kinds() -> Vec<Kind> {
         Kind::of::<events_v1::Event>(core::events::NewEvents)
             .short(&["ev"])
             .stored_as("", "events"),
-        Kind::of::<flowcontrol_v1::FlowSchema>(both).with(&[Status]),
-        Kind::of::<flowcontrol_v1::PriorityLevelConfiguration>(both).with(&[Status]),
+        Kind::of::<flowcontrol_v1::FlowSchema>(flowcontrol::FLOW_SCHEMAS).with(&[Status]),
+        Kind::of::<flowcontrol_v1::PriorityLevelConfiguration>(flowcontrol::PRIORITY_LEVELS)
+            .with(&[Status]),
         Kind::of::<networking_v1::IngressClass>(networking::INGRESS_CLASSES),
         Kind::of::<networking_v1::Ingress>(networking::ingresses::Ingresses)
             .short(&["ing"])
@@ -275,6 +282,10 @@ fn cluster_kinds() -> Vec<Kind> {
         Kind::of::<rbac_v1::ClusterRole>(rbac::roles::CLUSTER_ROLES),
         Kind::of::<rbac_v1::RoleBinding>(rbac::bindings::ROLE_BINDINGS),
         Kind::of::<rbac_v1::Role>(rbac::roles::ROLES),
+        Kind::of::<resource_v1::DeviceClass>(devices::DEVICE_CLASSES),
+        Kind::of::<resource_v1::ResourceClaim>(devices::RESOURCE_CLAIMS).with(&[Status]),
+        Kind::of::<resource_v1::ResourceClaimTemplate>(devices::RESOURCE_CLAIM_TEMPLATES),
+        Kind::of::<resource_v1::ResourceSlice>(devices::RESOURCE_SLICES),
         Kind::of::<scheduling_v1::PriorityClass>(rows::PRIORITY_CLASSES).short(&["pc"]),
         Kind::of::<storage_v1::CSIDriver>(storage::CSI_DRIVERS),
         Kind::of::<storage_v1::CSINode>(storage::CSI_NODES),

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use jiff::Timestamp;
-use master_api::names;
 use master_api::status::FieldError;
+use master_api::{meta, names};
 use serde_json::Value;
 
 use crate::strategy::{Column, Shape, Strategy};
@@ -18,7 +18,11 @@ pub struct Plain {
     default: fn(&mut Value),
     validate: fn(&Value, Option<&Value>) -> Vec<FieldError>,
     cells: &'static [Cell],
+    selectable: &'static [Selectable],
 }
+
+/// A name for field selectors, and where its value is.
+type Selectable = (&'static str, &'static [&'static str]);
 
 impl Plain {
     /// Neither status nor generation.
@@ -29,6 +33,7 @@ impl Plain {
             default: |_| {},
             validate: |_, _| Vec::new(),
             cells: NAME_AND_AGE,
+            selectable: &[],
         }
     }
 
@@ -62,6 +67,12 @@ impl Plain {
     pub const fn cells(self, cells: &'static [Cell]) -> Self {
         Self { cells, ..self }
     }
+
+    /// Fields that selectors may name beyond those of every kind.
+    #[must_use]
+    pub const fn selectable(self, selectable: &'static [Selectable]) -> Self {
+        Self { selectable, ..self }
+    }
 }
 
 impl Strategy for Plain {
@@ -81,8 +92,10 @@ impl Strategy for Plain {
         (self.validate)(new, old)
     }
 
-    fn fields(&self, _object: &Value) -> BTreeMap<String, String> {
-        BTreeMap::new()
+    fn fields(&self, object: &Value) -> BTreeMap<String, String> {
+        let field =
+            |(name, path): &Selectable| ((*name).to_owned(), meta::text(object, path).to_owned());
+        self.selectable.iter().map(field).collect()
     }
 
     fn columns(&self) -> Vec<Column> {

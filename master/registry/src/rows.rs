@@ -70,15 +70,26 @@ pub const ADMISSION_POLICIES: Plain =
         Cell::integer("Validations", |policy, _| {
             meta::items(policy, &["spec", "validations"]).len().into()
         }),
-        Cell::text("ParamKind", |policy, _| {
-            let text = |field: &str| meta::text(policy, &["spec", "paramKind", field]);
-            match text("kind") {
-                "" => "<unset>".into(),
-                kind => format!("{}/{kind}", text("apiVersion")).into(),
-            }
-        }),
+        Cell::text("ParamKind", |policy, _| param_kind(policy)),
         Cell::AGE,
     ]);
+
+/// `MutatingAdmissionPolicy` has no status.
+pub const MUTATING_POLICIES: Plain =
+    Plain::bare().generation().default(mutating_policy).validate(mutating_policy_rules).cells(&[
+        Cell::NAME,
+        Cell::integer("Mutations", |policy, _| {
+            meta::items(policy, &["spec", "mutations"]).len().into()
+        }),
+        Cell::text("ParamKind", |policy, _| param_kind(policy)),
+        Cell::AGE,
+    ]);
+
+pub const SERVICE_ACCOUNTS: Plain = Plain::bare().cells(&[
+    Cell::NAME,
+    Cell::integer("Secrets", |account, _| meta::items(account, &["secrets"]).len().into()),
+    Cell::AGE,
+]);
 
 pub const ADMISSION_POLICY_BINDINGS: Plain = Plain::bare().generation().cells(&[
     Cell::NAME,
@@ -93,6 +104,14 @@ pub const ADMISSION_POLICY_BINDINGS: Plain = Plain::bare().generation().cells(&[
     }),
     Cell::AGE,
 ]);
+
+fn param_kind(policy: &Value) -> Value {
+    let text = |field: &str| meta::text(policy, &["spec", "paramKind", field]);
+    match text("kind") {
+        "" => "<unset>".into(),
+        kind => format!("{}/{kind}", text("apiVersion")).into(),
+    }
+}
 
 fn controller(object: &Value) -> String {
     meta::controller(object).map_or("<none>".to_owned(), |owner| {
@@ -240,6 +259,32 @@ fn admission_policy(policy: &mut Value) {
         absent(constraints, "namespaceSelector", json!({}));
         absent(constraints, "objectSelector", json!({}));
     }
+}
+
+fn mutating_policy(policy: &mut Value) {
+    admission_policy(policy);
+    let Some(fields) = policy.as_object_mut() else { return };
+    absent(made(fields, "spec"), "reinvocationPolicy", "Never");
+}
+
+fn mutating_policy_rules(new: &Value, _old: Option<&Value>) -> Vec<FieldError> {
+    let mut errors = Vec::new();
+    let path = FieldPath::new("spec");
+    let spec = &new["spec"];
+    if meta::items(spec, &["mutations"]).is_empty() {
+        errors.push(FieldError::required(
+            path.child("mutations"),
+            "mutations must contain at least one item",
+        ));
+    }
+    for (index, mutation) in meta::items(spec, &["mutations"]).iter().enumerate() {
+        let place = path.child("mutations").index(index);
+        let kinds = ["ApplyConfiguration", "JSONPatch"];
+        check::required_one_of(mutation, "patchType", &place, &kinds, &mut errors);
+    }
+    check::one_of(spec, "failurePolicy", &path, &["Fail", "Ignore"], &mut errors);
+    check::required_one_of(spec, "reinvocationPolicy", &path, &["IfNeeded", "Never"], &mut errors);
+    errors
 }
 
 #[cfg(test)]

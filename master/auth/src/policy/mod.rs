@@ -1,7 +1,9 @@
-//! The objects every cluster begins with: namespaces, roles, bindings, priority classes.
+//! The objects every cluster begins with: namespaces, roles, bindings, priority
+//! classes, flow schemas and their levels.
 //!
 //! Facts, in a notation of their own beside this file; who creates and repairs them is the server.
 
+mod flow;
 pub(crate) mod notation;
 
 use master_api::access::Identity;
@@ -27,6 +29,7 @@ pub fn objects() -> Vec<Value> {
     [
         namespaces(),
         priority_classes(),
+        flow::objects(),
         cluster_roles(),
         cluster_role_bindings(),
         roles(),

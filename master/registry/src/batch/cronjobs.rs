@@ -1,5 +1,7 @@
 //! `batch/v1/cronjobs`.
 
+use jiff::tz::TimeZone;
+use master_api::cron::Schedule;
 use master_api::field::FieldPath;
 use master_api::meta;
 use master_api::status::FieldError;
@@ -69,10 +71,26 @@ impl Strategy for CronJobs {
         }
         check::required(&new["spec"], "schedule", &path, &mut errors);
         let schedule = meta::text(new, &["spec", "schedule"]);
-        let words = schedule.split_whitespace().count();
-        if !schedule.is_empty() && words != 5 && !schedule.starts_with('@') {
-            let detail = format!("expected exactly 5 fields, found {words}: [{schedule}]");
-            errors.push(FieldError::invalid(path.child("schedule"), schedule, detail));
+        let is_new = old.is_none_or(|old| old["spec"]["schedule"] != new["spec"]["schedule"]);
+        if !schedule.is_empty() && is_new {
+            let names_zone = schedule.contains("TZ=");
+            let detail = if names_zone {
+                Some("cannot use TZ or CRON_TZ in schedule, use timeZone instead".to_owned())
+            } else {
+                Schedule::parse(schedule).err()
+            };
+            let wrong =
+                detail.map(|detail| FieldError::invalid(path.child("schedule"), schedule, detail));
+            errors.extend(wrong);
+        }
+        let zone = meta::text(new, &["spec", "timeZone"]);
+        if meta::at(new, &["spec", "timeZone"]).is_some() {
+            let is_known = zone != "Local" && TimeZone::get(zone).is_ok();
+            let was_there = old.is_some_and(|old| meta::text(old, &["spec", "timeZone"]) == zone);
+            if !is_known && !was_there {
+                let detail = format!("unknown time zone {zone}");
+                errors.push(FieldError::invalid(path.child("timeZone"), zone, detail));
+            }
         }
         let policies = ["Allow", "Forbid", "Replace"];
         check::required_one_of(&new["spec"], "concurrencyPolicy", &path, &policies, &mut errors);

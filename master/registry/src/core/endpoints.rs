@@ -90,6 +90,8 @@ impl Strategy for Endpoints {
 /// Endpoints must not point at the node itself or at its link: traffic would be captured.
 pub(crate) fn endpoint_address(text: &str, path: &FieldPath, errors: &mut Vec<FieldError>) {
     let Ok(address) = text.parse::<std::net::IpAddr>() else { return };
+    // `::ffff:127.0.0.1` is 127.0.0.1 to whoever dials it.
+    let address = address.to_canonical();
     let is_link_local = match address {
         std::net::IpAddr::V4(address) => address.is_link_local(),
         std::net::IpAddr::V6(address) => address.is_unicast_link_local(),

@@ -6,9 +6,10 @@ use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 use master_api::status::FieldError;
-use master_api::{meta, time};
+use master_api::{meta, names, time};
 use serde_json::{Map, Value};
 
+use crate::check;
 use crate::strategy::Strategy;
 use crate::table::{Cell, tabled};
 
@@ -147,7 +148,12 @@ impl Strategy for NewEvents {
     fn validate(&self, event: &Value, old: Option<&Value>) -> Vec<FieldError> {
         let mut stored = event.clone();
         self.storage_form(&mut stored);
-        Events.validate(&stored, old)
+        let mut errors = Events.validate(&stored, None);
+        errors.extend(match old {
+            None => reporter_rules(event),
+            Some(old) => unchanged(event, old),
+        });
+        errors
     }
 
     fn fields(&self, event: &Value) -> BTreeMap<String, String> {
@@ -191,6 +197,56 @@ impl Strategy for NewEvents {
         self.storage_form(&mut stored);
         Events.row(&stored, now)
     }
+}
+
+/// The newer API wants to know who saw what, and when.
+fn reporter_rules(event: &Value) -> Vec<FieldError> {
+    const BYTES_MAX: usize = 128;
+    let mut errors = Vec::new();
+    if time::parse(meta::text(event, &["eventTime"])).is_none() {
+        errors.push(FieldError::required("eventTime", ""));
+    }
+    for field in ["reportingController", "reportingInstance", "action", "reason"] {
+        match meta::text(event, &[field]) {
+            "" => errors.push(FieldError::required(field, "")),
+            text if field != "reportingController" && text.len() > BYTES_MAX => {
+                let detail = format!("can have at most {BYTES_MAX} characters");
+                errors.push(FieldError::invalid(field, text, detail));
+            }
+            _ => {}
+        }
+    }
+    for problem in names::qualified_name(meta::text(event, &["reportingController"])) {
+        if meta::at(event, &["reportingController"]).is_some() {
+            let shown = event["reportingController"].clone();
+            errors.push(FieldError::invalid("reportingController", shown, problem));
+        }
+    }
+    if !matches!(meta::text(event, &["type"]), "Normal" | "Warning") {
+        let shown = event["type"].clone();
+        errors.push(FieldError::invalid("type", shown, "has invalid value: "));
+    }
+    errors
+}
+
+/// What happened does not change; only how often it did.
+fn unchanged(event: &Value, old: &Value) -> Vec<FieldError> {
+    let fields = [
+        "action",
+        "eventTime",
+        "note",
+        "reason",
+        "regarding",
+        "related",
+        "reportingController",
+        "reportingInstance",
+        "type",
+    ];
+    let mut errors = Vec::new();
+    for field in fields {
+        check::immutable(event, old, &[field], &mut errors);
+    }
+    errors
 }
 
 fn rename(fields: &mut Map<String, Value>, from: &str, to: &str) {
@@ -245,6 +301,26 @@ mod tests {
         assert_eq!(view["apiVersion"], "events.k8s.io/v1");
         NewEvents.storage_form(&mut view);
         assert_eq!(view, event());
+    }
+
+    #[test]
+    fn newer_events_say_who_saw_what_and_when() {
+        let event = json!({"metadata": {"name": "e", "namespace": "default"}, "type": "Normal",
+            "regarding": {"namespace": "default"}, "reason": "r", "action": "a", "eventTime": "2026-01-01T00:00:00.000000Z",
+            "reportingController": "example.com/c", "reportingInstance": "c-1"});
+        assert_eq!(NewEvents.validate(&event, None), []);
+        let mut poor = event.clone();
+        poor.as_object_mut()
+            .unwrap()
+            .retain(|field, _| !["action", "eventTime"].contains(&&**field));
+        let errors = NewEvents.validate(&poor, None);
+        let fields: Vec<&str> = errors.iter().map(|error| &*error.field).collect();
+        assert_eq!(fields, ["eventTime", "action"]);
+        let mut other = event.clone();
+        other["series"] = json!({"count": 2});
+        assert_eq!(NewEvents.validate(&other, Some(&event)), []);
+        other["reason"] = "s".into();
+        assert_eq!(NewEvents.validate(&other, Some(&event))[0].field, "reason");
     }
 
     #[test]

@@ -93,6 +93,19 @@ fn by_type(secret: &Value, errors: &mut Findings) {
                 errors.push(FieldError::required(data.key("password"), ""));
             }
         }
+        "kubernetes.io/dockercfg" | "kubernetes.io/dockerconfigjson" => {
+            for key in keys {
+                let text = meta::text(secret, &["data", key]);
+                let bytes = STANDARD.decode(text).unwrap_or_default();
+                let wrong = serde_json::from_slice::<serde::de::IgnoredAny>(&bytes).err();
+                if let Some(wrong) = wrong.filter(|_| meta::at(secret, &["data", key]).is_some()) {
+                    // What it is instead is a secret.
+                    let detail = format!("invalid JSON in line {}", wrong.line());
+                    let shown = "<secret contents redacted>";
+                    errors.push(FieldError::invalid(data.key(key), shown, detail));
+                }
+            }
+        }
         _ => {}
     }
 }
@@ -117,6 +130,9 @@ mod tests {
         };
         let tls = json!({"type": "kubernetes.io/tls", "data": {"tls.crt": ""}});
         assert_eq!(fields(&tls, None), ["data[tls.key]"]);
+        let registry = |config: &str| json!({"type": "kubernetes.io/dockerconfigjson", "data": {".dockerconfigjson": STANDARD.encode(config)}});
+        assert_eq!(fields(&registry("{}"), None), [""; 0]);
+        assert_eq!(fields(&registry("auth"), None), ["data[.dockerconfigjson]"]);
         let opaque = json!({"type": "Opaque", "data": {}});
         assert_eq!(fields(&opaque, Some(&json!({"type": "Other", "data": {}}))), ["type"]);
     }

@@ -81,6 +81,10 @@ impl Strategy for EndpointSlices {
                     let detail = "must be a valid IPv4 address";
                     errors.push(FieldError::invalid(path.clone(), text, detail));
                 }
+                if new["addressType"] == "IPv6" && text.parse::<std::net::Ipv6Addr>().is_err() {
+                    let detail = "must be a valid IPv6 address";
+                    errors.push(FieldError::invalid(path.clone(), text, detail));
+                }
                 endpoint_address(text, &path, &mut errors);
             }
         }

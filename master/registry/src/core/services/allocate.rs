@@ -7,14 +7,15 @@ use std::collections::BTreeSet;
 use std::net::Ipv4Addr;
 
 use bytes::Bytes;
-use master_api::meta;
 use master_api::status::FieldError;
+use master_api::{meta, time};
 use serde_json::{Value, json};
 
 use super::{cluster_ips, needs_cluster_ip, needs_health_port, needs_node_ports};
 use crate::strategy::{Companion, Cx};
 
-const ADDRESSES: &str = "/registry/ranges/serviceips";
+/// An address is claimed by the IPAddress object of its name.
+const ADDRESSES: &str = "/registry/networking.k8s.io/ipaddresses";
 const PORTS: &str = "/registry/ranges/nodeports";
 
 /// Fills in what the service lacks, and says which keys to claim and release.
@@ -33,15 +34,44 @@ pub(super) fn companions(
         has = held(new);
         owner = meta::key(new);
     }
-    let claims = has
-        .difference(&had)
-        .map(|key| Companion::Claim { key: key.clone(), value: Bytes::from(owner.clone()) });
+    let claims = has.difference(&had).map(|key| {
+        let value = match key.strip_prefix(ADDRESSES) {
+            Some(address) => ip_address(address.trim_start_matches('/'), &owner, cx),
+            None => Bytes::from(owner.clone()),
+        };
+        Companion::Claim { key: key.clone(), value }
+    });
     let releases = had.difference(&has).map(|key| Companion::Release { key: key.clone() });
     Ok(claims.chain(releases).collect())
 }
 
 fn address_key(address: &str) -> String {
     format!("{ADDRESSES}/{address}")
+}
+
+/// The stored form of the IPAddress that says whose an address is (`metadata` first).
+fn ip_address(address: &str, owner: &str, cx: &Cx<'_>) -> Bytes {
+    let (namespace, name) = owner.split_once('/').unwrap_or(("", owner));
+    let metadata = json!({
+        "name": address, "uid": uid(cx), "creationTimestamp": time::seconds(cx.now),
+        "labels": {
+            "ipaddress.kubernetes.io/ip-family": "IPv4",
+            "ipaddress.kubernetes.io/managed-by": "ipallocator.k8s.io",
+        },
+    });
+    let parent =
+        json!({ "group": "", "resource": "services", "namespace": namespace, "name": name });
+    let kind = r#""apiVersion":"networking.k8s.io/v1","kind":"IPAddress""#;
+    Bytes::from(format!(r#"{{"metadata":{metadata},{kind},"spec":{{"parentRef":{parent}}}}}"#))
+}
+
+/// A random UUID, version 4.
+fn uid(cx: &Cx<'_>) -> String {
+    let (high, low) = ((cx.draw)(), (cx.draw)());
+    let bits = (u128::from(high) << 64 | u128::from(low)) & !(0xf << 76) & !(0x3 << 62);
+    let digits = format!("{:032x}", bits | 0x4 << 76 | 0x2 << 62);
+    let parts = [&digits[..8], &digits[8..12], &digits[12..16], &digits[16..20], &digits[20..]];
+    parts.join("-")
 }
 
 fn port_key(protocol: &str, port: i64) -> String {
@@ -78,7 +108,10 @@ impl Taken {
         }
         let others = cx.reader.list("", "services", None);
         let others = others.iter().filter(|other| meta::key(other) != meta::key(service));
-        Self(others.flat_map(|other| held(other)).collect())
+        // An address may be spoken for by hand, too.
+        let addresses = cx.reader.list("networking.k8s.io", "ipaddresses", None);
+        let addresses = addresses.iter().map(|address| address_key(meta::name(address)));
+        Self(others.flat_map(|other| held(other)).chain(addresses).collect())
     }
 
     /// Draws from two bands, of which the second is for when the first is full.

@@ -67,13 +67,19 @@ fn updated(old: &Value, spec: Value) -> Result<(Value, Vec<Companion>), Vec<Stri
 }
 
 fn keys(companions: &[Companion]) -> Vec<String> {
-    let key = |companion: &Companion| match companion {
-        Companion::Claim { key, .. } => format!("+{}", key.trim_start_matches("/registry/ranges/")),
-        Companion::Guard { key, .. } => format!("={}", key.trim_start_matches("/registry/ranges/")),
-        Companion::ReleaseAll { prefix } => format!("-{prefix}*"),
-        Companion::Release { key } => format!("-{}", key.trim_start_matches("/registry/ranges/")),
+    let short = |key: &String| {
+        let key = key.replace("/registry/networking.k8s.io/ipaddresses/", "serviceips/");
+        key.trim_start_matches("/registry/ranges/").to_owned()
     };
-    companions.iter().map(key).collect()
+    let key = |companion: &Companion| match companion {
+        Companion::Claim { key, .. } => format!("+{}", short(key)),
+        Companion::Guard { key, .. } => format!("={}", short(key)),
+        Companion::ReleaseAll { prefix } => format!("-{prefix}*"),
+        Companion::Release { key } => format!("-{}", short(key)),
+    };
+    let mut keys: Vec<String> = companions.iter().map(key).collect();
+    keys.sort();
+    keys
 }
 
 #[test]

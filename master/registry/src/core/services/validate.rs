@@ -53,6 +53,8 @@ pub(super) fn service(new: &Value, old: Option<&Value>) -> Findings {
 /// Addresses that must not be captured for others: loopback, link-local, multicast, unspecified.
 fn special_address(text: &str, place: &str, errors: &mut Findings) {
     let Ok(address) = text.parse::<std::net::IpAddr>() else { return };
+    // `::ffff:127.0.0.1` is 127.0.0.1 to whoever dials it.
+    let address = address.to_canonical();
     let is_link_local = match address {
         std::net::IpAddr::V4(address) => address.is_link_local(),
         std::net::IpAddr::V6(address) => address.is_unicast_link_local(),

@@ -1,0 +1,344 @@
+//! `resource.k8s.io/v1`: classes of devices, what nodes offer of them, and what pods claim.
+//!
+//! Kept and checked as upstream does, except that CEL expressions are not compiled here.
+
+use std::collections::BTreeSet;
+
+use master_api::field::FieldPath;
+use master_api::status::FieldError;
+use master_api::{meta, names};
+use serde_json::{Map, Value};
+
+use crate::check::{self, Findings};
+use crate::fill::{absent, object, objects};
+use crate::plain::Plain;
+use crate::table::{Cell, or};
+
+/// Requests, constraints or configurations of one claim.
+const ITEMS_MAX: usize = 32;
+
+pub const DEVICE_CLASSES: Plain = Plain::bare().generation().validate(class_rules);
+
+pub const RESOURCE_CLAIMS: Plain = Plain::bare()
+    .status()
+    .default(claim)
+    .validate(claim_rules)
+    .cells(&[Cell::NAME, Cell::text("State", |claim, _| state(claim).into()), Cell::AGE]);
+
+pub const RESOURCE_CLAIM_TEMPLATES: Plain =
+    Plain::bare().default(template).validate(template_rules);
+
+pub const RESOURCE_SLICES: Plain = Plain::bare()
+    .generation()
+    .validate(slice_rules)
+    .selectable(&[("spec.driver", &["spec", "driver"]), ("spec.nodeName", &["spec", "nodeName"])])
+    .cells(&[
+        Cell::NAME,
+        Cell::text("Node", |slice, _| or(slice, &["spec", "nodeName"], "<unset>")),
+        Cell::text("Driver", |slice, _| or(slice, &["spec", "driver"], "")),
+        Cell::text("Pool", |slice, _| or(slice, &["spec", "pool", "name"], "")),
+        Cell::AGE,
+    ]);
+
+/// `pending`, or what holds of the claim.
+fn state(claim: &Value) -> String {
+    let mut states = Vec::new();
+    if meta::is_terminating(claim) {
+        states.push("deleted");
+    }
+    if meta::at(claim, &["status", "allocation"]).is_some() {
+        states.push("allocated");
+        if !meta::items(claim, &["status", "reservedFor"]).is_empty() {
+            states.push("reserved");
+        }
+    } else if states.is_empty() {
+        states.push("pending");
+    }
+    states.join(",")
+}
+
+fn claim(claim: &mut Value) {
+    if let Some(spec) = claim.as_object_mut().and_then(|fields| object(fields, "spec")) {
+        requests(spec);
+    }
+}
+
+fn template(template: &mut Value) {
+    let spec = template.as_object_mut().and_then(|fields| object(fields, "spec"));
+    if let Some(spec) = spec.and_then(|spec| object(spec, "spec")) {
+        requests(spec);
+    }
+}
+
+/// How many devices a request is for, where it does not say.
+fn requests(spec: &mut Map<String, Value>) {
+    let Some(devices) = object(spec, "devices") else { return };
+    for request in objects(devices, "requests") {
+        if let Some(exactly) = object(request, "exactly") {
+            amount(exactly);
+        }
+        objects(request, "firstAvailable").for_each(amount);
+    }
+}
+
+fn amount(request: &mut Map<String, Value>) {
+    absent(request, "allocationMode", "ExactCount");
+    if request["allocationMode"] == "ExactCount" {
+        absent(request, "count", 1);
+    }
+    for toleration in objects(request, "tolerations") {
+        absent(toleration, "operator", "Equal");
+    }
+}
+
+fn class_rules(new: &Value, _old: Option<&Value>) -> Findings {
+    let mut errors = Vec::new();
+    let path = FieldPath::new("spec");
+    selectors(&new["spec"], &path, &mut errors);
+    for (index, config) in meta::items(new, &["spec", "config"]).iter().enumerate() {
+        opaque(config, &path.child("config").index(index), &mut errors);
+    }
+    errors
+}
+
+fn claim_rules(new: &Value, old: Option<&Value>) -> Findings {
+    match old {
+        None => claim_spec(&new["spec"], &FieldPath::new("spec")),
+        Some(old) => unchanged(new, old),
+    }
+}
+
+fn template_rules(new: &Value, old: Option<&Value>) -> Findings {
+    match old {
+        None => claim_spec(&new["spec"]["spec"], &FieldPath::new("spec").child("spec")),
+        Some(old) => unchanged(new, old),
+    }
+}
+
+fn unchanged(new: &Value, old: &Value) -> Findings {
+    let mut errors = Vec::new();
+    check::immutable(new, old, &["spec"], &mut errors);
+    errors
+}
+
+fn claim_spec(spec: &Value, path: &FieldPath) -> Findings {
+    let mut errors = Vec::new();
+    let path = path.child("devices");
+    let devices = &spec["devices"];
+    let mut known = BTreeSet::new();
+    for field in ["requests", "constraints", "config"] {
+        let count = meta::items(devices, &[field]).len();
+        if count > ITEMS_MAX {
+            errors.push(FieldError::too_many(path.child(field), count, ITEMS_MAX));
+        }
+    }
+    for (index, request) in meta::items(devices, &["requests"]).iter().enumerate() {
+        let place = path.child("requests").index(index);
+        check::named(request, "name", &place, names::dns1123_label, &mut errors);
+        let name = meta::text(request, &["name"]);
+        if !known.insert(name.to_owned()) {
+            errors.push(FieldError::duplicate(place.child("name"), name));
+        }
+        request_rules(request, &place, &mut known, &mut errors);
+    }
+    for (index, constraint) in meta::items(devices, &["constraints"]).iter().enumerate() {
+        references(constraint, &path.child("constraints").index(index), &known, &mut errors);
+    }
+    for (index, config) in meta::items(devices, &["config"]).iter().enumerate() {
+        let place = path.child("config").index(index);
+        references(config, &place, &known, &mut errors);
+        opaque(config, &place, &mut errors);
+    }
+    errors
+}
+
+fn request_rules(
+    request: &Value,
+    path: &FieldPath,
+    known: &mut BTreeSet<String>,
+    errors: &mut Findings,
+) {
+    let choices = meta::items(request, &["firstAvailable"]);
+    match (meta::at(request, &["exactly"]), choices.is_empty()) {
+        (None, true) => {
+            let detail = "exactly one of `exactly` or `firstAvailable` is required";
+            errors.push(FieldError::required(path.clone(), detail));
+        }
+        (Some(_), false) => {
+            let detail = "exactly one of `exactly` or `firstAvailable` is required, but multiple fields are set";
+            errors.push(FieldError::invalid(path.clone(), Value::Null, detail));
+        }
+        (Some(exactly), true) => devices(exactly, &path.child("exactly"), errors),
+        (None, false) => {
+            for (index, choice) in choices.iter().enumerate() {
+                let place = path.child("firstAvailable").index(index);
+                check::named(choice, "name", &place, names::dns1123_label, errors);
+                let (main, sub) = (meta::text(request, &["name"]), meta::text(choice, &["name"]));
+                if !known.insert(format!("{main}/{sub}")) {
+                    errors.push(FieldError::duplicate(place.child("name"), sub));
+                }
+                devices(choice, &place, errors);
+            }
+        }
+    }
+}
+
+/// What is asked for: a class, and how many of it.
+fn devices(request: &Value, path: &FieldPath, errors: &mut Findings) {
+    check::named(request, "deviceClassName", path, names::dns1123_subdomain, errors);
+    selectors(request, path, errors);
+    check::one_of(request, "allocationMode", path, &["All", "ExactCount"], errors);
+    let count = meta::number(request, &["count"]);
+    let is_all = meta::text(request, &["allocationMode"]) == "All";
+    match count {
+        Some(count) if is_all && count != 0 => {
+            let detail = "must not be specified when allocationMode is 'All'";
+            errors.push(FieldError::invalid(path.child("count"), count, detail));
+        }
+        Some(count) if !is_all && count <= 0 => {
+            errors.push(FieldError::invalid(
+                path.child("count"),
+                count,
+                "must be greater than zero",
+            ));
+        }
+        _ => {}
+    }
+}
+
+fn selectors(holder: &Value, path: &FieldPath, errors: &mut Findings) {
+    for (index, selector) in meta::items(holder, &["selectors"]).iter().enumerate() {
+        let place = path.child("selectors").index(index);
+        if meta::at(selector, &["cel"]).is_none() {
+            errors.push(FieldError::required(place.child("cel"), ""));
+        } else {
+            check::required(&selector["cel"], "expression", &place.child("cel"), errors);
+        }
+    }
+}
+
+fn references(holder: &Value, path: &FieldPath, known: &BTreeSet<String>, errors: &mut Findings) {
+    for (index, name) in meta::items(holder, &["requests"]).iter().enumerate() {
+        let name = name.as_str().unwrap_or_default();
+        if !known.contains(name) {
+            let detail = "must be the name of a request in the claim or the name of a request and a subrequest separated by '/'";
+            errors.push(FieldError::invalid(path.child("requests").index(index), name, detail));
+        }
+    }
+}
+
+fn opaque(config: &Value, path: &FieldPath, errors: &mut Findings) {
+    match meta::at(config, &["opaque"]) {
+        None => errors.push(FieldError::required(path.child("opaque"), "")),
+        Some(opaque) => {
+            check::named(opaque, "driver", &path.child("opaque"), names::dns1123_subdomain, errors);
+        }
+    }
+}
+
+fn slice_rules(new: &Value, old: Option<&Value>) -> Findings {
+    let mut errors = Vec::new();
+    let path = FieldPath::new("spec");
+    let spec = &new["spec"];
+    check::named(spec, "driver", &path, names::dns1123_subdomain, &mut errors);
+    check::required(&spec["pool"], "name", &path.child("pool"), &mut errors);
+    let text = |field: &str| !meta::text(spec, &[field]).is_empty();
+    let selects = meta::at(spec, &["nodeSelector"]).is_some();
+    let choices = [
+        text("nodeName"),
+        selects,
+        meta::is_true(spec, &["allNodes"]),
+        meta::is_true(spec, &["perDeviceNodeSelection"]),
+    ];
+    let count = choices.iter().filter(|is_set| **is_set).count();
+    if count != 1 {
+        let detail = "exactly one of `nodeName`, `nodeSelector`, `allNodes`, `perDeviceNodeSelection` is required";
+        errors.push(FieldError::required(path.clone(), detail));
+    }
+    let mut known = BTreeSet::new();
+    for (index, device) in meta::items(spec, &["devices"]).iter().enumerate() {
+        let place = path.child("devices").index(index);
+        check::named(device, "name", &place, names::dns1123_label, &mut errors);
+        let name = meta::text(device, &["name"]);
+        if !known.insert(name) {
+            errors.push(FieldError::duplicate(place.child("name"), name));
+        }
+    }
+    if let Some(old) = old {
+        check::immutable(new, old, &["spec", "driver"], &mut errors);
+        check::immutable(new, old, &["spec", "nodeName"], &mut errors);
+        check::immutable(new, old, &["spec", "pool", "name"], &mut errors);
+    }
+    errors
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::strategy::Strategy;
+
+    fn fields(plain: &Plain, mut new: Value, old: Option<&Value>) -> Vec<String> {
+        Strategy::default(plain, &mut new);
+        Strategy::validate(plain, &new, old).into_iter().map(|error| error.field).collect()
+    }
+
+    fn asking(request: Value) -> Value {
+        json!({"metadata": {"name": "c"}, "spec": {"devices": {"requests": [request]}}})
+    }
+
+    #[test]
+    fn a_request_names_a_class_and_a_count() {
+        let place = "spec.devices.requests[0]";
+        #[rustfmt::skip]
+        let cases = [
+            (json!({"name": "r", "exactly": {"deviceClassName": "gpu"}}),              vec![]),
+            (json!({"name": "r"}),                                                     vec![place.to_owned()]),
+            (json!({"name": "r", "exactly": {}}),                                      vec![format!("{place}.exactly.deviceClassName")]),
+            (json!({"name": "r", "exactly": {"deviceClassName": "gpu", "count": -1}}), vec![format!("{place}.exactly.count")]),
+            (json!({"name": "r", "firstAvailable": [{"name": "a", "deviceClassName": "x"}]}), vec![]),
+        ];
+        for (request, expected) in cases {
+            assert_eq!(
+                fields(&RESOURCE_CLAIMS, asking(request.clone()), None),
+                expected,
+                "{request}"
+            );
+        }
+        let mut one = asking(json!({"name": "r", "exactly": {"deviceClassName": "gpu"}}));
+        claim(&mut one);
+        assert_eq!(one["spec"]["devices"]["requests"][0]["exactly"]["count"], 1);
+    }
+
+    #[test]
+    fn a_claim_stays_what_it_is() {
+        let old = asking(
+            json!({"name": "r", "exactly": {"deviceClassName": "gpu", "count": 1, "allocationMode": "ExactCount"}}),
+        );
+        assert_eq!(fields(&RESOURCE_CLAIMS, old.clone(), Some(&old)), [""; 0]);
+        let other = asking(json!({"name": "s", "exactly": {"deviceClassName": "gpu"}}));
+        assert_eq!(fields(&RESOURCE_CLAIMS, other, Some(&old)), ["spec"]);
+    }
+
+    #[test]
+    fn states_are_upstreams() {
+        #[rustfmt::skip]
+        let cases = [
+            (json!({}), "pending"),
+            (json!({"status": {"allocation": {}}}), "allocated"),
+            (json!({"status": {"allocation": {}, "reservedFor": [{"name": "p"}]}}), "allocated,reserved"),
+            (json!({"metadata": {"deletionTimestamp": "2026-01-01T00:00:00Z"}}), "deleted"),
+        ];
+        for (claim, expected) in cases {
+            assert_eq!(state(&claim), expected, "{claim}");
+        }
+    }
+
+    #[test]
+    fn slices_are_found_by_driver_and_node() {
+        let slice = json!({"spec": {"driver": "d", "nodeName": "n", "pool": {"name": "p"}}});
+        assert_eq!(fields(&RESOURCE_SLICES, slice.clone(), None), [""; 0]);
+        assert_eq!(RESOURCE_SLICES.fields(&slice)["spec.nodeName"], "n");
+    }
+}
