@@ -7,9 +7,9 @@ use store_env::task::Group;
 use crate::context::{Context, Cx};
 use crate::events;
 use crate::{
-    custom_resources, daemon_set, deployment, disruption, endpoint_slices, endpoints,
+    cron_job, custom_resources, daemon_set, deployment, disruption, endpoint_slices, endpoints,
     garbage_collector, job, namespaces, node_ipam, node_lifecycle, pod_gc, replica_set,
-    service_accounts, signing, stateful_set, taint_eviction,
+    resource_quota, service_accounts, service_ranges, signing, stateful_set, taint_eviction,
 };
 
 /// Starts every controller in `group`. To be called when this master begins to lead; the group is
@@ -40,7 +40,10 @@ pub fn start(context: Context, group: &mut Group) {
     signing::start(&cx, group);
     let definitions = custom_resources::follow(&cx, group);
     custom_resources::start(&cx, &definitions, group);
-    garbage_collector::start(&cx, definitions, group);
+    let recount = resource_quota::start(&cx, group);
+    garbage_collector::start(&cx, definitions, group, recount);
+    cron_job::start(&cx, group);
+    service_ranges::start(&cx, group);
     daemon_set::start(&cx, group);
     stateful_set::start(&cx, group);
     job::start(&cx, group);

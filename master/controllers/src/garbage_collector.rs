@@ -59,6 +59,8 @@ struct Shared {
     kinds: Arc<Mutex<BTreeMap<(String, String), Served>>>,
     gone: Arc<Mutex<BTreeSet<String>>>,
     queue: Queue,
+    /// Told of the namespace of every object that goes.
+    on_leave: Arc<dyn Fn(&str) + Send + Sync>,
 }
 
 impl Shared {
@@ -78,8 +80,13 @@ impl Shared {
     }
 }
 
-/// Starts the collector.
-pub(crate) fn start(cx: &Cx, definitions: Store<Definition>, group: &mut Group) {
+/// Starts the collector. Since it sees objects of every kind go, it tells `on_leave` of their namespaces.
+pub(crate) fn start(
+    cx: &Cx,
+    definitions: Store<Definition>,
+    group: &mut Group,
+    on_leave: impl Fn(&str) + Send + Sync + 'static,
+) {
     let shared = {
         let controller = Controller::new("garbage-collector-controller", cx, group);
         let shared = Shared {
@@ -87,6 +94,7 @@ pub(crate) fn start(cx: &Cx, definitions: Store<Definition>, group: &mut Group) 
             kinds: Arc::default(),
             gone: Arc::default(),
             queue: controller.queue(),
+            on_leave: Arc::new(on_leave),
         };
         let for_workers = shared.clone();
         controller.run(8, move |cx, uid| reconcile(cx, uid, for_workers.clone()));

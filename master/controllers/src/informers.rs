@@ -12,9 +12,10 @@ use k8s_openapi::api::certificates::v1::CertificateSigningRequest;
 use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::{
     ConfigMap, Endpoints, Namespace, Node, PersistentVolumeClaim, Pod, ReplicationController,
-    Service, ServiceAccount,
+    ResourceQuota, Service, ServiceAccount,
 };
 use k8s_openapi::api::discovery::v1::EndpointSlice;
+use k8s_openapi::api::networking::v1::{IPAddress, ServiceCIDR};
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use kube::Api;
 use master_client::informer::{Informer, Kind, ListWatch, Store};
@@ -91,6 +92,9 @@ informers! {
     namespaces: Namespace = Api::all, ListWatch::all();
     service_accounts: ServiceAccount = Api::all, ListWatch::all();
     claims: PersistentVolumeClaim = Api::all, ListWatch::all();
+    quotas: ResourceQuota = Api::all, ListWatch::all();
+    addresses: IPAddress = Api::all, ListWatch::all();
+    service_ranges: ServiceCIDR = Api::all, ListWatch::all();
     disruption_budgets: PodDisruptionBudget = Api::all, ListWatch::all();
     signing_requests: CertificateSigningRequest = Api::all, ListWatch::all();
     /// Those named `kube-root-ca.crt` only.

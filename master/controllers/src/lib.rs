@@ -6,6 +6,7 @@
 mod all;
 mod context;
 mod controller;
+mod cron_job;
 mod custom_resources;
 mod daemon_set;
 mod deployment;
@@ -26,8 +27,10 @@ mod pod_gc;
 mod pods;
 mod queue;
 mod replica_set;
+mod resource_quota;
 mod service_accounts;
 mod service_pods;
+mod service_ranges;
 mod signing;
 mod stateful_set;
 mod taint_eviction;

@@ -17,6 +17,7 @@ use serde_json::Value;
 
 use super::create::CLAIMS_MAX;
 use super::ownership::Ownership;
+use super::quota::{self, Turn};
 use super::{Target, metadata, ownership};
 use crate::cacher::entry::{Entry, encode};
 use crate::call::Call;
@@ -106,7 +107,7 @@ pub async fn change(
             let (Step::Put(new) | Step::Remove(new)) = &step;
             return Ok(Arc::new(Entry::from_stored(old.key.clone(), &encode(new), old.revision)));
         }
-        match store(server, call, target, old, &step).await? {
+        match store(server, call, target, change, old, &step).await? {
             Stored::Done(entry) => {
                 call.warnings.extend(warnings);
                 return Ok(entry);
@@ -185,24 +186,31 @@ async fn store(
     server: &Server,
     call: &Call,
     target: &Target,
+    change: &Change<'_>,
     old: &Arc<Entry>,
     step: &Step,
 ) -> Result<Stored, ApiError> {
     let resource = &target.resource;
     let key = target.store_key();
+    let shown = target.shown(old.clone());
+    let before = Some(&**shown.value());
+    let request =
+        server.admission_request(call, target, Operation::Update, change.subresource, before);
+    let (Step::Put(wanted) | Step::Remove(wanted)) = step;
+    let turn = Turn::of(server, &request, wanted).await;
     for attempt in 0..CLAIMS_MAX {
         let cx = server.cx(&call.identity, attempt);
-        let (Step::Put(new) | Step::Remove(new)) = step;
-        let mut new = new.clone();
+        let mut new = wanted.clone();
         let removes = matches!(step, Step::Remove(_));
         let kept = if removes { None } else { Some(&mut new) };
-        let shown = target.shown(old.clone());
-        let companions = resource.strategy.companions(kept, Some(shown.value()), &cx);
+        let companions = resource.strategy.companions(kept, before, &cx);
         let companions = companions.map_err(|errors| {
             ApiError::invalid(&resource.group, &resource.kind, &target.name, errors)
         })?;
         let companions: Vec<_> =
             companions.into_iter().chain(server.guard(target, false)?).collect();
+        let charged = if removes { None } else { quota::charge(server, &request, &new)? }
+            .filter(|charged| !charged.puts.is_empty());
         let value = target.stored(&new);
         let write = Write {
             key: &key,
@@ -210,10 +218,12 @@ async fn store(
             value: (!removes).then_some(&value),
             ttl_s: resource.strategy.ttl_s(&new).filter(|_| !removes),
             companions: &companions,
+            charged: charged.as_ref(),
             fence: call.fence,
         };
         match server.storage.write(&write).await? {
             Outcome::Done(revision) => {
+                turn.end(server, revision).await;
                 return Ok(Stored::Done(target.written(&new, &value, revision)));
             }
             Outcome::Changed(current) => {

@@ -13,6 +13,7 @@ use master_auth::admission::{self, Operation};
 use serde_json::Value;
 
 use super::ownership::Ownership;
+use super::quota::{self, Turn};
 use super::{Target, answer, body, metadata, ownership};
 use crate::cacher::entry::{Entry, encode};
 use crate::call::{Call, Response};
@@ -93,7 +94,14 @@ async fn once(
         return Err(ApiError::invalid(&resource.group, &resource.kind, &target.name, errors));
     }
     let request = server.admission_request(call, target, Operation::Create, "", None);
-    let warnings = server.admission.validate(&request, &object)?;
+    let warnings = match server.admission.validate(&request, &object) {
+        Ok(warnings) => warnings,
+        // Judged from memory: what is refused may have become allowed a moment ago.
+        Err(_) => {
+            server.catch_up().await?;
+            server.admission.validate(&request, &object)?
+        }
+    };
     call.warnings.extend(warnings);
     if call.is_dry_run() {
         return dry_run(server, target, &object).await;
@@ -138,6 +146,8 @@ async fn store(
 ) -> Result<Arc<Entry>, ApiError> {
     let resource = &target.resource;
     let key = target.store_key();
+    let request = server.admission_request(call, target, Operation::Create, "", None);
+    let turn = Turn::of(server, &request, object).await;
     for attempt in 0..CLAIMS_MAX {
         let mut object = object.clone();
         let cx = server.cx(&call.identity, attempt);
@@ -156,6 +166,13 @@ async fn store(
         };
         let companions: Vec<_> =
             companions.into_iter().chain(server.guard(target, true)?).collect();
+        let charged = match quota::charge(server, &request, &object) {
+            Err(_) if attempt == 0 => {
+                server.catch_up().await?;
+                continue;
+            }
+            charged => charged?,
+        };
         let value = target.stored(&object);
         let write = Write {
             key: &key,
@@ -163,10 +180,14 @@ async fn store(
             value: Some(&value),
             ttl_s: resource.strategy.ttl_s(&object),
             companions: &companions,
+            charged: charged.as_ref(),
             fence: call.fence,
         };
         match server.storage.write(&write).await? {
-            Outcome::Done(revision) => return Ok(target.written(&object, &value, revision)),
+            Outcome::Done(revision) => {
+                turn.end(server, revision).await;
+                return Ok(target.written(&object, &value, revision));
+            }
             Outcome::Changed(_) => return Err(target.already_exists()),
             // What was free in memory is taken in the store: look again once that is known here.
             Outcome::ClaimTaken => server.catch_up().await?,

@@ -254,6 +254,7 @@ async fn write(
         value,
         ttl_s: None,
         companions: &companions,
+        charged: None,
         fence: call.fence,
     };
     server.storage.write(&write).await

@@ -12,6 +12,7 @@ pub mod metadata;
 pub mod options;
 pub mod ownership;
 pub mod patch;
+pub(crate) mod quota;
 pub mod selection;
 pub mod update;
 pub mod watch;

@@ -71,6 +71,10 @@ impl ListOptions {
         if !errors.is_empty() {
             return Err(ApiError::invalid("meta.k8s.io", "ListOptions", "", errors));
         }
+        if !is_watch && token.is_some() && wanted.is_some_and(|wanted| wanted != "0") {
+            let text = "specifying resource version is not allowed when using continue";
+            return Err(ApiError::bad_request(text));
+        }
         let limit = query.parsed::<i64>("limit")?.unwrap_or(0);
         let freshness = match (wanted, matching) {
             (None, _) => Freshness::Latest,
@@ -171,6 +175,9 @@ mod tests {
         check("resourceVersionMatch=Exact", None);
         check("resourceVersion=x", None);
         check("sendInitialEvents=true", None);
+        check("continue=x&resourceVersion=0", Some(Freshness::Any));
+        check("continue=x&resourceVersion=5", None);
+        check("continue=x&resourceVersion=5&resourceVersionMatch=Exact", None);
         assert!(read("sendInitialEvents=true&resourceVersionMatch=NotOlderThan", true).is_ok());
         assert!(read("sendInitialEvents=true", true).is_err());
         assert!(read("resourceVersionMatch=NotOlderThan", true).is_err());

@@ -21,6 +21,7 @@ use tokio_util::sync::CancellationToken;
 use crate::cacher::Cacher;
 use crate::filter::in_flight::Places;
 use crate::metrics::Metrics;
+use crate::rest::quota::Turns;
 use crate::route::Route;
 use crate::served::{Current, Served};
 use crate::storage::Storage;
@@ -96,6 +97,7 @@ pub struct Server {
     pub(crate) kubelets: Kubelets,
     pub(crate) metrics: Metrics,
     pub(crate) places: Places,
+    pub(crate) quota_turns: Turns,
     /// Streams end when this is cancelled.
     pub(crate) draining: CancellationToken,
     /// Connections that were handed over: exec, attach, port-forward.
@@ -130,6 +132,7 @@ impl Server {
             advertise: config.advertise,
             metrics: Metrics::default(),
             places: Places::default(),
+            quota_turns: Turns::default(),
             draining: CancellationToken::new(),
             tunnels: Mutex::default(),
             routes: Mutex::default(),

@@ -52,8 +52,22 @@ pub struct Write<'a> {
     /// How long the object is to live, if not for ever.
     pub ttl_s: Option<i64>,
     pub companions: &'a [Companion],
+    /// The quotas that are charged with what is written.
+    pub charged: Option<&'a Charged>,
     /// The term in which alone the write may happen.
     pub fence: Option<Term>,
+}
+
+/// Objects of a range that are written with another one, if none in the range is newer than what they were
+/// judged from.
+#[derive(Clone, Debug)]
+pub struct Charged {
+    /// Where they are, and everything that could have been overlooked.
+    pub prefix: String,
+    /// The revision of the memory that was judged from.
+    pub seen: Revision,
+    /// Keys and values to write.
+    pub puts: Vec<(String, Bytes)>,
 }
 
 /// What became of a write.
@@ -63,7 +77,7 @@ pub enum Outcome {
     Done(Revision),
     /// The object is not as expected; this is what it is.
     Changed(Option<KeyValue>),
-    /// Somebody else has what was to be claimed.
+    /// Somebody else has what was to be claimed, or a quota has changed.
     ClaimTaken,
 }
 
@@ -163,6 +177,13 @@ fn transaction(write: &Write<'_>, lease: i64) -> Txn {
             }
         }
     }
+    if let Some(charged) = write.charged {
+        let range = KeyRange::prefix(charged.prefix.clone().into_bytes());
+        let target = Target::ModRevision(charged.seen + 1);
+        compare.push(Compare { range, order: Order::Less, target });
+        let puts = charged.puts.iter();
+        success.extend(puts.map(|(key, value)| put(key.clone().into(), value.clone(), 0)));
+    }
     let look = RangeRequest { range: KeyRange::key(key), ..RangeRequest::default() };
     Txn { compare, success, failure: vec![Op::Range(look)] }
 }
@@ -175,7 +196,7 @@ fn outcome(write: &Write<'_>, reply: TxnReply) -> Outcome {
         Some(OpReply::Range(range)) => range.kvs.into_iter().next(),
         _ => None,
     };
-    // The object is as expected: then it was a claim that failed.
+    // The object is as expected: then it was a claim or a quota that failed.
     if current.as_ref().map_or(0, |kv| kv.mod_revision) == write.expected {
         return Outcome::ClaimTaken;
     }

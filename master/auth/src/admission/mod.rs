@@ -17,7 +17,7 @@ mod node_restriction;
 mod pod_security;
 mod priority;
 mod rbac_escalation;
-mod resource_quota;
+pub mod resource_quota;
 mod runtime_class;
 mod service_account;
 mod taint_nodes;

@@ -144,7 +144,8 @@ async fn feed(shared: Shared, resource: ApiResource, store: Store<Partial>) {
         match change {
             Change::Applied { new, .. } => take(&shared, &resource, &new.metadata),
             Change::Deleted(last) => {
-                forget(&shared, &last.metadata.uid.clone().unwrap_or_default())
+                forget(&shared, &last.metadata.uid.clone().unwrap_or_default());
+                (shared.on_leave)(last.metadata.namespace.as_deref().unwrap_or_default());
             }
             Change::Resync => {
                 let mut absent = shared.graph.lock().of_kind(&resource);

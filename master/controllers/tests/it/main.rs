@@ -5,6 +5,8 @@ mod cleaning;
 #[cfg(test)]
 mod custom;
 #[cfg(test)]
+mod keeping;
+#[cfg(test)]
 mod nodes;
 #[cfg(test)]
 mod services;

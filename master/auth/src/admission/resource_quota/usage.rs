@@ -1,6 +1,6 @@
 //! What an object counts for in a quota. Pure.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use master_api::quantity::Quantity;
 use serde_json::Value;
@@ -41,6 +41,27 @@ pub(super) fn minus(asked: &Amounts, before: &Amounts) -> Amounts {
         (name.clone(), *amount - before.get(name).copied().unwrap_or_default())
     };
     asked.iter().map(difference).filter(|(_, amount)| !amount.is_zero()).collect()
+}
+
+/// The resources that the amounts of a quota are counted from, as (group, plural).
+pub fn counted_resources(quota: &Value) -> Vec<(String, String)> {
+    let mut found = BTreeSet::new();
+    for name in amounts(quota, "/spec/hard").into_keys() {
+        let (plural, group) = match name.strip_prefix("count/") {
+            Some(counted) => counted.split_once('.').unwrap_or((counted, "")),
+            None => match name.split('.').next().unwrap_or_default() {
+                "services" => ("services", ""),
+                _ if name == "requests.storage" => ("persistentvolumeclaims", ""),
+                _ if name.contains(".storageclass.storage.k8s.io/") => {
+                    ("persistentvolumeclaims", "")
+                }
+                _ if COUNTED.contains(&name.as_str()) => (name.as_str(), ""),
+                _ => ("pods", ""),
+            },
+        };
+        found.insert((group.to_owned(), plural.to_owned()));
+    }
+    found.into_iter().collect()
 }
 
 /// Whether a name in a quota is about this resource.
@@ -182,8 +203,12 @@ pub(super) fn matches_scopes(quota: &Value, resource: &str, object: &Value) -> b
             texts(one, "/values"),
         )
     }));
-    scopes.iter().all(|(scope, operator, values)| {
-        resource == "pods" && in_scope(object, scope, operator, values)
+    scopes.iter().all(|(scope, operator, values)| match resource {
+        "pods" => in_scope(object, scope, operator, values),
+        "persistentvolumeclaims" if scope == "VolumeAttributesClass" => {
+            named(text(object, "/spec/volumeAttributesClassName"), operator, values)
+        }
+        _ => false,
     })
 }
 
@@ -194,18 +219,35 @@ fn in_scope(pod: &Value, scope: &str, operator: &str, values: &[String]) -> bool
         "NotTerminating" => !has_deadline,
         "BestEffort" => is_best_effort(pod),
         "NotBestEffort" => !is_best_effort(pod),
-        "PriorityClass" => {
-            let class = text(pod, "/spec/priorityClassName");
-            let is_listed = values.iter().any(|value| value == class);
-            match operator {
-                "In" => is_listed,
-                "NotIn" => !is_listed,
-                "DoesNotExist" => class.is_empty(),
-                _ => !class.is_empty(),
-            }
-        }
+        "PriorityClass" => named(text(pod, "/spec/priorityClassName"), operator, values),
+        "CrossNamespacePodAffinity" => reaches_out(pod),
         _ => false,
     }
+}
+
+fn named(class: &str, operator: &str, values: &[String]) -> bool {
+    let is_listed = values.iter().any(|value| value == class);
+    match operator {
+        "In" => is_listed,
+        "NotIn" => !is_listed,
+        "DoesNotExist" => class.is_empty(),
+        _ => !class.is_empty(),
+    }
+}
+
+/// Whether a pod wants to be near, or far from, pods of other namespaces.
+fn reaches_out(pod: &Value) -> bool {
+    let names_others = |term: &Value| {
+        !items(term, "/namespaces").is_empty()
+            || term.pointer("/namespaceSelector").is_some_and(|selector| !selector.is_null())
+    };
+    ["podAffinity", "podAntiAffinity"].iter().any(|affinity| {
+        let path = |rule: &str| format!("/spec/affinity/{affinity}/{rule}");
+        items(pod, &path("requiredDuringSchedulingIgnoredDuringExecution")).iter().any(names_others)
+            || items(pod, &path("preferredDuringSchedulingIgnoredDuringExecution"))
+                .iter()
+                .any(|term| term.pointer("/podAffinityTerm").is_some_and(names_others))
+    })
 }
 
 fn is_best_effort(pod: &Value) -> bool {

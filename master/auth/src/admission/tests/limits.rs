@@ -154,6 +154,73 @@ fn a_quota_with_scopes_counts_only_what_is_in_them() {
 }
 
 #[test]
+fn what_is_used_is_what_the_status_says_once_it_says_so() {
+    let objects = cluster();
+    let mut known = quota(json!({ "pods": "3", "configmaps": "1" }), json!({}));
+    known["status"] = json!({ "hard": { "pods": "3" }, "used": { "pods": "2" } });
+    objects.put(known);
+    let root = as_root(&objects);
+    root.check("create core pods a/p", pod("a/p", ""), None, "");
+    let asked = crate::fixture::request(&root.who, "create core pods a/p");
+    let request = Request {
+        operation: Operation::Create,
+        group: &asked.group,
+        resource: &asked.resource,
+        subresource: "",
+        kind: "Pod",
+        namespace: &asked.namespace,
+        name: &asked.name,
+        old: None,
+        identity: &root.who,
+        reader: objects.as_ref(),
+        dry_run: false,
+    };
+    let charged = resource_quota::charges(&request, &pod("a/p", "")).unwrap();
+    assert_eq!(
+        charged[0].quota["status"],
+        json!({ "hard": { "pods": "3" }, "used": { "pods": "3" } })
+    );
+    objects.put(charged[0].quota.clone());
+    root.check("create core pods a/p", pod("a/p", ""), None,
+        "pods \"p\" is forbidden: exceeded quota: q, requested: pods=1, used: pods=3, limited: pods=3");
+}
+
+#[test]
+fn a_recount_finds_what_is_there() {
+    let counted = quota(
+        json!({ "pods": "3", "requests.cpu": "2", "services.nodeports": "1", "count/deployments.apps": "5" }),
+        json!({}),
+    );
+    let resources = resource_quota::counted_resources(&counted);
+    let name = |(group, plural): &(String, String)| format!("{plural}.{group}");
+    assert_eq!(
+        resources.iter().map(name).collect::<Vec<_>>(),
+        ["pods.", "services.", "deployments.apps"]
+    );
+    let pods = vec![
+        Arc::new(sized(json!({ "cpu": "600m" }), json!({}))),
+        Arc::new(sized(json!({ "cpu": "600m" }), json!({}))),
+    ];
+    let listed =
+        vec![(resources[0].clone(), pods), (resources[2].clone(), vec![Arc::new(json!({}))])];
+    let used = resource_quota::recount(&counted, &listed)["used"].clone();
+    let expected = json!({ "pods": "2", "requests.cpu": "1200m", "services.nodeports": "0", "count/deployments.apps": "1" });
+    assert_eq!(used, expected);
+}
+
+#[test]
+fn pods_that_look_beyond_their_namespace_are_a_scope() {
+    let objects = cluster();
+    objects.put(quota(json!({ "pods": "0" }), json!({ "scopes": ["CrossNamespacePodAffinity"] })));
+    let root = as_root(&objects);
+    root.check("create core pods a/p", pod("a/p", ""), None, "");
+    let mut nosy = pod("a/p", "");
+    nosy["spec"]["affinity"] = json!({ "podAffinity": {
+        "requiredDuringSchedulingIgnoredDuringExecution": [{ "namespaces": ["b"], "topologyKey": "x" }] } });
+    assert!(root.run("create core pods a/p", &mut nosy, None).is_err());
+}
+
+#[test]
 fn node_ports_and_storage_count() {
     let objects = cluster();
     objects.put(quota(json!({ "services.nodeports": "1", "requests.storage": "1Gi" }), json!({})));
