@@ -3,10 +3,13 @@
 //! A list of ten thousand objects is sent from the very bytes that the cacher holds; they are only
 //! copied into frames of a useful size, a frame at a time, as the connection takes them.
 
+use std::io::Write as _;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use bytes::{Bytes, BytesMut};
+use flate2::Compression;
+use flate2::write::GzEncoder;
 use http_body::{Frame, SizeHint};
 use http_body_util::BodyExt;
 use http_body_util::combinators::UnsyncBoxBody;
@@ -28,6 +31,8 @@ pub enum Body {
     Full(Option<Bytes>),
     /// Many pieces that are sent one after the other.
     Pieces(Pieces),
+    /// Pieces, compressed on their way.
+    Gzip(Box<Gzip>),
     /// Whatever comes, each piece sent at once; ends when the sender is dropped.
     Live(Live),
     /// Another server's body, passed on.
@@ -39,6 +44,14 @@ pub enum Body {
 pub struct Pieces {
     pieces: std::vec::IntoIter<Bytes>,
     left: u64,
+}
+
+/// Pieces, and the compressor that they go through.
+#[derive(Debug)]
+pub struct Gzip {
+    pieces: Pieces,
+    /// `None` once the end has been written.
+    encoder: Option<GzEncoder<Vec<u8>>>,
 }
 
 /// A stream, with what must live as long as it does.
@@ -64,6 +77,22 @@ impl Body {
     pub fn pieces(pieces: Vec<Bytes>) -> Self {
         let left = pieces.iter().map(|piece| piece.len() as u64).sum();
         Self::Pieces(Pieces { pieces: pieces.into_iter(), left })
+    }
+
+    /// The same compressed, and true, if it is known and at least `bytes_min` long.
+    pub fn gzip(self, bytes_min: u64) -> (Self, bool) {
+        let pieces = match self {
+            Self::Full(Some(bytes)) if bytes.len() as u64 >= bytes_min => {
+                let left = bytes.len() as u64;
+                let chunks = (0..bytes.len()).step_by(FRAME_BYTES);
+                let chunk = |at: usize| bytes.slice(at..bytes.len().min(at + FRAME_BYTES));
+                Pieces { pieces: chunks.map(chunk).collect::<Vec<_>>().into_iter(), left }
+            }
+            Self::Pieces(pieces) if pieces.left >= bytes_min => pieces,
+            other => return (other, false),
+        };
+        let encoder = Some(GzEncoder::new(Vec::new(), Compression::fast()));
+        (Self::Gzip(Box::new(Gzip { pieces, encoder })), true)
     }
 
     /// A stream that `feed` writes to; `feed` is dropped when the client goes away.
@@ -107,6 +136,24 @@ impl Pieces {
     }
 }
 
+impl Gzip {
+    /// Compresses until there is something to send.
+    fn next_frame(&mut self) -> Option<Bytes> {
+        loop {
+            let encoder = self.encoder.as_mut()?;
+            let Some(frame) = self.pieces.next_frame() else {
+                let encoder = self.encoder.take()?;
+                return Some(encoder.finish().expect("memory takes it").into());
+            };
+            encoder.write_all(&frame).expect("memory takes it");
+            let ready = std::mem::take(encoder.get_mut());
+            if !ready.is_empty() {
+                return Some(ready.into());
+            }
+        }
+    }
+}
+
 impl http_body::Body for Body {
     type Data = Bytes;
     type Error = BoxError;
@@ -119,6 +166,7 @@ impl http_body::Body for Body {
         match self.get_mut() {
             Self::Full(piece) => data(piece.take()),
             Self::Pieces(pieces) => data(pieces.next_frame()),
+            Self::Gzip(gzip) => data(gzip.next_frame()),
             Self::Live(live) => {
                 live.frames.poll_recv(cx).map(|bytes| bytes.map(Frame::data).map(Ok))
             }
@@ -130,6 +178,7 @@ impl http_body::Body for Body {
         match self {
             Self::Full(piece) => piece.is_none(),
             Self::Pieces(pieces) => pieces.left == 0,
+            Self::Gzip(gzip) => gzip.encoder.is_none(),
             Self::Live(_) => false,
             Self::Foreign(body) => body.is_end_stream(),
         }
@@ -139,7 +188,7 @@ impl http_body::Body for Body {
         match self {
             Self::Full(piece) => SizeHint::with_exact(piece.as_ref().map_or(0, |p| p.len() as u64)),
             Self::Pieces(pieces) => SizeHint::with_exact(pieces.left),
-            Self::Live(_) => SizeHint::default(),
+            Self::Gzip(_) | Self::Live(_) => SizeHint::default(),
             Self::Foreign(body) => body.size_hint(),
         }
     }
@@ -148,6 +197,25 @@ impl http_body::Body for Body {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test]
+    async fn compressed_pieces_are_the_same_bytes() {
+        use std::io::Read as _;
+        let piece = Bytes::from("some words that repeat ".repeat(100));
+        let whole: Vec<u8> = piece.repeat(100);
+        for body in [Body::pieces(vec![piece; 100]), Body::full(whole.clone())] {
+            let (mut body, is_compressed) = body.gzip(1_000);
+            assert!(is_compressed);
+            let mut sent = Vec::new();
+            while let Some(frame) = body.frame().await {
+                sent.extend_from_slice(&frame.unwrap().into_data().unwrap());
+            }
+            let mut read = Vec::new();
+            flate2::read::GzDecoder::new(&*sent).read_to_end(&mut read).unwrap();
+            assert!(sent.len() < whole.len() / 10 && read == whole);
+        }
+        assert!(!Body::full("short").gzip(1_000).1);
+    }
 
     #[tokio::test]
     async fn pieces_arrive_whole_in_frames_of_a_useful_size() {

@@ -47,7 +47,8 @@ pub fn in_process(
 async fn answer(server: Arc<Server>, mut call: Call, is_trusted: bool) -> Response {
     let seen = filter::observe::Seen::begin(&server);
     let outcome = filter::panic::catch(filters(&server, &mut call, is_trusted)).await;
-    let mut response = outcome.unwrap_or_else(|error| respond::error(&error));
+    let response = outcome.unwrap_or_else(|error| respond::error(&error));
+    let mut response = filter::compress::apply(&call, response);
     filter::request_id::show(&call, &mut response);
     filter::warning::show(&call, &mut response);
     seen.end(&server, &call, response.status());

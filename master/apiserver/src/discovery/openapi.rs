@@ -1,15 +1,20 @@
-//! `/openapi/v3`: an index with a hash each, and a document for each group and version.
+//! `/openapi/v3`: an index with a hash each, and a document for each group and version. `/openapi/v2`: one
+//! document of all.
 
 use std::sync::Arc;
 
 use http::StatusCode;
-use http::header::{ACCEPT, ETAG, HeaderValue};
+use http::header::{ACCEPT, CACHE_CONTROL, ETAG, HeaderValue, IF_NONE_MATCH, VARY};
 use master_api::status::ApiError;
-use master_registry::openapi::OpenApi;
+use master_registry::openapi::{Document, OpenApi};
 
 use crate::body::Body;
 use crate::call::{Call, Response};
 use crate::respond;
+
+const JSON: HeaderValue = HeaderValue::from_static("application/json");
+const PROTOBUF: HeaderValue =
+    HeaderValue::from_static("application/com.github.proto-openapi.spec.v2.v1.0+protobuf");
 
 /// Answers a path below `/openapi`. Documents are made when first asked for, off the event loop.
 pub(super) async fn run(
@@ -17,44 +22,48 @@ pub(super) async fn run(
     call: &Call,
     parts: &[&str],
 ) -> Result<Response, ApiError> {
-    if parts == ["v2"] {
-        return Ok(v2(openapi, call));
-    }
     let openapi = openapi.clone();
-    let path = match parts {
+    let document = match parts {
+        ["v2"] if wants_protobuf(call) => {
+            let made = move || openapi.v2_protobuf(crate::health::VERSION);
+            let document = store_env::task::blocking(made).await;
+            return Ok(tagged(call, &document, PROTOBUF));
+        }
+        ["v2"] => store_env::task::blocking(move || openapi.v2(crate::health::VERSION)).await,
         ["v3"] => {
             let index = store_env::task::blocking(move || openapi.v3_index()).await;
             return crate::rest::answer_value(call, StatusCode::OK, &index);
         }
-        ["v3", path @ ..] => path.join("/"),
+        ["v3", path @ ..] => {
+            let path = path.join("/");
+            let document = store_env::task::blocking(move || openapi.v3(&path)).await;
+            document.ok_or(ApiError::NoSuchPath)?
+        }
         _ => return Err(ApiError::NoSuchPath),
     };
-    let document = store_env::task::blocking(move || openapi.v3(&path)).await;
-    let document = document.ok_or(ApiError::NoSuchPath)?;
-    let mut response = respond::bytes(StatusCode::OK, document.bytes);
-    if let Ok(etag) = HeaderValue::from_str(&format!("\"{}\"", document.hash)) {
-        response.headers_mut().insert(ETAG, etag);
-    }
-    Ok(response)
+    Ok(tagged(call, &document, JSON))
 }
 
-/// OpenAPI v2 names no types: clients that read it (kubectl before v1.27) then leave checking to the server,
-/// which does it; without any document they would refuse to send anything.
-/// Kinds that users define are in it.
-fn v2(openapi: &OpenApi, call: &Call) -> Response {
-    const PROTOBUF: &str = "application/com.github.proto-openapi.spec.v2.v1.0+protobuf";
-    let wants_protobuf = call.header(ACCEPT).contains("proto-openapi.spec.v2");
-    if wants_protobuf {
-        // An empty message is a document without definitions.
-        return respond::with_body(
-            StatusCode::OK,
-            HeaderValue::from_static(PROTOBUF),
-            Body::empty(),
-        );
+/// A document, unless the client has this very one. Asked for by its hash, it may be kept for ever.
+fn tagged(call: &Call, document: &Document, media: HeaderValue) -> Response {
+    const FOR_EVER: HeaderValue = HeaderValue::from_static("public, immutable");
+    let etag = format!("\"{}\"", document.hash);
+    let known = call.header(IF_NONE_MATCH).split(',').any(|known| known.trim() == etag);
+    let mut response = if known {
+        respond::with_body(StatusCode::NOT_MODIFIED, media, Body::empty())
+    } else {
+        respond::with_body(StatusCode::OK, media, Body::full(document.bytes.clone()))
+    };
+    let headers = response.headers_mut();
+    headers.insert(ETAG, HeaderValue::from_str(&etag).expect("hex is a header"));
+    headers.insert(VARY, HeaderValue::from_static("Accept"));
+    if call.query.get("hash") == Some(&*document.hash) {
+        headers.insert(CACHE_CONTROL, FOR_EVER);
     }
-    let document = serde_json::json!({
-        "swagger": "2.0", "paths": {}, "definitions": openapi.v2_definitions(),
-        "info": { "title": "Kubernetes", "version": crate::health::VERSION },
-    });
-    respond::bytes(StatusCode::OK, document.to_string())
+    response
+}
+
+fn wants_protobuf(call: &Call) -> bool {
+    let accept = call.header(ACCEPT);
+    accept.contains("proto-openapi.spec.v2") && !accept.contains("application/json")
 }

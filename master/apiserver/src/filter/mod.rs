@@ -2,6 +2,7 @@
 
 pub mod authentication;
 pub mod authorization;
+pub mod compress;
 pub mod impersonation;
 pub mod in_flight;
 pub mod observe;

@@ -513,5 +513,9 @@ async fn the_published_schema_is_the_definitions() {
     assert_eq!(kind["x-kubernetes-group-version-kind"], gvk);
     let meta = "#/definitions/io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta";
     assert_eq!(kind["properties"]["metadata"]["$ref"], meta);
+    let patch = &older["paths"]["/apis/acme.io/v1/namespaces/{namespace}/widgets/{name}"]["patch"];
+    let body = patch["responses"]["200"]["schema"]["$ref"].clone();
+    assert_eq!(body, "#/definitions/io.acme.v1.Widget");
+    assert!(older["definitions"]["io.k8s.api.core.v1.Pod"].is_object());
     world.end().await;
 }

@@ -152,24 +152,20 @@ const METADATA: &str = "Standard object's metadata. More info: https://git.k8s.i
 const API_VERSION: &str = "APIVersion defines the versioned schema of this representation of an object. Servers should convert recognized schemas to the latest internal value, and may reject unrecognized values. More info: https://git.k8s.io/community/contributors/devel/sig-architecture/api-conventions.md#resources";
 const KIND: &str = "Kind is a string value representing the REST resource this object represents. Servers may infer this from the endpoint the client submits requests to. Cannot be updated. In CamelCase. More info: https://git.k8s.io/community/contributors/devel/sig-architecture/api-conventions.md#types-kinds";
 
-/// The types in the older notation: other references, and without what it cannot say.
-pub(super) fn v2_definitions<'a>(
+/// The resources of all documents.
+pub(super) fn resources<'a>(
     documents: impl Iterator<Item = &'a Arc<Lazy>>,
-) -> Map<String, Value> {
-    let mut types = Map::new();
-    for lazy in documents {
-        if types.is_empty() {
-            types = shared().clone();
-        }
-        for resource in &lazy.resources {
-            let own = object(resource, Notation::Older);
-            types.insert(resource.schema.name().to_owned(), own);
-            types.insert(components::list_name(resource), components::list_of(resource));
-        }
-    }
-    for definition in types.values_mut() {
-        refer_older(definition);
-    }
+) -> impl Iterator<Item = &'a Arc<Resource>> {
+    documents.flat_map(|lazy| &lazy.resources)
+}
+
+/// A kind's types, its list included, in the older notation: other references, and without what it cannot say.
+pub(super) fn older_types(resource: &Resource) -> [(String, Value); 2] {
+    let mut types = [
+        (resource.schema.name().to_owned(), object(resource, Notation::Older)),
+        (components::list_name(resource), components::list_of(resource)),
+    ];
+    types.iter_mut().for_each(|(_, definition)| refer_older(definition));
     types
 }
 

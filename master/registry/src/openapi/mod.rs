@@ -1,4 +1,4 @@
-//! OpenAPI v3: an index and one document for each group and version.
+//! OpenAPI v3: an index and one document for each group and version. OpenAPI v2: one document of all.
 //!
 //! What stock kubectl reads of it: types for `explain`, merge keys for `apply`, and the query
 //! parameter `fieldValidation` to learn that the server validates.
@@ -6,6 +6,8 @@
 mod components;
 mod custom;
 mod paths;
+mod proto;
+mod v2;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, OnceLock};
@@ -24,12 +26,22 @@ pub struct Document {
     pub hash: Arc<str>,
 }
 
+impl Document {
+    fn of(bytes: Vec<u8>) -> Self {
+        let hash = Sha256::digest(&bytes).into_iter().map(|byte| format!("{byte:02X}"));
+        let hash: Arc<str> = hash.collect::<String>().into();
+        Self { bytes: bytes.into(), hash }
+    }
+}
+
 /// The documents of a set of resources, made when first asked for.
 #[derive(Debug)]
 pub struct OpenApi {
     builtin: Arc<Builtin>,
     /// By path; of kinds that did not change it is the same value in every set.
     custom: BTreeMap<String, Arc<custom::Lazy>>,
+    /// Of everything, in the older notation: as JSON, and as protobuf.
+    v2: OnceLock<[Document; 2]>,
 }
 
 #[derive(Debug)]
@@ -39,9 +51,13 @@ struct Builtin {
 }
 
 impl OpenApi {
+    fn of(builtin: Arc<Builtin>) -> Self {
+        Self { builtin, custom: BTreeMap::new(), v2: OnceLock::new() }
+    }
+
     pub fn new(resources: Vec<Arc<Resource>>) -> Self {
         let builtin = Arc::new(Builtin { resources, documents: OnceLock::new() });
-        Self { builtin, custom: BTreeMap::new() }
+        Self::of(builtin)
     }
 
     /// The documents of built-in resources and of those that users define; `before` is the last such
@@ -52,7 +68,7 @@ impl OpenApi {
         before: Option<&Self>,
     ) -> Self {
         let mut api = match before {
-            Some(before) => Self { builtin: before.builtin.clone(), custom: BTreeMap::new() },
+            Some(before) => Self::of(before.builtin.clone()),
             None => Self::new(builtin.to_vec()),
         };
         let known = before.map(|before| &before.custom);
@@ -79,9 +95,22 @@ impl OpenApi {
         }
     }
 
-    /// The types of custom kinds, as OpenAPI v2 has them.
-    pub fn v2_definitions(&self) -> Map<String, Value> {
-        custom::v2_definitions(self.custom.values())
+    /// The body of `/openapi/v2`, of a server that calls itself `version`.
+    pub fn v2(&self, version: &str) -> Document {
+        self.both(version)[0].clone()
+    }
+
+    /// The same in protobuf.
+    pub fn v2_protobuf(&self, version: &str) -> Document {
+        self.both(version)[1].clone()
+    }
+
+    fn both(&self, version: &str) -> &[Document; 2] {
+        self.v2.get_or_init(|| {
+            let document = v2::document(&self.builtin.resources, &self.custom, version);
+            let protobuf = Document::of(proto::document(&document));
+            [Document::of(document.to_string().into_bytes()), protobuf]
+        })
     }
 
     fn documents(&self) -> &BTreeMap<String, Document> {
@@ -108,14 +137,6 @@ fn build(resources: &[Arc<Resource>]) -> BTreeMap<String, Document> {
             (path, document)
         })
         .collect()
-}
-
-impl Document {
-    fn of(bytes: Vec<u8>) -> Self {
-        let hash = Sha256::digest(&bytes).into_iter().map(|byte| format!("{byte:02X}"));
-        let hash: Arc<str> = hash.collect::<String>().into();
-        Self { bytes: bytes.into(), hash }
-    }
 }
 
 fn document(path: &str, resources: &[&Resource], definitions: &Map<String, Value>) -> Vec<u8> {

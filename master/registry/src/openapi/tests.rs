@@ -55,6 +55,32 @@ fn apply_finds_merge_keys_and_validation_finds_its_parameter() {
 }
 
 #[test]
+fn the_older_document_has_the_same_types_in_its_own_notation() {
+    let document: Value =
+        serde_json::from_slice(&OpenApi::new(builtin()).v2("v1.36.0").bytes).unwrap();
+    let text = document.to_string();
+    assert!(!text.contains("#/components/"), "references point to definitions");
+    let definitions = document["definitions"].as_object().unwrap();
+    let pod = &definitions["io.k8s.api.core.v1.Pod"];
+    assert_eq!(pod["properties"]["spec"]["$ref"], "#/definitions/io.k8s.api.core.v1.PodSpec");
+    let gvk = json!([{"group": "", "version": "v1", "kind": "Pod"}]);
+    assert_eq!(pod["x-kubernetes-group-version-kind"], gvk);
+    let containers = &definitions["io.k8s.api.core.v1.PodSpec"]["properties"]["containers"];
+    assert_eq!(containers["x-kubernetes-patch-merge-key"], "name");
+    let quantity = &definitions["io.k8s.apimachinery.pkg.api.resource.Quantity"];
+    assert_eq!(quantity["type"], "string");
+    let patch = &document["paths"]["/api/v1/namespaces/{namespace}/pods/{name}"]["patch"];
+    let body = patch["parameters"].as_array().unwrap().last().unwrap();
+    assert_eq!((&body["in"], &body["name"]), (&json!("body"), &json!("body")));
+    assert_eq!(patch["responses"]["200"]["schema"]["$ref"], "#/definitions/io.k8s.api.core.v1.Pod");
+    let mut needed = BTreeSet::new();
+    collect(&document["paths"], definitions, &mut needed);
+    for name in needed {
+        assert!(definitions.contains_key(&name), "{name}");
+    }
+}
+
+#[test]
 fn every_reference_leads_somewhere() {
     let api = OpenApi::new(builtin());
     for (path, document) in api.documents() {
