@@ -289,6 +289,8 @@ fn first_port(pod: &Value) -> Option<u16> {
 
 /// Addresses that belong to this machine or this link are nobody's pods (CVE-2020-8562).
 fn is_foreign(ip: IpAddr) -> bool {
+    // `::ffff:127.0.0.1` is dialled as 127.0.0.1.
+    let ip = ip.to_canonical();
     let link_local = match ip {
         IpAddr::V4(ip) => ip.is_link_local() || ip.is_broadcast(),
         IpAddr::V6(ip) => ip.is_unicast_link_local(),

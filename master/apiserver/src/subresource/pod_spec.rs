@@ -23,7 +23,8 @@ pub async fn run(
     subresource: Subresource,
 ) -> Result<Response, ApiError> {
     let take = |sent: &Value, old: &Value| -> Result<Value, ApiError> {
-        let sent = replacement(target, sent, old)?;
+        let mut sent = replacement(target, sent, old)?;
+        target.resource.strategy.default(&mut sent);
         let (new, errors) = match subresource {
             Subresource::EphemeralContainers => with_ephemeral(&sent, old),
             _ => resized(&sent, old),

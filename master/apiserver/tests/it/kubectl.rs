@@ -81,6 +81,9 @@ async fn kubectl_finds_its_way() {
     kubectl.check("get svc -A", "", "10.96.0.10").await;
     kubectl.check("cluster-info", "", "is running at").await;
     kubectl.check("explain deployment.spec.replicas", "", "FIELD: replicas").await;
+    // As kubectl before v1.27 did it: from OpenAPI v2, in protobuf.
+    let older = "explain deployment.spec.template.spec.containers --output=plaintext-openapiv2";
+    kubectl.check(older, "", "terminationMessagePath").await;
     kubectl.check("auth can-i create pods", "", "yes").await;
     kubectl.refused("auth can-i create pods --as nobody", "", "no").await;
     kubectl.refused("get pods --as nobody", "", "cannot list resource \"pods\"").await;

@@ -3,10 +3,13 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 mod applying;
+mod attacks;
+mod attacks_nodes;
 mod crd;
 mod kubectl;
 mod kubelet;
 mod objects;
+mod quota;
 mod subresources;
 mod watching;
 mod wire;
