@@ -67,8 +67,13 @@ pub async fn change(
     target: &Target,
     change: &Change<'_>,
 ) -> Result<Arc<Entry>, ApiError> {
-    let mut current = server.cacher.entry(&target.table, &target.key());
-    let mut is_fresh = false;
+    // What is only tried is never held against the store.
+    let mut is_fresh = call.is_dry_run();
+    let mut current = if is_fresh {
+        server.fresh(target).await?
+    } else {
+        server.cacher.entry(&target.table, &target.key())
+    };
     for _ in 0..RACES_MAX {
         let prepared = match &current {
             Some(entry) => prepare(server, call, target, change, &target.shown(entry.clone())),

@@ -187,8 +187,13 @@ async fn attempts(
     options: &DeleteOptions,
     warnings: &mut Vec<String>,
 ) -> Result<Deleted, ApiError> {
-    let mut current = server.cacher.entry(&target.table, &target.key());
-    let mut is_fresh = false;
+    // What is only tried is never held against the store.
+    let mut is_fresh = options.dry_run;
+    let mut current = if is_fresh {
+        server.fresh(target).await?
+    } else {
+        server.cacher.entry(&target.table, &target.key())
+    };
     for _ in 0..RACES_MAX {
         let plan = match &current {
             Some(entry) => admitted_plan(server, call, target, entry, options, warnings),

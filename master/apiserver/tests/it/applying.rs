@@ -105,6 +105,30 @@ async fn an_apply_creates_then_changes_nothing_then_removes() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn dry_run_builds_on_what_was_written_before() {
+    let (world, client) = start().await;
+    // Many at once: memory lags behind the store.
+    let rounds = async |name: usize| {
+        let name = format!("m-{name}");
+        let path = &format!("{MAPS}/{name}");
+        let named = |data: Value| {
+            let mut map = map(json!({}), data);
+            map["metadata"]["name"] = name.as_str().into();
+            map
+        };
+        for index in 0..50 {
+            let at = index.to_string();
+            client.applied(path, "one", "", named(json!({ "at": at }))).await;
+            let dry = named(json!({ "dry": "yes" }));
+            let dry = client.applied(path, "two", "&dryRun=All", dry).await;
+            assert_eq!(dry["data"], json!({ "at": at, "dry": "yes" }));
+        }
+    };
+    futures::future::join_all((0..16).map(rounds)).await;
+    world.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn conflicts_are_told_field_by_field_and_force_takes_over() {
     let (world, client) = start().await;
     let path = &format!("{MAPS}/m");
