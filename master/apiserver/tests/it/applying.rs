@@ -4,20 +4,32 @@ use serde_json::{Value, json};
 
 use crate::world::{Answer, World, send};
 
-const APPLY: &str = "application/apply-patch+yaml";
+pub(crate) const APPLY: &str = "application/apply-patch+yaml";
 const MAPS: &str = "/api/v1/namespaces/default/configmaps";
 const DEPLOYMENTS: &str = "/apis/apps/v1/namespaces/default/deployments";
 
-struct Client(kube::Client);
+pub(crate) struct Client(pub(crate) kube::Client);
 
 impl Client {
     /// Applies a document as a manager; `more` is added to the query.
-    async fn apply(&self, path: &str, manager: &str, more: &str, document: Value) -> Answer {
+    pub(crate) async fn apply(
+        &self,
+        path: &str,
+        manager: &str,
+        more: &str,
+        document: Value,
+    ) -> Answer {
         let line = format!("PATCH {path}?fieldManager={manager}{more}");
         send(&self.0, &line, &[("content-type", APPLY)], document.to_string()).await
     }
 
-    async fn applied(&self, path: &str, manager: &str, more: &str, document: Value) -> Value {
+    pub(crate) async fn applied(
+        &self,
+        path: &str,
+        manager: &str,
+        more: &str,
+        document: Value,
+    ) -> Value {
         let answer = self.apply(path, manager, more, document).await;
         assert!(matches!(answer.code, 200 | 201), "{}", answer.text);
         answer.json
@@ -61,7 +73,7 @@ fn deployment(spec: Value) -> Value {
 }
 
 /// Each entry as `manager operation[/subresource]`.
-fn managers(object: &Value) -> Vec<String> {
+pub(crate) fn managers(object: &Value) -> Vec<String> {
     let entries = object["metadata"]["managedFields"].as_array().cloned().unwrap_or_default();
     let shown = |entry: &Value| {
         let text = |field: &str| entry[field].as_str().unwrap_or_default().to_owned();
@@ -73,7 +85,7 @@ fn managers(object: &Value) -> Vec<String> {
 }
 
 /// What a manager owns.
-fn fields(object: &Value, manager: &str) -> Value {
+pub(crate) fn fields(object: &Value, manager: &str) -> Value {
     let entries = object["metadata"]["managedFields"].as_array().cloned().unwrap_or_default();
     let found = entries.into_iter().find(|entry| entry["manager"] == manager);
     found.map(|entry| entry["fieldsV1"].clone()).unwrap_or_default()

@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 mod applying;
+mod applying_custom;
 mod attacks;
 mod attacks_nodes;
 mod crd;
