@@ -5,6 +5,8 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use store_handle::{MemberId, Revision};
 
+use crate::kube::story::Story;
+
 /// What a client asked for. Values are unique in a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "op", rename_all = "kebab-case")]
@@ -171,6 +173,8 @@ pub struct History {
     pub finals: BTreeMap<MemberId, Final>,
     /// By how much clocks ran wrong, at most; a lease may end so much earlier.
     pub drift_ppm: u64,
+    /// What nodes and clients of Kubernetes did and saw.
+    pub kube: Story,
 }
 
 impl History {

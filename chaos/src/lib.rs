@@ -14,6 +14,7 @@ pub mod clock;
 pub mod disk;
 pub mod fault;
 pub mod history;
+pub mod kube;
 pub mod lines;
 pub mod member;
 pub mod mutant;

@@ -10,6 +10,7 @@ use store_handle::{Handle, Member, MemberId};
 use store_raft::{Config, Deps, RaftStore, Start};
 use tokio_util::sync::CancellationToken;
 
+use crate::kube;
 use crate::mutant::MutantHandle;
 use crate::net::SimNetwork;
 use crate::operator;
@@ -66,8 +67,9 @@ async fn live(id: MemberId, world: &SharedWorld) -> turmoil::Result {
     config.threads = false;
     // What a member keeps in memory is its own affair: nobody may notice.
     config.cache_bytes = [None, Some(0), Some(256)][usize::try_from(id % 3).unwrap_or(0)];
+    let network = SimNetwork { name: host(id), links };
     let deps = Deps {
-        network: Arc::new(SimNetwork { name: host(id), links }),
+        network: Arc::new(network.clone()),
         clock: Arc::new(machine.clock.clone()),
         log: Arc::new(machine.log.clone()),
         state: Arc::new(machine.state.clone()),
@@ -84,6 +86,10 @@ async fn live(id: MemberId, world: &SharedWorld) -> turmoil::Result {
         Some(mutation) => MutantHandle::shared(store, mutation),
         None => store,
     };
+    if world.lock().kube.nodes > 0 {
+        let (handle, clock) = (handle.clone(), Arc::new(machine.clock.clone()));
+        kube::master::start(id, handle, clock, &network, world, &mut group).await?;
+    }
     let mut number = 0;
     let mut seat = |name: &str| {
         number += 1;

@@ -7,8 +7,9 @@ use std::collections::BTreeMap;
 use anyhow::{Context, bail};
 use serde::Deserialize;
 
-use crate::check::CHECKS;
+use crate::check;
 use crate::fault::{self, Kind};
+use crate::kube::workload as kube;
 use crate::workload::{self, Workload};
 
 /// Every scenario by name.
@@ -19,6 +20,11 @@ const FILES: &[(&str, &str)] = &[
     ("crashes", include_str!("../scenario/crashes.toml")),
     ("elections", include_str!("../scenario/elections.toml")),
     ("five-members", include_str!("../scenario/five-members.toml")),
+    ("kube-masters", include_str!("../scenario/kube-masters.toml")),
+    ("kube-namespaces", include_str!("../scenario/kube-namespaces.toml")),
+    ("kube-no-masters", include_str!("../scenario/kube-no-masters.toml")),
+    ("kube-nodes", include_str!("../scenario/kube-nodes.toml")),
+    ("kube-races", include_str!("../scenario/kube-races.toml")),
     ("leases", include_str!("../scenario/leases.toml")),
     ("membership", include_str!("../scenario/membership.toml")),
     ("mixed", include_str!("../scenario/mixed.toml")),
@@ -66,6 +72,9 @@ struct File {
     /// Entries after which the state is flushed, and entries that are kept for members that lag.
     #[serde(default = "often")]
     snapshot_entries: (u64, u64),
+    /// Of Kubernetes; none: only the store is simulated.
+    #[serde(default)]
+    nodes: u64,
     workloads: Vec<String>,
     /// One of these comes first, and lasts at least three seconds.
     #[serde(default)]
@@ -83,6 +92,9 @@ struct File {
     checks: Vec<String>,
     #[serde(default)]
     minimum: Minimum,
+    /// In a run of all scenarios it plays one seed of so many: it takes longer than others.
+    #[serde(default = "one")]
+    share: usize,
 }
 
 fn one() -> usize {
@@ -109,7 +121,11 @@ pub struct Scenario {
     pub members: u64,
     pub seconds: u64,
     pub snapshot_entries: (u64, u64),
+    pub nodes: u64,
+    /// On every member.
     pub workloads: Vec<Workload>,
+    /// Of the API, with hosts of their own.
+    pub clients: Vec<kube::Workload>,
     pub first: Vec<&'static Kind>,
     pub then: Vec<&'static Kind>,
     pub at_once: usize,
@@ -117,6 +133,8 @@ pub struct Scenario {
     /// Empty: all.
     pub checks: Vec<String>,
     pub minimum: Minimum,
+    /// In a run of all scenarios it plays one seed of so many.
+    pub share: usize,
 }
 
 /// The scenario of this name.
@@ -139,12 +157,17 @@ pub fn parse(name: &str, text: &str) -> anyhow::Result<Scenario> {
         fault::find(fault).with_context(|| format!("scenario {name}: no fault `{fault}`"))
     };
     let kinds = |list: &[String]| list.iter().map(kind).collect::<anyhow::Result<Vec<_>>>();
-    let workload = |workload: &String| {
-        workload::find(workload)
-            .with_context(|| format!("scenario {name}: no workload `{workload}`"))
-    };
+    let (mut workloads, mut clients) = (Vec::new(), Vec::new());
+    for workload in &file.workloads {
+        match (workload::find(workload), kube::find(workload)) {
+            (Some(found), _) => workloads.push(found),
+            (None, Some(found)) if file.nodes > 0 => clients.push(found),
+            (None, Some(_)) => bail!("scenario {name}: `{workload}` needs nodes"),
+            (None, None) => bail!("scenario {name}: no workload `{workload}`"),
+        }
+    }
     for check in &file.checks {
-        if !CHECKS.iter().any(|(own, _)| own == check) {
+        if !check::all().any(|(own, _)| own == check) {
             bail!("scenario {name}: no check `{check}`");
         }
     }
@@ -154,7 +177,9 @@ pub fn parse(name: &str, text: &str) -> anyhow::Result<Scenario> {
         members: file.members,
         seconds: file.seconds,
         snapshot_entries: file.snapshot_entries,
-        workloads: file.workloads.iter().map(workload).collect::<anyhow::Result<_>>()?,
+        nodes: file.nodes,
+        workloads,
+        clients,
         first: kinds(&file.first)?,
         then: kinds(&file.then)?,
         at_once: file.at_once,
@@ -162,6 +187,7 @@ pub fn parse(name: &str, text: &str) -> anyhow::Result<Scenario> {
         title: file.title,
         checks: file.checks,
         minimum: file.minimum,
+        share: file.share.max(1),
     })
 }
 
@@ -173,7 +199,11 @@ mod tests {
     #[test]
     fn every_scenario_is_well_formed_and_every_file_is_listed() {
         let scenarios = all().unwrap();
-        assert!(scenarios.iter().all(|it| !it.title.is_empty() && !it.workloads.is_empty()));
+        assert!(
+            scenarios
+                .iter()
+                .all(|it| !it.title.is_empty() && it.workloads.len() + it.clients.len() > 0)
+        );
         let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("scenario");
         assert_eq!(std::fs::read_dir(folder).unwrap().count(), FILES.len());
     }
@@ -190,6 +220,10 @@ mod tests {
         }
         for workload in workload::WORKLOADS {
             let runs = |it: &Scenario| it.workloads.iter().any(|own| own.name == workload.name);
+            assert!(scenarios.iter().any(runs), "{}", workload.name);
+        }
+        for workload in kube::WORKLOADS {
+            let runs = |it: &Scenario| it.clients.iter().any(|own| own.name == workload.name);
             assert!(scenarios.iter().any(runs), "{}", workload.name);
         }
     }

@@ -15,6 +15,7 @@ use crate::check;
 use crate::check::raft::{self, Invariant, Look};
 use crate::fault::{Fault, Field, Kind};
 use crate::history::{Final, History, Lead, Outcome};
+use crate::kube;
 use crate::mutant::Mutation;
 use crate::scenario::Scenario;
 use crate::scribe::Scribe;
@@ -22,6 +23,12 @@ use crate::world::{SharedWorld, World};
 
 /// How long members may take to agree once everything is healed.
 const SETTLE_MAX: Duration = Duration::from_secs(30);
+
+/// How long deployments may take to be as they are wanted, once everything is healed.
+const CONVERGE_MAX: Duration = Duration::from_secs(60);
+
+/// How often it is looked whether they are.
+const LOOK_EVERY: Duration = Duration::from_millis(200);
 
 /// How long they must hold the same, and nothing more come.
 const SETTLED_FOR: Duration = Duration::from_secs(1);
@@ -62,7 +69,7 @@ pub fn run(seed: u64, scenario: &Scenario, mutation: Option<Mutation>) -> Played
     let end = Duration::from_secs(scenario.seconds);
     let sim = turmoil::Builder::new()
         .rng_seed(seed)
-        .simulation_duration(end + SETTLE_MAX * 2)
+        .simulation_duration(end + CONVERGE_MAX + SETTLE_MAX * 2)
         .tick_duration(Duration::from_millis(1))
         .min_message_latency(Duration::from_micros(200))
         .max_message_latency(LATENCY_MAX)
@@ -74,6 +81,8 @@ pub fn run(seed: u64, scenario: &Scenario, mutation: Option<Mutation>) -> Played
         let mut world = world.lock();
         world.members = (1..=scenario.members).collect();
         world.workloads = scenario.workloads.clone();
+        world.kube.nodes = scenario.nodes;
+        world.kube.busy = u32::try_from(scenario.clients.len()).unwrap_or(u32::MAX);
         world.snapshot_entries = scenario.snapshot_entries;
         world.mutation = mutation;
     }
@@ -89,6 +98,12 @@ pub fn run(seed: u64, scenario: &Scenario, mutation: Option<Mutation>) -> Played
     };
     for member in 1..=scenario.members {
         stage.field().provide(member, true);
+    }
+    for node in 1..=scenario.nodes {
+        stage.field().provide_node(node);
+    }
+    for (number, workload) in (1..).zip(&scenario.clients) {
+        stage.field().provide_client(number, *workload);
     }
     let outcome = stage.play(scenario, end).and_then(|()| stage.settle());
     stage.finish(scenario, outcome)
@@ -251,6 +266,7 @@ impl<'s> Stage<'s> {
     /// Waits until no client asks any more, nothing is left to do, and all members hold the same.
     fn settle(&mut self) -> Result<(), String> {
         self.world.lock().is_over = true;
+        self.converge()?;
         let give_up = self.sim.elapsed() + SETTLE_MAX;
         let mut same_since: Option<(Duration, u64)> = None;
         while self.sim.elapsed() < give_up {
@@ -273,6 +289,36 @@ impl<'s> Stage<'s> {
         Err(format!(
             "members do not agree in the end: {status:?}; leases {leases:?}; orders {orders:?}"
         ))
+    }
+
+    /// Waits until all that clients of Kubernetes wanted has come to be, without anybody asking for anything.
+    fn converge(&mut self) -> Result<(), String> {
+        if self.world.lock().kube.nodes == 0 {
+            return Ok(());
+        }
+        let healed = self.sim.elapsed();
+        let give_up = healed + CONVERGE_MAX;
+        loop {
+            let missing = kube::converged::missing(&self.world.lock());
+            let now = self.sim.elapsed();
+            let mut world = self.world.lock();
+            match missing {
+                None => {
+                    world.note(now, format_args!("all is as wanted after {:?}", now - healed));
+                    world.kube.is_quiet = true;
+                    return Ok(());
+                }
+                Some(missing) if now >= give_up => {
+                    return Err(format!("convergence: {missing}, {CONVERGE_MAX:?} after healing"));
+                }
+                Some(_) => {}
+            }
+            drop(world);
+            let next = now + LOOK_EVERY;
+            while self.sim.elapsed() < next {
+                self.step()?;
+            }
+        }
     }
 
     fn finish(self, scenario: &Scenario, outcome: Result<(), String>) -> Played {
@@ -310,11 +356,14 @@ impl<'s> Stage<'s> {
         if history.finals.is_empty() {
             report.violations.push("no member is left".into());
         }
+        let counted = |what: &str| counts.get(what).copied().unwrap_or(0);
         report.acknowledged = history.count(|outcome| matches!(outcome, Outcome::Wrote { .. }))
             + history.fenced.iter().filter(|write| write.revision.is_some()).count()
-            + counts.get("transfers").copied().unwrap_or(0);
+            + counted("transfers")
+            + counted("api writes");
         report.reads = history.count(|outcome| matches!(outcome, Outcome::Read { .. }))
-            + history.snapshots.len();
+            + history.snapshots.len()
+            + counted("api reads");
         report.unknowns = history.count(|outcome| *outcome == Outcome::Unknown);
         let counted = std::mem::take(counts).into_iter();
         report.counts = counted.map(|(what, count)| (what.to_owned(), count)).collect();
@@ -336,7 +385,9 @@ fn agreement(world: &World) -> Option<u64> {
     for member in &world.members {
         let store = world.stores.get(member)?;
         let index = store.progress().index;
-        if *held.get_or_insert(index) != index || !store.leases().is_empty() {
+        // Kubernetes' own leases are on events, which live for an hour.
+        let has_leases = world.kube.nodes == 0 && !store.leases().is_empty();
+        if *held.get_or_insert(index) != index || has_leases {
             return None;
         }
     }

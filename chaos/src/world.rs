@@ -12,6 +12,7 @@ use store_raft::RaftStore;
 use crate::clock::SimClock;
 use crate::disk::{SimLog, SimState};
 use crate::history::History;
+use crate::kube::{self, Kube};
 use crate::mutant::Mutation;
 use crate::net::Links;
 use crate::operator::Order;
@@ -64,6 +65,7 @@ pub struct World {
     pub snapshot_entries: (u64, u64),
     pub sessions: Vec<Session>,
     pub history: History,
+    pub kube: Kube,
     pub trace: Vec<String>,
     /// What was found wrong while it ran.
     pub violations: Vec<String>,
@@ -88,9 +90,9 @@ pub fn now_us() -> u64 {
     u64::try_from(now().as_micros()).unwrap_or(u64::MAX)
 }
 
-/// The host of a member.
-pub fn host(member: MemberId) -> String {
-    format!("m{member}")
+/// The host of a member, or of another machine.
+pub fn host(machine: MemberId) -> String {
+    kube::host_of(machine).unwrap_or_else(|| format!("m{machine}"))
 }
 
 impl World {

@@ -6,11 +6,11 @@ use std::time::Duration;
 use anyhow::Context as _;
 use master_api::access::Identity;
 use master_apiserver::{Server, ServerConfig};
-use master_controllers::{Context, Informers};
 use master_registry::ClusterConfig;
+use master_replica::Replica;
 use store_env::clock::{SharedClock, SystemClock};
 use store_env::task::Group;
-use store_handle::{Handle, Term};
+use store_handle::Handle;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
@@ -18,16 +18,11 @@ use crate::config::Config;
 use crate::desk::Desk;
 use crate::endpoints::Endpoints;
 use crate::keys::{Keys, NodeSigner};
-use crate::leader;
 use crate::removed;
 use crate::store::StoreThread;
 
 /// What tasks get to end by themselves.
 const GRACE: Duration = Duration::from_secs(5);
-/// Watches resume, and pages of a list are read, from at most so long ago.
-const HISTORY_KEPT: Duration = Duration::from_secs(300);
-/// How long until bootstrap objects are tried again.
-const RETRY: Duration = Duration::from_millis(200);
 
 /// Runs a master until `stop`, or until a part of it fails.
 pub async fn run(config: Config, stop: CancellationToken) -> anyhow::Result<()> {
@@ -42,16 +37,10 @@ pub async fn run(config: Config, stop: CancellationToken) -> anyhow::Result<()> 
     let store_stop = CancellationToken::new();
     let store = StoreThread::start(&config, &keys, clock.clone(), store_stop.clone())?;
     let handle: Arc<dyn Handle> = store.handle.clone();
-    let server = Server::new(server_config(&config, &keys, &handle, &clock)?)?;
-    server.mount(Arc::new(desk(&config, &keys, &handle, &server, &clock)?));
-
     let mut group = Group::under(&stop);
-    server.run_background(&mut group);
-    let informers = Informers::start(&component(&server, CONTROLLERS, None), &mut group);
-    let (compacted, compactor_clock) = (handle.clone(), clock.clone());
-    group.spawn("compactor", move |stop| {
-        store_handle::compactor::run(compacted, compactor_clock, HISTORY_KEPT, stop)
-    });
+    let replica = Replica::start(replica_config(&config, &keys, &handle, &clock)?, &mut group)?;
+    let server = replica.server.clone();
+    server.mount(Arc::new(desk(&config, &keys, &handle, &server, &clock)?));
     let watch = removed::Watch {
         handle: handle.clone(),
         member: config.member_id,
@@ -64,14 +53,17 @@ pub async fn run(config: Config, stop: CancellationToken) -> anyhow::Result<()> 
         let server = server.clone();
         group.spawn("api", move |stop| server.serve(listener, stop));
     }
-    let leading = Leading { config, keys, clock, handle: handle.clone(), server, informers };
-    group.spawn("leading", move |stop| async move {
-        let leadership = leading.handle.leadership();
-        let start = |term, in_term: &CancellationToken| leading.start(term, in_term);
-        Ok(leader::run_while_leading(leadership, &stop, GRACE, start).await?)
+    let endpoints = Endpoints {
+        server,
+        handle,
+        own: config.api_advertise,
+        ca_pem: keys.authority.certificate_pem().as_bytes().to_vec(),
+        identity: keys.client_identity(),
+    };
+    replica.lead(&mut group, move |term, work| {
+        let endpoints = endpoints.clone();
+        work.spawn("endpoints", move |stop| endpoints.run(term, stop));
     });
-    drop(handle);
-    // Whatever ends first, the other half is brought down with it: a master is whole or not at all.
     let store_ended = store.ended();
     tokio::pin!(store_ended);
     let api = group.run(GRACE);
@@ -92,23 +84,20 @@ pub async fn run(config: Config, stop: CancellationToken) -> anyhow::Result<()> 
     }
 }
 
-/// Parts of this process that act as users of their own.
-const CONTROLLERS: &str = "system:kube-controller-manager";
-const SCHEDULER: &str = "system:kube-scheduler";
-
-fn component(server: &Arc<Server>, user: &str, fence: Option<Term>) -> kube::Client {
-    let groups = vec!["system:authenticated".to_owned()];
-    server.client(Identity { user: user.to_owned(), groups, ..Identity::default() }, fence)
-}
-
-fn server_config(
+fn replica_config(
     config: &Config,
     keys: &Keys,
     handle: &Arc<dyn Handle>,
     clock: &SharedClock,
-) -> anyhow::Result<ServerConfig> {
+) -> anyhow::Result<master_replica::Config> {
     let range = |text: &str| text.parse().map_err(|_| anyhow::anyhow!("bad range {text}"));
-    Ok(ServerConfig {
+    let signer = NodeSigner { authority: keys.authority.clone(), clock: clock.clone() };
+    let controllers = master_controllers::Config::new(
+        keys.authority.certificate_pem().to_owned(),
+        config.pod_cidr.clone(),
+        Arc::new(signer),
+    );
+    let server = ServerConfig {
         handle: handle.clone(),
         clock: clock.clone(),
         cluster: ClusterConfig {
@@ -123,7 +112,8 @@ fn server_config(
         sa_issuer: format!("https://kubernetes.default.svc.{}", config.cluster_domain),
         master_name: config.name.clone(),
         advertise: config.api_advertise,
-    })
+    };
+    Ok(master_replica::Config { server, controllers })
 }
 
 fn desk(
@@ -147,67 +137,4 @@ fn desk(
         clock: clock.clone(),
         certificate_expires: keys.expires()?,
     })
-}
-
-/// What work of a term needs.
-struct Leading {
-    config: Config,
-    keys: Keys,
-    clock: SharedClock,
-    handle: Arc<dyn Handle>,
-    server: Arc<Server>,
-    informers: Informers,
-}
-
-impl Leading {
-    /// Everything that only a leader does, fenced by its term.
-    fn start(&self, term: Term, in_term: &CancellationToken) -> Group {
-        let mut group = Group::under(in_term);
-        let server = self.server.clone();
-        group.spawn("bootstrap", move |stop| async move {
-            while let Err(error) = server.bootstrap(Some(term)).await {
-                tracing::warn!(%error, "cannot create the objects of every cluster yet");
-                if stop.run_until_cancelled(tokio::time::sleep(RETRY)).await.is_none() {
-                    return Ok(());
-                }
-            }
-            stop.cancelled().await;
-            Ok(())
-        });
-        let endpoints = Endpoints {
-            server: self.server.clone(),
-            handle: self.handle.clone(),
-            own: self.config.api_advertise,
-            ca_pem: self.keys.authority.certificate_pem().as_bytes().to_vec(),
-            identity: self.keys.client_identity(),
-        };
-        group.spawn("endpoints", move |stop| endpoints.run(term, stop));
-        let signer =
-            NodeSigner { authority: self.keys.authority.clone(), clock: self.clock.clone() };
-        let config = master_controllers::Config::new(
-            self.keys.authority.certificate_pem().to_owned(),
-            self.config.pod_cidr.clone(),
-            Arc::new(signer),
-        );
-        let context = Context {
-            client: component(&self.server, CONTROLLERS, Some(term)),
-            informers: self.informers.clone(),
-            clock: self.clock.clone(),
-            config,
-        };
-        master_controllers::start(context, &mut group);
-        let context = master_scheduler::Context {
-            client: component(&self.server, SCHEDULER, Some(term)),
-            inputs: master_scheduler::Inputs {
-                pods: self.informers.pods.clone(),
-                nodes: self.informers.nodes.clone(),
-                namespaces: self.informers.namespaces.clone(),
-                disruption_budgets: self.informers.disruption_budgets.clone(),
-            },
-            clock: self.clock.clone(),
-            strategy: master_scheduler::Strategy::default(),
-        };
-        master_scheduler::start(context, &mut group);
-        group
-    }
 }

@@ -5,6 +5,5 @@ pub mod config;
 pub mod desk;
 pub mod endpoints;
 pub mod keys;
-pub mod leader;
 pub mod removed;
 pub mod store;

@@ -1,6 +1,7 @@
 //! What must hold of every run: one file a check. Each finds the history that it is meant to find.
 
 mod fenced;
+mod kube;
 mod leases;
 mod linearizable;
 mod nothing_lost;
@@ -20,8 +21,8 @@ pub type Verdict = Result<(), String>;
 /// A check of a whole run.
 pub type Check = fn(&History) -> Verdict;
 
-/// Every check by name.
-pub const CHECKS: &[(&str, Check)] = &[
+/// The checks of a store.
+const OF_STORES: [(&str, Check); 10] = [
     ("one-leader", one_leader::check),
     ("linearizable", linearizable::check),
     ("real-time", real_time::check),
@@ -34,9 +35,14 @@ pub const CHECKS: &[(&str, Check)] = &[
     ("same-state", same_state::check),
 ];
 
+/// Every check by name.
+pub fn all() -> impl Iterator<Item = (&'static str, Check)> {
+    OF_STORES.into_iter().chain(kube::CHECKS)
+}
+
 /// What the checks find wrong with a run.
 pub fn violations(history: &History) -> Vec<String> {
-    let found = CHECKS.iter().filter_map(|(name, check)| {
+    let found = all().filter_map(|(name, check)| {
         let reason = check(history).err()?;
         Some(format!("{name}: {reason}"))
     });

@@ -5,7 +5,7 @@ use std::io::{BufReader, Write};
 use std::path::Path;
 
 use anyhow::Context;
-use chaos::check::CHECKS;
+use chaos::check;
 use chaos::lines;
 
 pub(super) fn run(out: &mut impl Write, file: &Path) -> anyhow::Result<bool> {
@@ -24,7 +24,7 @@ pub(super) fn run(out: &mut impl Write, file: &Path) -> anyhow::Result<bool> {
         history.changes.len(),
     )?;
     let mut is_good = true;
-    for (name, check) in CHECKS {
+    for (name, check) in check::all() {
         match check(&history) {
             Ok(()) => writeln!(out, "{name}: holds")?,
             Err(reason) => {

@@ -11,7 +11,9 @@ pub(super) fn run(out: &mut impl Write) -> anyhow::Result<bool> {
     writeln!(out, "Scenarios (kchaos sim --scenario NAME):")?;
     for it in scenario::all()? {
         writeln!(out, "  {:<18}{}", it.name, it.title)?;
-        let workloads: Vec<_> = it.workloads.iter().map(|workload| workload.name).collect();
+        let clients = it.clients.iter().map(|workload| workload.name);
+        let workloads = it.workloads.iter().map(|workload| workload.name);
+        let workloads: Vec<_> = workloads.chain(clients).collect();
         let scripted = it.script.iter().map(|(_, kind)| *kind);
         let mut faults: Vec<_> =
             it.first.iter().chain(&it.then).copied().chain(scripted).map(name).collect();
@@ -21,6 +23,9 @@ pub(super) fn run(out: &mut impl Write) -> anyhow::Result<bool> {
     }
     writeln!(out, "\nWorkloads:")?;
     for it in WORKLOADS {
+        writeln!(out, "  {:<18}{}", it.name, it.title)?;
+    }
+    for it in chaos::kube::workload::WORKLOADS {
         writeln!(out, "  {:<18}{}", it.name, it.title)?;
     }
     let faults: Vec<_> = KINDS.iter().map(name).collect();

@@ -26,6 +26,7 @@ pub(super) fn run(out: &mut impl Write, args: &SimArgs) -> anyhow::Result<bool> 
         seeds: args.seeds.clone().into_iter().flatten().collect(),
         scenarios: scenarios.clone(),
         mutant,
+        is_shared: args.scenario.is_empty(),
         next: 0,
     };
     let mut sums: BTreeMap<String, Sum> = BTreeMap::new();
@@ -50,6 +51,8 @@ struct Tasks {
     seeds: Vec<u64>,
     scenarios: Vec<Arc<Scenario>>,
     mutant: Option<&'static Mutant>,
+    /// Whether scenarios that take long sit rounds out.
+    is_shared: bool,
     next: usize,
 }
 
@@ -57,6 +60,18 @@ impl Iterator for Tasks {
     type Item = Task;
 
     fn next(&mut self) -> Option<Task> {
+        loop {
+            let (round, task) = self.following()?;
+            if !self.is_shared || round.is_multiple_of(task.scenario.share) {
+                return Some(task);
+            }
+        }
+    }
+}
+
+impl Tasks {
+    /// The next task, and how many its scenario had before it.
+    fn following(&mut self) -> Option<(usize, Task)> {
         let (at, round) = (self.next % self.scenarios.len(), self.next / self.scenarios.len());
         let seed = match (self.seeds.get(round), self.for_ms) {
             (Some(_), Some(for_ms)) | (None, Some(for_ms))
@@ -70,7 +85,7 @@ impl Iterator for Tasks {
         };
         self.next += 1;
         let scenario = self.scenarios[at].clone();
-        Some(Task { scenario, seed, mutant: self.mutant })
+        Some((round, Task { scenario, seed, mutant: self.mutant }))
     }
 }
 

@@ -12,6 +12,8 @@ use turmoil::Sim;
 
 use crate::clock::SimClock;
 use crate::disk::{SimLog, SimState};
+use crate::kube;
+use crate::kube::workload::Workload;
 use crate::member;
 use crate::mutant::Mutation;
 use crate::operator::Order;
@@ -182,6 +184,19 @@ impl Field<'_, '_> {
         self.world.lock().machines.insert(member, machine);
         let world = self.world.clone();
         self.sim.host(host(member), move || member::serve(member, world.clone()));
+    }
+
+    /// Sets up a node of Kubernetes.
+    pub fn provide_node(&mut self, number: u64) {
+        let world = self.world.clone();
+        self.sim.host(host(kube::node(number)), move || kube::node::serve(number, world.clone()));
+    }
+
+    /// Sets up the host of a client of Kubernetes.
+    pub fn provide_client(&mut self, number: u64, workload: Workload) {
+        let world = self.world.clone();
+        let serve = move || kube::client::serve(number, workload, world.clone());
+        self.sim.host(host(kube::client(number)), serve);
     }
 
     /// Sets up a machine that nobody has used, for a member to be added; returns its number.

@@ -11,6 +11,7 @@ mod failing_disk;
 mod field;
 mod lag;
 mod membership;
+mod node;
 mod partition;
 mod pause;
 mod slow_disk;
@@ -84,6 +85,10 @@ pub const KINDS: &[Kind] = kinds! {
     "return-removed": membership::ReturnRemoved,
     "grow": membership::Grow,
     "lag": lag::Lag::default(),
+    "silence-node": node::Silent::of(node::Who::One),
+    "silence-most": node::Silent::of(node::Who::MostOfZone),
+    "silence-zone": node::Silent::of(node::Who::Zone),
+    "restart-kubelet": node::Restart,
     "interrupted-snapshot": lag::InterruptedSnapshot::default(),
 };
 

@@ -9,9 +9,11 @@ use store_env::task::Crew;
 use store_handle::{
     Command, Export, Handle, Hash, Leadership, LeaseId, LeaseInfo, Member, MemberId,
     MembershipChange, OpReply, ProposeError, RangeReply, RangeRequest, ReadError, Reply, Revision,
-    Status, Term, TxnReply, WatchRequest, Watcher,
+    Status, Target, Term, TxnReply, WatchRequest, Watcher,
 };
 use tokio::sync::watch;
+
+use crate::kube::objects::PODS;
 
 use super::{Mutation, watch as watches};
 
@@ -37,6 +39,7 @@ impl MutantHandle {
         command: Command,
         fence: Option<Term>,
     ) -> Result<Reply, ProposeError> {
+        let command = blind(self.mutation, command);
         let fence = fence.filter(|_| self.mutation != Mutation::DropsFence);
         match (self.mutation, &command) {
             (Mutation::KeepAliveNotProposed, Command::LeaseKeepAlive { .. }) => {
@@ -71,6 +74,21 @@ impl MutantHandle {
             }
         }
     }
+}
+
+/// The same command, without conditions that it should have had.
+fn blind(mutation: Mutation, mut command: Command) -> Command {
+    if let Command::Txn(txn) = &mut command {
+        match mutation {
+            Mutation::BindsBlindly => txn.compare.retain(|compare| {
+                let is_new = compare.target == Target::ModRevision(0);
+                is_new || !compare.range.start.starts_with(PODS.as_bytes())
+            }),
+            Mutation::IgnoresGuards => txn.compare.truncate(1),
+            _ => {}
+        }
+    }
+    command
 }
 
 impl Handle for MutantHandle {

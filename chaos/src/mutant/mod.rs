@@ -41,6 +41,8 @@ pub enum Mutation {
     WatchIgnoresCompaction,
     WatchReorders,
     ProgressTooEarly,
+    BindsBlindly,
+    IgnoresGuards,
 }
 
 impl Mutation {

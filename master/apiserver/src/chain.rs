@@ -19,6 +19,17 @@ use crate::{filter, handler, respond};
 /// How long a request may take that is no watch, stream or proxy.
 const REQUEST_MAX: Duration = Duration::from_secs(60);
 
+/// What vouches for whoever sends a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Voucher {
+    /// Its credentials, which are looked at.
+    Credentials,
+    /// Its connection: whoever accepted that has verified the other end.
+    Connection,
+    /// It comes from this very process.
+    Process,
+}
+
 /// A request that came over the network.
 pub fn from_network(
     server: Arc<Server>,
@@ -27,7 +38,18 @@ pub fn from_network(
 ) -> BoxFuture<'static, Response> {
     let mut call = Call::new(filter::request_id::choose(request.headers()), request);
     call.certificate = certificate;
-    Box::pin(answer(server, call, false))
+    Box::pin(answer(server, call, Voucher::Credentials))
+}
+
+/// A request on a connection whose other end is known for certain.
+pub fn from_known(
+    server: Arc<Server>,
+    identity: Identity,
+    request: http::Request<RequestBody>,
+) -> BoxFuture<'static, Response> {
+    let mut call = Call::new(filter::request_id::choose(request.headers()), request);
+    call.identity = identity;
+    Box::pin(answer(server, call, Voucher::Connection))
 }
 
 /// A request of a part of this very process: it is who it says it is.
@@ -40,13 +62,13 @@ pub fn in_process(
     let mut call = Call::new(filter::request_id::choose(request.headers()), request);
     call.speak_as(identity);
     call.fence = fence;
-    Box::pin(answer(server, call, true))
+    Box::pin(answer(server, call, Voucher::Process))
 }
 
 /// The outermost layer: whatever happens inside, there is one response, counted and logged.
-async fn answer(server: Arc<Server>, mut call: Call, is_trusted: bool) -> Response {
+async fn answer(server: Arc<Server>, mut call: Call, voucher: Voucher) -> Response {
     let seen = filter::observe::Seen::begin(&server);
-    let outcome = filter::panic::catch(filters(&server, &mut call, is_trusted)).await;
+    let outcome = filter::panic::catch(filters(&server, &mut call, voucher)).await;
     let response = outcome.unwrap_or_else(|error| respond::error(&error));
     let mut response = filter::compress::apply(&call, response);
     filter::request_id::show(&call, &mut response);
@@ -59,15 +81,17 @@ async fn answer(server: Arc<Server>, mut call: Call, is_trusted: bool) -> Respon
 async fn filters(
     server: &Arc<Server>,
     call: &mut Call,
-    is_trusted: bool,
+    voucher: Voucher,
 ) -> Result<Response, ApiError> {
     filter::request_info::read(call)?;
     filter::ready::check(server, call)?;
-    if !is_trusted {
+    if voucher == Voucher::Credentials {
         filter::authentication::identify(server, call)?;
+    }
+    if voucher != Voucher::Process {
         filter::impersonation::apply(server, call)?;
     }
-    let demand = filter::in_flight::demand(call, is_trusted);
+    let demand = filter::in_flight::demand(call, voucher == Voucher::Process);
     let _place = filter::in_flight::take(server, demand).await?;
     filter::authorization::check(server, call).await?;
     if call.info.is_long_running() {

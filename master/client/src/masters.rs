@@ -30,6 +30,7 @@ use http::{HeaderMap, Request, Response, Uri};
 use kube::client::Body;
 use parking_lot::Mutex;
 use store_env::clock::{SharedClock, SystemClock};
+use store_env::net::SharedNetwork;
 use store_env::rng;
 use store_env::task::Crew;
 
@@ -72,6 +73,8 @@ pub struct MastersConfig {
     pub spread: bool,
     /// What a token file's age is measured by.
     pub clock: SharedClock,
+    /// What masters are reached through instead of TCP and TLS; it vouches for both ends. A simulation's.
+    pub network: Option<SharedNetwork>,
 }
 
 /// A client certificate (with its chain) and its key, in PEM.
@@ -105,6 +108,7 @@ impl MastersConfig {
             refresh: false,
             spread: false,
             clock: SystemClock::shared(),
+            network: None,
         }
     }
 }
@@ -171,7 +175,11 @@ impl Inner {
         for server in &config.servers {
             check_server(server)?;
         }
-        let dialer = Dialer { tls: tls::build(&config)?, server_name: config.server_name.clone() };
+        let dialer = Dialer {
+            tls: tls::build(&config)?,
+            server_name: config.server_name.clone(),
+            network: config.network.clone(),
+        };
         let count = config.servers.len();
         let draw = usize::try_from(rng::draw() % 1024).unwrap_or_default();
         let first = if config.spread { draw % count } else { 0 };

@@ -10,6 +10,8 @@ use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
+use master_api::access::Identity;
+use store_env::net::BoxStream;
 use store_env::task::{Crew, TaskResult};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::TlsAcceptor;
@@ -70,6 +72,21 @@ impl Server {
         tunnels.finish(Duration::ZERO).await;
         Ok(())
     }
+
+    /// Speaks HTTP on one connection whose other end is `identity` for certain, until either ends it.
+    ///
+    /// For whoever accepts connections otherwise than by TLS: a simulation, whose network vouches for names.
+    pub async fn serve_stream(
+        self: Arc<Self>,
+        stream: BoxStream,
+        identity: Identity,
+        stop: CancellationToken,
+    ) {
+        let user = identity.user.clone();
+        if let Err(error) = speak(self, TokioIo::new(stream), Client::Known(identity), stop).await {
+            tracing::debug!(user, %error, "connection");
+        }
+    }
 }
 
 async fn connection(
@@ -87,28 +104,53 @@ async fn connection(
         Ok(Err(error)) => return tracing::debug!(%peer, %error, "TLS handshake"),
         Err(_) => return tracing::debug!(%peer, "TLS handshake took too long"),
     };
+    let client = Client::Certified(peer_certificate(&stream));
+    if let Err(error) = speak(server, TokioIo::new(stream), client, stop).await {
+        tracing::debug!(%peer, %error, "connection");
+    }
+}
+
+/// Who is at the other end of a connection.
+#[derive(Clone)]
+enum Client {
+    /// Whoever this certificate (DER) names; without one each request says who sends it.
+    Certified(Option<Vec<u8>>),
+    /// This one, for certain.
+    Known(Identity),
+}
+
+/// Speaks HTTP until the client goes, or `stop` and the requests under way are answered.
+async fn speak<I>(
+    server: Arc<Server>,
+    io: I,
+    client: Client,
+    stop: CancellationToken,
+) -> Result<(), Box<dyn std::error::Error + Send + Sync>>
+where
+    I: hyper::rt::Read + hyper::rt::Write + Unpin + Send + 'static,
+{
     let _counted = Gauge::up(&server.metrics.connections);
-    let certificate = peer_certificate(&stream);
     let service = service_fn(|request: http::Request<Incoming>| {
-        let (server, certificate) = (server.clone(), certificate.clone());
+        let (server, client) = (server.clone(), client.clone());
         async move {
             let request = request.map(|body| body.map_err(Into::into).boxed_unsync());
-            Ok::<_, Infallible>(chain::from_network(server, certificate, request).await)
+            let answer = match client {
+                Client::Certified(der) => chain::from_network(server, der, request),
+                Client::Known(identity) => chain::from_known(server, identity, request),
+            };
+            Ok::<_, Infallible>(answer.await)
         }
     });
     let builder = builder();
-    let connection = builder.serve_connection_with_upgrades(TokioIo::new(stream), service);
+    let connection = builder.serve_connection_with_upgrades(io, service);
     let mut connection = std::pin::pin!(connection);
-    let ended = tokio::select! {
+    tokio::select! {
         biased;
         ended = &mut connection => ended,
         () = stop.cancelled() => {
             connection.as_mut().graceful_shutdown();
             connection.await
         }
-    };
-    if let Err(error) = ended {
-        tracing::debug!(%peer, %error, "connection");
     }
 }
 

@@ -16,6 +16,7 @@ use hyper::body::Incoming;
 use hyper::client::conn::{http1, http2};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use parking_lot::Mutex;
+use store_env::net::SharedNetwork;
 use store_env::task::Crew;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
@@ -54,6 +55,7 @@ type Io = TokioIo<Box<dyn Wire>>;
 pub(super) struct Dialer {
     pub(super) tls: Tls,
     pub(super) server_name: Option<String>,
+    pub(super) network: Option<SharedNetwork>,
 }
 
 /// A live connection. Its tasks end when this is dropped.
@@ -124,6 +126,10 @@ impl Dialer {
     async fn dial(&self, server: &Uri, is_upgrade: bool) -> Result<(Io, bool), String> {
         let host = server.host().unwrap_or_default();
         let bare = host.trim_start_matches('[').trim_end_matches(']');
+        if let Some(network) = &self.network {
+            let stream = network.dial(&format!("{host}:{}", port(server))).await;
+            return Ok((TokioIo::new(Box::new(stream.map_err(|e| plain(&e))?)), !is_upgrade));
+        }
         let tcp = TcpStream::connect((bare, port(server))).await.map_err(|e| plain(&e))?;
         tcp.set_nodelay(true).map_err(|e| plain(&e))?;
         if server.scheme_str() == Some("http") {

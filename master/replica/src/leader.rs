@@ -17,7 +17,7 @@ use tokio_util::sync::CancellationToken;
 /// Starts the group each time a term is won, and ends it each time one is lost.
 ///
 /// Returns once stopped, or with the error of a task that gave up while its term lasted.
-pub async fn run_while_leading(
+pub(crate) async fn run_while_leading(
     mut leadership: watch::Receiver<Leadership>,
     stop: &CancellationToken,
     grace: Duration,

@@ -1,0 +1,91 @@
+//! The rest of a master: the production replica over a member's handle, behind a listener of the simulation's.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use master_api::access::Identity;
+use master_apiserver::{Server, ServerConfig};
+use master_replica::{Config, Replica};
+use store_env::clock::SharedClock;
+use store_env::net::{Listener, Network};
+use store_env::task::{Crew, Group, TaskResult};
+use store_handle::{Handle, MemberId};
+use tokio_util::sync::CancellationToken;
+
+use super::witness::Witness;
+use super::{API_PORT, keys};
+use crate::net::SimNetwork;
+use crate::world::SharedWorld;
+
+/// Shorter than anybody's, so that a seed shows it.
+pub(crate) const NODE_GRACE: Duration = Duration::from_secs(8);
+
+/// Starts everything that a master has above its store.
+pub(crate) async fn start(
+    id: MemberId,
+    handle: Arc<dyn Handle>,
+    clock: SharedClock,
+    network: &SimNetwork,
+    world: &SharedWorld,
+    group: &mut Group,
+) -> anyhow::Result<()> {
+    let keys = keys::shared()?;
+    let last = u8::try_from(id % 250)?;
+    let server = ServerConfig {
+        handle: Arc::new(Witness { inner: handle, world: world.clone() }),
+        clock,
+        cluster: Default::default(),
+        tls: keys.tls,
+        kubelet_client: keys.kubelet_client,
+        sa_keys_pem: keys.sa_keys_pem,
+        sa_issuer: "https://kubernetes.default.svc.cluster.local".into(),
+        master_name: format!("m{id}"),
+        advertise: SocketAddr::new(IpAddr::V4(Ipv4Addr::new(10, 88, 0, last)), API_PORT),
+    };
+    let mut controllers = master_controllers::Config::new(
+        keys::AUTHORITY.into(),
+        "10.244.0.0/16".into(),
+        Arc::new(keys::NoSigner),
+    );
+    controllers.node_grace = NODE_GRACE;
+    let replica = Replica::start(Config { server, controllers }, group)?;
+    let door = network.listen(&format!("0.0.0.0:{API_PORT}")).await?;
+    let server = replica.server.clone();
+    group.spawn("api", move |stop| accept(door, server, stop));
+    replica.lead(group, |_, _| {});
+    Ok(())
+}
+
+async fn accept(
+    mut door: Box<dyn Listener>,
+    server: Arc<Server>,
+    stop: CancellationToken,
+) -> TaskResult {
+    let mut crew = Crew::new();
+    loop {
+        let handshake = tokio::select! {
+            biased;
+            () = stop.cancelled() => return Ok(()),
+            accepted = door.accept() => accepted?,
+        };
+        let (server, stop) = (server.clone(), stop.clone());
+        crew.spawn(async move {
+            let Ok(Ok(accepted)) = tokio::time::timeout(Duration::from_secs(2), handshake).await
+            else {
+                return;
+            };
+            server.serve_stream(accepted.stream, identity(&accepted.peer), stop).await;
+        });
+    }
+}
+
+/// Who a host is: nodes are nodes, and clients administer.
+fn identity(host: &str) -> Identity {
+    let (user, group) = match host.starts_with('n') {
+        true => (format!("system:node:{host}"), "system:nodes"),
+        false => ("kubernetes-admin".to_owned(), "system:masters"),
+    };
+    let groups = vec![group.to_owned(), "system:authenticated".to_owned()];
+    Identity { user, groups, ..Identity::default() }
+}
