@@ -52,7 +52,7 @@ rss_mib() { for pid in "${PIDS[@]}"; do awk '/^VmRSS/{print $2/1024}' "/proc/$pi
 syncs() {
     local i
     for i in 0 1 2; do curl -s "http://127.0.0.1:$((PORT + 10 * i))/metrics"; done |
-        awk '/^etcd_disk_wal_fsync_duration_seconds_count|^trireme_store_log_syncs_total/{s+=$2} END{print s+0}'
+        awk '/^etcd_disk_wal_fsync_duration_seconds_count/{s+=$2} END{print s+0}'
 }
 
 row() { # peer label total arguments...

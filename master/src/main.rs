@@ -26,6 +26,10 @@ enum Command {
     },
 }
 
+/// See docs/decisions/0014-mimalloc.md.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() -> ExitCode {
     let Command::Run { config } = Cli::parse().command;
     let filter = EnvFilter::try_from_env("TRIREME_LOG").unwrap_or_else(|_| "info".into());

@@ -69,9 +69,53 @@ pub fn start_thread(name: &str, body: impl FnOnce() + Send + 'static) -> io::Res
     std::thread::Builder::new().name(name.to_owned()).spawn(body).map(drop)
 }
 
+/// Chunks that may be made before they are used.
+const AHEAD_MAX: usize = 4;
+
+/// Runs `make` on a thread called `name`, and `take` with each chunk that it hands over, here: while one is used, the next is
+/// made. Ends with the first error of either. `make` is told by `false` that nobody takes any more.
+/// Never under simulation.
+pub fn ahead<T: Send>(
+    name: &str,
+    make: impl FnOnce(&mut dyn FnMut(T) -> bool) -> io::Result<()> + Send,
+    mut take: impl FnMut(T) -> io::Result<()>,
+) -> io::Result<()> {
+    std::thread::scope(|scope| {
+        let (sender, chunks) = std::sync::mpsc::sync_channel(AHEAD_MAX);
+        let maker = std::thread::Builder::new()
+            .name(name.to_owned())
+            .spawn_scoped(scope, move || make(&mut |chunk| sender.send(chunk).is_ok()))?;
+        let taken = chunks.iter().try_for_each(&mut take);
+        // Whoever makes more than is wanted ends with its next chunk.
+        drop(chunks);
+        let made = maker.join().map_err(|_| io::Error::other("the thread that reads panicked"))?;
+        taken.and(made)
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn chunks_made_ahead_come_in_order_and_end_with_the_first_error() {
+        let numbers = |hand: &mut dyn FnMut(u32) -> bool| {
+            (0..).take_while(|number| hand(*number)).take(100).for_each(drop);
+            Err(io::Error::other("no more"))
+        };
+        let mut seen = Vec::new();
+        let all = ahead("test", numbers, |number| {
+            seen.push(number);
+            Ok(())
+        });
+        assert_eq!(all.unwrap_err().to_string(), "no more");
+        assert_eq!(seen, (0..100).collect::<Vec<_>>());
+        let third = ahead("test", numbers, |number| match number {
+            3 => Err(io::Error::other("enough")),
+            _ => Ok(()),
+        });
+        assert_eq!(third.unwrap_err().to_string(), "enough");
+    }
 
     #[tokio::test]
     async fn lanes_run_jobs_in_order_and_return_their_values() {

@@ -46,6 +46,11 @@ impl Contents {
         self.state.write()
     }
 
+    /// The same, unless somebody looks at it just now.
+    pub fn try_write(&self) -> Option<RwLockWriteGuard<'_, State>> {
+        self.state.try_write()
+    }
+
     /// The records.
     pub fn stored(&self) -> &dyn Versions {
         &*self.stored

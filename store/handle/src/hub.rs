@@ -83,6 +83,8 @@ struct Registry {
     is_closed: bool,
     single: BTreeMap<Bytes, Peers>,
     ranged: BTreeMap<(Bytes, Bytes), Peers>,
+    /// How many there are in both.
+    synced: usize,
     /// Handed to the catch-up task, which owns them until they are synced.
     unsynced: Vec<Entry>,
 }
@@ -151,8 +153,7 @@ impl Hub {
 
     /// Whether anybody watches, who is not behind.
     pub fn is_watched(&self) -> bool {
-        let registry = self.registry.lock();
-        !registry.single.is_empty() || !registry.ranged.is_empty()
+        self.synced() > 0
     }
 
     /// Hands out changes, right after they were applied and in their order. Never waits.
@@ -183,6 +184,7 @@ impl Hub {
         registry.epoch += 1;
         let single = std::mem::take(&mut registry.single).into_values();
         let ranged = std::mem::take(&mut registry.ranged).into_values();
+        registry.synced = 0;
         for mut entry in single.chain(ranged).flat_map(Peers::into_values) {
             entry.is_synced.store(false, Ordering::Release);
             // What was published has been sent.
@@ -194,8 +196,7 @@ impl Hub {
 
     /// How many watchers are synced.
     pub fn synced(&self) -> usize {
-        let registry = self.registry.lock();
-        registry.single.values().chain(registry.ranged.values()).map(BTreeMap::len).sum()
+        self.registry.lock().synced
     }
 
     /// Feeds those who are behind, until told to stop; then ends all watches. History is read on `lane`.
@@ -313,15 +314,18 @@ impl Registry {
             self.ranged.entry((start, end)).or_default()
         };
         peers.insert(entry.id, entry);
+        self.synced += 1;
     }
 
     fn remove_synced(&mut self, id: u64, range: &KeyRange) -> Option<Entry> {
         let KeyRange { start, end } = range.clone();
-        if end.is_empty() {
+        let taken = if end.is_empty() {
             take(&mut self.single, &start, id)
         } else {
             take(&mut self.ranged, &(start, end), id)
-        }
+        };
+        self.synced -= usize::from(taken.is_some());
+        taken
     }
 
     fn deliver(&mut self, change: &Change, is_whole: bool) {

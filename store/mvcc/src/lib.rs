@@ -15,6 +15,7 @@ pub mod range;
 pub mod record;
 mod residents;
 pub mod restore;
+mod short;
 pub mod state;
 mod txn;
 pub mod types;

@@ -73,6 +73,11 @@ pub trait StateDisk: Debug + Send + Sync + 'static {
     /// Writes all or nothing, without waiting for the disk.
     fn write(&self, writes: Vec<Record>) -> io::Result<()>;
 
+    /// Whether a small write would be taken at once now, without waiting for anything.
+    fn is_ready(&self) -> bool {
+        true
+    }
+
     /// Makes everything written so far durable.
     fn flush(&self) -> io::Result<()>;
 

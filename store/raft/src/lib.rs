@@ -33,6 +33,7 @@ pub mod runtime;
 mod slow_disk;
 pub mod snapshot;
 mod standing;
+mod step;
 mod store;
 mod succession;
 mod sweeper;

@@ -4,7 +4,9 @@
 //! a majority has the entry → here, on every member → [`Replica`] → the replies go back to whoever proposed
 //!
 //! # Invariants
-//! - Apply and install never overlap: openraft calls them one after the other, and both run on one lane.
+//! - Apply and install never overlap: openraft calls them one after the other.
+//! - The event loop waits for no reader, no disk and no long work: only what is certain to be short is applied
+//!   on it, because to wake a thread and be woken by it takes longer than to apply a few commands.
 
 use std::io;
 use std::sync::Arc;
@@ -17,15 +19,18 @@ use tokio::time::Instant;
 
 use crate::disk::{StateReplacement, StateView};
 use crate::durations::Shared;
-use crate::replica::Replica;
+use crate::replica::{EntryReplies, Replica};
 use crate::snapshot::{Builder, SnapshotData};
-use crate::types::{LogId, Membership, Replies, Snapshot, SnapshotMeta, TypeConfig};
+use crate::types::{Entry, LogId, Membership, Replies, Snapshot, SnapshotMeta, TypeConfig};
 
 /// Entries applied as one write of the state's disk, and one hold of the state, at most.
 const ENTRIES_MAX: usize = 64;
 
 /// Payload bytes of those entries, about.
 const BYTES_MAX: usize = 4 << 20;
+
+/// Payload bytes that may be applied on the event loop, at most.
+const SHORT_BYTES_MAX: usize = 64 << 10;
 
 /// The upper bound of the first bucket that applies are counted in, as etcd's commits.
 const APPLY_FIRST_US: u64 = 1_000;
@@ -46,6 +51,21 @@ impl Machine {
         let lane = |name| if threaded { Lane::thread(name) } else { Ok(Lane::Inline) };
         let applies = Arc::new(Shared::from_us(APPLY_FIRST_US));
         Ok(Self { replica, apply: lane("raft-apply")?, flush: lane("raft-flush")?, applies })
+    }
+
+    async fn apply_chunk(
+        &self,
+        chunk: Vec<Entry>,
+        is_small: bool,
+    ) -> io::Result<Vec<EntryReplies>> {
+        let replica = self.replica.clone();
+        if !is_small {
+            return self.apply.run(move || replica.apply(replica.steps(chunk)?)).await?;
+        }
+        match replica.try_apply(replica.steps(chunk)?) {
+            Ok(applied) => applied,
+            Err(steps) => self.apply.run(move || replica.apply(steps)).await?,
+        }
     }
 
     /// The lane on which entries are applied, for what must not overlap with that.
@@ -96,9 +116,8 @@ impl RaftStateMachine<TypeConfig> for Machine {
             if chunk.is_empty() {
                 return Ok(());
             }
-            let replica = self.replica.clone();
             let started = Instant::now();
-            let replies = self.apply.run(move || replica.apply(chunk)).await??;
+            let replies = self.apply_chunk(chunk, bytes <= SHORT_BYTES_MAX).await?;
             self.applies.note(started.elapsed());
             for (responder, replies) in responders.into_iter().zip(replies) {
                 if let Some(responder) = responder {

@@ -118,7 +118,7 @@ pub fn rebuild(disks: &Disks, plan: &Plan) -> io::Result<Revision> {
             if entries.is_empty() {
                 break;
             }
-            replica.apply(entries)?;
+            replica.apply(replica.steps(entries)?)?;
         }
         assert!(applied() < Some(base), "the new group begins after all of the old one");
     }

@@ -13,7 +13,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
 
 use openraft::EntryPayload;
-use parking_lot::Mutex;
+use parking_lot::{Mutex, RwLockWriteGuard};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use store_handle::contents::Contents;
@@ -26,6 +26,7 @@ use tokio::sync::{Notify, watch};
 use crate::disk::{Each, StateDisk, StateReplacement, StateView};
 use crate::format;
 use crate::snapshot::SnapshotData;
+use crate::step::{Step, What};
 use crate::types::{Entry, LogId, MemberNode, Membership, Proposal, Snapshot, SnapshotMeta};
 
 /// The record that holds the id of the last entry applied.
@@ -33,6 +34,9 @@ const APPLIED: &[u8] = b"A";
 
 /// The record that holds the group's members, and those removed.
 const MEMBERS: &[u8] = b"M";
+
+/// Watchers that can be told of a change while everything else waits.
+const WATCHERS_SHORT_MAX: usize = 256;
 
 /// One reply for each command of an entry.
 pub(crate) type EntryReplies = Vec<Result<Reply, Error>>;
@@ -56,6 +60,14 @@ pub(crate) struct Preview {
     pub(crate) membership: Membership,
     pub(crate) revision: Revision,
     pub(crate) now_ms: u64,
+}
+
+/// When replaced values are read that are not in memory and that watchers want.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Fetch {
+    Now,
+    /// By those who watch, from history.
+    Later,
 }
 
 #[derive(Debug, Default)]
@@ -153,28 +165,70 @@ impl Replica {
         SnapshotMeta { last_log_id: meta.applied, last_membership: meta.members.0.clone() }
     }
 
+    /// Reads entries.
+    pub(crate) fn steps(&self, entries: Vec<Entry>) -> io::Result<Vec<Step>> {
+        let step = |entry: Entry| {
+            let id = entry.log_id;
+            let what = match entry.payload {
+                EntryPayload::Blank => What::Nothing,
+                EntryPayload::Membership(members) => {
+                    What::Members(Membership::new(Some(id), members))
+                }
+                EntryPayload::Normal(proposal) => What::Commands(self.batch(id, &proposal)?),
+            };
+            Ok(Step { id, what })
+        };
+        entries.into_iter().map(step).collect()
+    }
+
     /// Applies entries, in order; one list of replies for each.
-    pub(crate) fn apply(&self, entries: Vec<Entry>) -> io::Result<Vec<EntryReplies>> {
+    pub(crate) fn apply(&self, steps: Vec<Step>) -> io::Result<Vec<EntryReplies>> {
+        let mut meta = self.meta.lock();
+        self.apply_to(&mut meta, self.contents.write(), steps, Fetch::Now)
+    }
+
+    /// As [`Replica::apply`], if that is certain to be short and has to wait for nobody: not for readers, a sweep,
+    /// or the disk. Else the steps are given back.
+    pub(crate) fn try_apply(
+        &self,
+        steps: Vec<Step>,
+    ) -> Result<io::Result<Vec<EntryReplies>>, Vec<Step>> {
+        let watchers = self.hub.synced();
+        if watchers > WATCHERS_SHORT_MAX || !self.disk.is_ready() {
+            return Err(steps);
+        }
+        let Some(mut meta) = self.meta.try_lock() else { return Err(steps) };
+        match self.contents.try_write() {
+            Some(state) if steps.iter().all(|step| step.is_short(&state, watchers > 0)) => {
+                Ok(self.apply_to(&mut meta, state, steps, Fetch::Later))
+            }
+            _ => Err(steps),
+        }
+    }
+
+    fn apply_to(
+        &self,
+        meta: &mut Meta,
+        mut state: RwLockWriteGuard<'_, State>,
+        steps: Vec<Step>,
+        fetch: Fetch,
+    ) -> io::Result<Vec<EntryReplies>> {
         let mut writes = Vec::new();
         let mut changes: Vec<Change> = Vec::new();
         let mut lacks: Vec<Lack> = Vec::new();
-        let mut replies = Vec::with_capacity(entries.len());
-        let mut meta = self.meta.lock();
-        let mut state = self.contents.write();
-        for entry in entries {
-            let id = entry.log_id;
+        let mut replies = Vec::with_capacity(steps.len());
+        for Step { id, what } in steps {
             assert!(meta.applied < Some(id), "entries are applied once, in order");
             meta.applied = Some(id);
-            replies.push(match entry.payload {
-                EntryPayload::Blank => Vec::new(),
-                EntryPayload::Membership(membership) => {
-                    meta.change_members(Membership::new(Some(id), membership));
-                    self.agree(&meta);
+            replies.push(match what {
+                What::Nothing => Vec::new(),
+                What::Members(membership) => {
+                    meta.change_members(membership);
+                    self.agree(meta);
                     writes.push(put(MEMBERS, &meta.members));
                     Vec::new()
                 }
-                EntryPayload::Normal(proposal) => {
-                    let batch = self.batch(id, &proposal)?;
+                What::Commands(batch) => {
                     let term = Term(id.committed_leader_id().term);
                     let applied = state.apply(term, &batch, self.contents.stored());
                     writes.extend(applied.writes);
@@ -193,13 +247,13 @@ impl Replica {
         }
         // A disk is asked for replaced values only if somebody watches. Who comes just now reads them
         // from history.
-        if self.hub.is_watched() {
+        if fetch == Fetch::Now && self.hub.is_watched() {
             lacks.drain(..).for_each(|lack| lack.fill(&mut changes, self.contents.stored()));
         }
         let lacking: Vec<_> = lacks.iter().map(|lack| changes[lack.change].revision).collect();
         self.hub.publish_all_but(&changes, &lacking);
-        let progress = progress_of(&state, &meta);
-        drop((state, meta));
+        let progress = progress_of(&state, meta);
+        drop(state);
         self.progress.send_replace(progress);
         Ok(replies)
     }
@@ -210,10 +264,12 @@ impl Replica {
     }
 
     /// Removes a part of what was compacted: from memory first, so that nobody looks for it on the disk.
-    /// Must not overlap with [`Replica::apply`] or [`Replica::install`]. Each member does it at its own pace.
+    /// Each member does it at its own pace.
     ///
     /// Returns how many records it deleted.
     pub(crate) fn sweep(&self, versions_max: usize) -> io::Result<usize> {
+        // Nothing is applied meanwhile: memory and disk forget together.
+        let _meta = self.meta.lock();
         let writes = self.contents.write().sweep(versions_max);
         let deleted = writes.len();
         if deleted > 0 {

@@ -19,7 +19,9 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use parking_lot::RwLock;
 use rocksdb::checkpoint::Checkpoint;
+use rocksdb::properties;
 use rocksdb::{DB, Direction, FlushOptions, IteratorMode, ReadOptions, WriteBatch, WriteOptions};
+use store_env::disk::ahead;
 use store_mvcc::Record;
 use store_raft::disk::{Each, Pair, StateDisk, StateReplacement, StateView};
 
@@ -37,6 +39,9 @@ const PUT_RECORDS: usize = 4_096;
 
 /// What is read ahead when all of it is read.
 const LOAD_READAHEAD_BYTES: usize = 4 << 20;
+
+/// Records that are handed over together.
+const LOAD_CHUNK_BYTES: usize = 256 << 10;
 
 /// The state's database.
 #[derive(Clone)]
@@ -149,6 +154,13 @@ impl StateDisk for RocksState {
             }
         }
         self.0.current.read().db.write_opt(batch, &unlogged()).map_err(failed)
+    }
+
+    fn is_ready(&self) -> bool {
+        let Some(current) = self.0.current.try_read() else { return false };
+        // Both are said while tables are flushed or merged too slowly: then writes are held back.
+        let is_zero = |name| matches!(current.db.property_int_value(name), Ok(Some(0)));
+        is_zero(properties::IS_WRITE_STOPPED) && is_zero(properties::ACTUAL_DELAYED_WRITE_RATE)
     }
 
     fn flush(&self) -> io::Result<()> {
@@ -270,18 +282,46 @@ impl Drop for RocksReplacement {
     }
 }
 
+/// Records, one behind the other.
+#[derive(Debug, Default)]
+struct Chunk {
+    bytes: Vec<u8>,
+    /// Where each key ends, and its value.
+    ends: Vec<(usize, usize)>,
+}
+
+/// What is in the database while it is read: the next records are found and checked while the last are taken.
 fn load(db: &DB, each: &mut Each<'_>) -> io::Result<()> {
-    let mut options = ReadOptions::default();
-    options.set_readahead_size(LOAD_READAHEAD_BYTES);
-    // All of it is read once: the cache is for what is read again.
-    options.fill_cache(false);
-    let mut records = db.raw_iterator_opt(options);
-    records.seek_to_first();
-    while let Some((key, value)) = records.item() {
-        each(key, value)?;
-        records.next();
-    }
-    records.status().map_err(failed)
+    let read = |hand: &mut dyn FnMut(Chunk) -> bool| {
+        let mut options = ReadOptions::default();
+        options.set_readahead_size(LOAD_READAHEAD_BYTES);
+        // All of it is read once: the cache is for what is read again.
+        options.fill_cache(false);
+        let mut records = db.raw_iterator_opt(options);
+        records.seek_to_first();
+        let mut chunk = Chunk::default();
+        while let Some((key, value)) = records.item() {
+            chunk.bytes.extend_from_slice(key);
+            let key_end = chunk.bytes.len();
+            chunk.bytes.extend_from_slice(value);
+            chunk.ends.push((key_end, chunk.bytes.len()));
+            if chunk.bytes.len() >= LOAD_CHUNK_BYTES && !hand(std::mem::take(&mut chunk)) {
+                return Ok(());
+            }
+            records.next();
+        }
+        records.status().map_err(failed)?;
+        hand(chunk);
+        Ok(())
+    };
+    ahead("state-load", read, |chunk: Chunk| {
+        let mut start = 0;
+        for (key_end, end) in chunk.ends {
+            each(&chunk.bytes[start..key_end], &chunk.bytes[key_end..end])?;
+            start = end;
+        }
+        Ok(())
+    })
 }
 
 /// 0 if the database does not know.
