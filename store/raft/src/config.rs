@@ -37,6 +37,8 @@ pub struct Config {
     pub snapshot_entries: u64,
     /// Entries kept in the log for members that lag, although they are in a snapshot.
     pub keep_entries: u64,
+    /// The log is purged down to so many bytes when it is twice as long, however few its entries.
+    pub log_bytes: u64,
     /// Bytes of values that the state keeps in memory, at most; the others are read from its disk.
     /// `None` keeps all latest ones.
     pub cache_bytes: Option<usize>,
@@ -81,6 +83,7 @@ impl Config {
             election_max_ms: 2_000,
             snapshot_entries: 10_000,
             keep_entries: 5_000,
+            log_bytes: 64 << 20,
             cache_bytes: None,
             reads_format: codec::VERSION,
             threads: true,

@@ -18,6 +18,7 @@ mod format;
 mod hashes;
 mod leading;
 pub mod log;
+mod log_size;
 mod log_time;
 pub mod machine;
 mod members;

@@ -8,7 +8,7 @@
 //! - Only entries that are durable leave memory.
 //! - After one error nothing is written any more: every later operation fails too.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::fmt::Debug;
 use std::io;
 use std::ops::{Bound, RangeBounds};
@@ -32,6 +32,9 @@ const TAIL_BYTES_MAX: usize = 4 << 20;
 
 /// What one read of the disk brings at most, and one replication message carries at most.
 const READ_BYTES_MAX: usize = 4 << 20;
+
+/// How exactly it is known which entries are how far from the end.
+const MARK_BYTES: u64 = 64 << 10;
 
 /// The log. Clones share it.
 #[derive(Clone, Debug)]
@@ -58,6 +61,17 @@ struct Tail {
     vote: Option<Vote>,
     committed: Option<LogId>,
     committed_written: Option<LogId>,
+    sizes: Sizes,
+}
+
+/// Where so many bytes of the log begin, in memory or not.
+#[derive(Debug, Default)]
+struct Sizes {
+    /// Bytes of all entries ever, and of those that are purged.
+    written: u64,
+    purged: u64,
+    /// Indexes, and what `written` was with them: one for each [`MARK_BYTES`], about.
+    marks: VecDeque<(u64, u64)>,
 }
 
 #[derive(Debug)]
@@ -86,6 +100,17 @@ impl Log {
     pub(crate) fn ends(&self) -> (Option<LogId>, Option<LogId>, u64) {
         let tail = self.0.tail.lock();
         (tail.last, tail.committed, tail.vote.map_or(0, |vote| vote.leader_id.term))
+    }
+
+    /// What all entries take that are not purged, in bytes.
+    pub(crate) fn bytes(&self) -> u64 {
+        let tail = self.0.tail.lock();
+        tail.sizes.written - tail.sizes.purged
+    }
+
+    /// The last entry that could be purged so that at least so many bytes stay.
+    pub(crate) fn beyond(&self, bytes: u64) -> Option<u64> {
+        self.0.tail.lock().sizes.beyond(bytes)
     }
 
     /// Some entries from `from` on; none at the end.
@@ -156,6 +181,7 @@ impl Tail {
     fn keep(&mut self, entry: Entry, bytes: usize) {
         self.last = Some(entry.log_id);
         self.bytes += bytes;
+        self.sizes.add(entry.log_id.index, bytes as u64);
         self.entries.insert(entry.log_id.index, Kept { entry, bytes });
     }
 
@@ -184,11 +210,13 @@ impl Tail {
         let (gone, stays) = gone.into_iter().partition(|(index, _)| *index < first);
         self.entries = stays;
         self.bytes -= bytes_of(&gone);
+        self.sizes.cut_before(first);
     }
 
     fn cut_from(&mut self, first: u64) {
         let gone = self.entries.split_off(&first);
         self.bytes -= bytes_of(&gone);
+        self.sizes.cut_from(first);
     }
 
     fn committed_to_write(&mut self) -> Option<LogOp> {
@@ -197,6 +225,34 @@ impl Tail {
         }
         self.committed_written = self.committed;
         self.committed.map(|id| LogOp::Committed(codec::encode(&id)))
+    }
+}
+
+impl Sizes {
+    fn add(&mut self, index: u64, bytes: u64) {
+        self.written += bytes;
+        let last = self.marks.back().map_or(self.purged, |(_, written)| *written);
+        if self.written - last >= MARK_BYTES {
+            self.marks.push_back((index, self.written));
+        }
+    }
+
+    fn beyond(&self, bytes: u64) -> Option<u64> {
+        let far = self.marks.partition_point(|(_, written)| self.written - written >= bytes);
+        Some(self.marks[far.checked_sub(1)?].0)
+    }
+
+    fn cut_before(&mut self, first: u64) {
+        while let Some((_, written)) = self.marks.pop_front_if(|(index, _)| *index < first) {
+            self.purged = written;
+        }
+    }
+
+    /// What came after the last mark that stays is taken to be still there: it is little.
+    fn cut_from(&mut self, first: u64) {
+        while self.marks.pop_back_if(|(index, _)| *index >= first).is_some() {
+            self.written = self.marks.back().map_or(self.purged, |(_, written)| *written);
+        }
     }
 }
 

@@ -36,8 +36,8 @@ use crate::peers::{Identity, Peers, Times};
 use crate::replica::Replica;
 use crate::types::{MemberNode, Raft};
 use crate::{
-    door, fail_over, format, hashes, leading, members, propose, read, slow_disk, succession,
-    sweeper,
+    door, fail_over, format, hashes, leading, log_size, members, propose, read, slow_disk,
+    succession, sweeper,
 };
 
 /// How long a member that stops waits for what it has proposed.
@@ -87,7 +87,7 @@ impl RaftStore {
         let history = history.map_err(StartError::State)?;
         let applies = machine.applies();
         let lines = Lines { me: member.id, peers: peers.clone() };
-        let raft = Raft::new(member.id, raft_config, lines, log, machine).await;
+        let raft = Raft::new(member.id, raft_config, lines, log.clone(), machine).await;
         let raft = raft.map_err(|error| StartError::Raft { reason: error.to_string() })?;
         found(&raft, &config).await?;
         let (proposals, proposed) = mpsc::channel(propose::QUEUE_MAX);
@@ -95,6 +95,7 @@ impl RaftStore {
         let core = Arc::new(Core {
             raft,
             replica,
+            log,
             peers,
             log_time: LogTime::new(deps.clock),
             flush,
@@ -133,6 +134,7 @@ impl RaftStore {
         group.spawn("raft reads", |stop| read::run(core.clone(), readers, stop));
         group.spawn("raft leadership", |stop| leading::run(core.clone(), stop));
         group.spawn("raft promotion", |stop| members::promote(core.clone(), stop));
+        group.spawn("raft log size", |stop| log_size::run(core.clone(), stop));
         group.spawn("raft slow disk", |stop| slow_disk::run(core.clone(), stop));
         group.spawn("raft introduction", |stop| members::introduce(core.clone(), stop));
         group.spawn("raft succession", |stop| succession::run(core.clone(), stop));

@@ -96,7 +96,14 @@ impl LogDisk for RocksLog {
                 LogOp::Committed(committed) => batch.put(COMMITTED, committed),
             }
         }
-        self.db.write_opt(batch, &self.sync).map_err(failed)
+        self.db.write_opt(batch, &self.sync).map_err(failed)?;
+        for op in ops {
+            if let LogOp::Purge { upto, .. } = op {
+                // Tables that hold nothing else go at once, even if nothing is written any more.
+                self.db.delete_file_in_range(key(0), key(upto + 1)).map_err(failed)?;
+            }
+        }
+        Ok(())
     }
 }
 

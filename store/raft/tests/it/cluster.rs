@@ -48,6 +48,8 @@ pub(crate) struct Cluster {
     /// Of members of a group that was rebuilt; 1 otherwise.
     pub(crate) epochs: BTreeMap<MemberId, u64>,
     pub(crate) snapshot_entries: u64,
+    /// As usual, if `None`.
+    pub(crate) log_bytes: Option<u64>,
     pub(crate) election_ms: u64,
     /// Log disks of a special kind.
     pub(crate) logs: BTreeMap<MemberId, Arc<dyn LogDisk>>,
@@ -131,6 +133,7 @@ impl Cluster {
         config.election_max_ms = 2 * self.election_ms;
         config.snapshot_entries = self.snapshot_entries;
         config.keep_entries = self.snapshot_entries / 2;
+        config.log_bytes = self.log_bytes.unwrap_or(config.log_bytes);
         if let Some(address) = self.addresses.get(&id) {
             (config.listen, config.member.peer_address) = (address.clone(), address.clone());
         }

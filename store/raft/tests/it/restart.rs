@@ -59,6 +59,33 @@ async fn log_is_purged_and_what_is_left_restores_the_state() {
 }
 
 #[tokio::test]
+async fn log_of_few_large_entries_is_purged_too_and_a_member_that_missed_them_catches_up() {
+    use store_raft::disk::LogDisk;
+    let mut cluster = Cluster::new();
+    cluster.log_bytes = Some(200_000);
+    cluster.found(3).await;
+    let behind = cluster.follower().await;
+    cluster.kill(behind).await;
+    let leader = cluster.leader().await;
+    for n in 0..100 {
+        let value = "x".repeat(20_000);
+        write(cluster.store(leader), &format!("a{n}"), &value).await.unwrap();
+    }
+    for id in cluster.nodes.keys() {
+        let log = cluster.disks[id].log.clone();
+        let bytes = || {
+            let records = log.read(0, u64::MAX, usize::MAX).unwrap();
+            records.iter().map(|(_, record)| record.len()).sum::<usize>()
+        };
+        eventually("the log is short again", async || bytes() < 400_000).await;
+        assert!(bytes() >= 200_000, "what a member may have missed for a moment is kept");
+    }
+    cluster.start(behind, Start::Join).await;
+    cluster.store(behind).read_index().await.unwrap();
+    same_everywhere(&cluster).await;
+}
+
+#[tokio::test]
 async fn member_without_its_disks_is_brought_up_by_a_snapshot() {
     let mut cluster = Cluster::new();
     cluster.snapshot_entries = 20;
