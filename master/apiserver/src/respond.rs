@@ -68,6 +68,9 @@ pub fn object(
     match output.form {
         Form::Object if !output.yaml && !output.pretty => bytes(code, entry.json.clone()),
         Form::Object | Form::AggregatedDiscovery => value(code, output, entry.value()),
+        Form::PartialMetadata | Form::PartialMetadataList if !output.yaml && !output.pretty => {
+            bytes(code, entry.partial_json())
+        }
         Form::PartialMetadata => value(code, output, &table::partial(entry.value())),
         // A list form for one object: upstream answers 406; the object itself does no harm.
         Form::PartialMetadataList => value(code, output, &table::partial(entry.value())),

@@ -7,6 +7,7 @@
 use std::sync::{Arc, OnceLock};
 
 use bytes::{BufMut, Bytes, BytesMut};
+use serde::de::IgnoredAny;
 use serde_json::{Map, Value};
 use store_handle::{KeyValue, Revision};
 
@@ -47,14 +48,21 @@ impl Entry {
         Self { key, revision, json, rest_at, value: OnceLock::new() }
     }
 
-    /// The decoded object, with its resourceVersion.
+    /// The decoded object, with its resourceVersion. It is kept: decoded, an object is ten times as large.
     pub fn value(&self) -> &Arc<Value> {
-        self.value.get_or_init(|| {
-            Arc::new(serde_json::from_slice(&self.json).unwrap_or_else(|error| {
-                tracing::error!(key = %self.key, revision = self.revision, %error, "stored object is no JSON");
-                Value::Null
-            }))
-        })
+        self.value.get_or_init(|| self.decode())
+    }
+
+    /// The same, not kept: for a version that is about to be replaced.
+    pub fn value_once(&self) -> Arc<Value> {
+        self.value.get().cloned().unwrap_or_else(|| self.decode())
+    }
+
+    fn decode(&self) -> Arc<Value> {
+        Arc::new(serde_json::from_slice(&self.json).unwrap_or_else(|error| {
+            tracing::error!(key = %self.key, revision = self.revision, %error, "stored object is no JSON");
+            Value::Null
+        }))
     }
 
     /// The same object with another resourceVersion, as sent when it is deleted.
@@ -65,6 +73,11 @@ impl Entry {
     /// Whether a stored form is this very object.
     pub fn is_stored_as(&self, stored: &[u8]) -> bool {
         stored.get(HEAD.len()..) == Some(&self.json[self.rest_at..])
+    }
+
+    /// The object's metadata as an object of its own, as it is served; nothing is decoded for it.
+    pub fn partial_json(&self) -> Bytes {
+        partial_json(&self.json)
     }
 
     /// The namespace, empty for a cluster-scoped object.
@@ -106,6 +119,21 @@ pub fn encode(object: &Value) -> Bytes {
     out.into_inner().freeze()
 }
 
+/// A `PartialObjectMetadata` of an object as it is served: what its `metadata` holds is copied as it stands.
+pub fn partial_json(served: &[u8]) -> Bytes {
+    const START: &[u8] =
+        br#"{"kind":"PartialObjectMetadata","apiVersion":"meta.k8s.io/v1","metadata":"#;
+    let from_metadata = &served[HEAD.len() - 1..];
+    let mut values = serde_json::Deserializer::from_slice(from_metadata).into_iter::<IgnoredAny>();
+    assert!(matches!(values.next(), Some(Ok(_))), "every entry begins with its metadata");
+    let metadata = &from_metadata[..values.byte_offset()];
+    let mut json = BytesMut::with_capacity(START.len() + metadata.len() + 1);
+    json.put_slice(START);
+    json.put_slice(metadata);
+    json.put_u8(b'}');
+    json.freeze()
+}
+
 /// `rest` is what follows the head of a stored object.
 fn splice(rest: &[u8], revision: Revision) -> (Bytes, usize) {
     let digits = revision.to_string();
@@ -138,6 +166,23 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+
+    #[test]
+    fn partial_form_is_the_metadata_and_decodes_nothing() {
+        let object = json!({"kind": "Pod", "apiVersion": "v1", "spec": {"a": 1},
+            "metadata": {"name": "p}\"", "labels": {"a": "}"}, "managedFields": [{"manager": "m"}]}});
+        let entry = Entry::from_stored("d/p".into(), &encode(&object), 8);
+        let partial: Value = serde_json::from_slice(&entry.partial_json()).unwrap();
+        let mut metadata = object["metadata"].clone();
+        metadata["resourceVersion"] = "8".into();
+        assert_eq!(
+            partial,
+            json!({
+                "kind": "PartialObjectMetadata", "apiVersion": "meta.k8s.io/v1", "metadata": metadata,
+            })
+        );
+        assert!(entry.value.get().is_none());
+    }
 
     #[test]
     fn stored_form_has_no_version_and_the_served_form_has_it() {

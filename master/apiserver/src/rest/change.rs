@@ -75,8 +75,9 @@ pub async fn change(
         server.cacher.entry(&target.table, &target.key())
     };
     for _ in 0..RACES_MAX {
-        let prepared = match &current {
-            Some(entry) => prepare(server, call, target, change, &target.shown(entry.clone())),
+        let before = current.as_ref().map(|entry| target.shown(entry.clone()).value_once());
+        let prepared = match &before {
+            Some(before) => prepare(server, call, target, change, before),
             None => Err(target.not_found()),
         };
         let (step, warnings) = match prepared {
@@ -112,7 +113,7 @@ pub async fn change(
             let (Step::Put(new) | Step::Remove(new)) = &step;
             return Ok(Arc::new(Entry::from_stored(old.key.clone(), &encode(new), old.revision)));
         }
-        match store(server, call, target, change, old, &step).await? {
+        match store(server, call, target, change, (old, before.as_deref()), &step).await? {
             Stored::Done(entry) => {
                 call.warnings.extend(warnings);
                 return Ok(entry);
@@ -135,11 +136,10 @@ fn prepare(
     call: &Call,
     target: &Target,
     change: &Change<'_>,
-    entry: &Entry,
+    old: &Value,
 ) -> Result<(Step, Vec<String>), ApiError> {
     let resource = &target.resource;
     let strategy = &resource.strategy;
-    let old = &**entry.value();
     let mut new = (change.produce)(old)?;
     let sent = ownership::take(&mut new);
     strategy.default(&mut new);
@@ -192,13 +192,11 @@ async fn store(
     call: &Call,
     target: &Target,
     change: &Change<'_>,
-    old: &Arc<Entry>,
+    (old, before): (&Arc<Entry>, Option<&Value>),
     step: &Step,
 ) -> Result<Stored, ApiError> {
     let resource = &target.resource;
     let key = target.store_key();
-    let shown = target.shown(old.clone());
-    let before = Some(&**shown.value());
     let request =
         server.admission_request(call, target, Operation::Update, change.subresource, before);
     let (Step::Put(wanted) | Step::Remove(wanted)) = step;

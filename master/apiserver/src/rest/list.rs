@@ -193,10 +193,18 @@ fn render(server: &Server, call: &Call, target: &Target, page: Page) -> Result<R
         }
         Form::Object | Form::AggregatedDiscovery => (resource.list_kind(), resource.api_version()),
     };
-    if output.form == Form::Object && !output.yaml && !output.pretty {
-        return Ok(respond::pieces(pieces(&kind, &api_version, &metadata, &entries)));
-    }
     let is_partial = kind == "PartialObjectMetadataList";
+    if !output.yaml && !output.pretty {
+        let item = |entry: &Arc<Entry>| {
+            if is_partial { entry.partial_json() } else { entry.json.clone() }
+        };
+        return Ok(respond::pieces(pieces(
+            &kind,
+            &api_version,
+            &metadata,
+            entries.iter().map(item),
+        )));
+    }
     let item = |entry: &Arc<Entry>| -> Value {
         if is_partial { table::partial(entry.value()) } else { (**entry.value()).clone() }
     };
@@ -211,19 +219,19 @@ pub fn pieces(
     kind: &str,
     api_version: &str,
     metadata: &Value,
-    entries: &[Arc<Entry>],
+    items: impl ExactSizeIterator<Item = Bytes>,
 ) -> Vec<Bytes> {
     const COMMA: Bytes = Bytes::from_static(b",");
     let head = format!(
         "{{\"kind\":\"{kind}\",\"apiVersion\":\"{api_version}\",\"metadata\":{metadata},\"items\":["
     );
-    let mut pieces = Vec::with_capacity(entries.len() * 2 + 2);
+    let mut pieces = Vec::with_capacity(items.len() * 2 + 2);
     pieces.push(Bytes::from(head));
-    for (index, entry) in entries.iter().enumerate() {
+    for (index, item) in items.enumerate() {
         if index > 0 {
             pieces.push(COMMA);
         }
-        pieces.push(entry.json.clone());
+        pieces.push(item);
     }
     pieces.push(Bytes::from_static(b"]}"));
     pieces

@@ -22,7 +22,7 @@ use super::options::{Freshness, ListOptions};
 use super::selection::{self, Selection};
 use super::{Target, get};
 use crate::body::Body;
-use crate::cacher::entry::Entry;
+use crate::cacher::entry::{Entry, partial_json};
 use crate::cacher::table::{Change, Kind, Notice, Start, Subscription, frame};
 use crate::call::{Call, Response};
 use crate::content::{self, Form, Output};
@@ -364,6 +364,12 @@ impl Writer {
         if self.is_plain(entry) {
             return frame(kind.name(), json);
         }
+        let serves_as_stored = self.target.resource.serves_as_stored(entry.revision);
+        let is_partial =
+            matches!(self.output.form, Form::PartialMetadata | Form::PartialMetadataList);
+        if is_partial && serves_as_stored {
+            return frame(kind.name(), &partial_json(json));
+        }
         let decoded: Value;
         let object: &Value = if kind == Kind::Deleted {
             decoded = serde_json::from_slice(json).unwrap_or_default();
@@ -372,7 +378,7 @@ impl Writer {
             entry.value()
         };
         let converted;
-        let object = if !self.target.resource.serves_as_stored(entry.revision) {
+        let object = if !serves_as_stored {
             let mut own = object.clone();
             self.target.resource.strategy.served_form(&mut own);
             converted = own;
