@@ -7,10 +7,11 @@ ENV := . .ci/env.sh;
 # Which seeds CI simulates in each scenario: always the same ones, and a few that are new each day. More on demand: `make sim SEEDS=1..1000`.
 SEEDS ?= 1..13
 FRESH ?= $(shell date -u +%Y%m%d)00..$(shell date -u +%Y%m%d)02
-# How long `make chaos` goes on.
+# How long `make chaos` goes on, and how long `make real` breaks real processes.
 CHAOS_SECONDS ?= 3600
+REAL_SECONDS ?= 70
 
-.PHONY: help packages rocksdb build up down status test check unit sim chaos demo bench-store bench-api clean
+.PHONY: help packages rocksdb build up down status test check unit sim real chaos demo bench-store bench-api clean
 
 help: ## What can be done
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 18
@@ -34,7 +35,7 @@ down: ## Stop the local cluster; its data stays
 status: ## Who leads, and how everyone is
 	bin/kctl status
 
-test: build check unit sim demo ## Every test, as CI runs them
+test: build check unit sim real demo ## Every test, as CI runs them
 
 check: rocksdb ## Format, lints, house rules, licences
 	cargo fmt --all --check
@@ -49,9 +50,14 @@ sim: build ## Simulate the store under faults, over many seeds, and see that kno
 	bin/kchaos sim --seeds $(SEEDS) --seeds $(FRESH)
 	bin/kchaos mutants
 
-chaos: build ## Simulate with seeds that are new each minute, for CHAOS_SECONDS
-	bin/kchaos sim --seeds $$(date -u +%y%m%d%H%M)000 --for-seconds $(CHAOS_SECONDS)
+real: build ## Kill, pause, cut off and spoil real members of the store, as root, for REAL_SECONDS
+	bin/kchaos real --for-seconds $(REAL_SECONDS)
+
+chaos: build ## Half of CHAOS_SECONDS simulations with fresh seeds, half real processes under real faults, as root
+	bin/kchaos sim --seeds $$(date -u +%y%m%d%H%M)000 --for-seconds $$(($(CHAOS_SECONDS) / 2))
 	bin/kchaos mutants
+	bin/kchaos real --for-seconds $$(($(CHAOS_SECONDS) / 4))
+	bin/kchaos real --members 5 --for-seconds $$(($(CHAOS_SECONDS) / 4))
 
 demo: build ## Play the walkthrough and an installation on real containers, killing masters
 	docs/walkthrough.sh

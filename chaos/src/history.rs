@@ -22,6 +22,16 @@ pub enum Action {
     Get,
 }
 
+impl Action {
+    /// What it would write.
+    pub fn value(self) -> Option<u64> {
+        match self {
+            Self::Put { value } | Self::Cas { value, .. } => Some(value),
+            Self::Get => None,
+        }
+    }
+}
+
 /// What it heard.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "outcome", rename_all = "kebab-case")]

@@ -6,6 +6,7 @@ mod bench;
 mod caller;
 mod cluster;
 mod failover;
+mod faults;
 mod load;
 mod play;
 
@@ -30,6 +31,8 @@ enum Command {
     },
     /// Kill the leading master again and again under load, and report what clients saw.
     Failover(failover::Args),
+    /// Members of the store on machines of their own: kill, pause, cut and spoil them, and judge what clients saw.
+    Faults(faults::Args),
     /// Put the same load on any Kubernetes API, and print a line of figures for each row.
     BenchApi(bench::Args),
     /// In a pod: ask the API for ever, and print when each answer came and the gap before it.
@@ -43,6 +46,7 @@ fn main() -> ExitCode {
             match Cli::parse().command {
                 Command::Play { file } => play::run(&file).await,
                 Command::Failover(args) => failover::run(args).await,
+                Command::Faults(args) => faults::run(args).await,
                 Command::BenchApi(args) => bench::run(args).await,
                 Command::Call => caller::call().await,
             }

@@ -1,7 +1,9 @@
 //! Each key behaves as one register: there is an order of all its operations that explains what clients heard
 //! and respects who came after whom.
 //!
-//! Keys are checked apart: together they would take exponentially longer, and a violation shows in one.
+//! Keys are checked apart: together they would take exponentially longer, and a violation shows in one. Where the
+//! store's whole history is told, it says what became of a write whose client does not know: it was done before
+//! somebody saw it, or never. Without that, each is open to the end, and the search grows with every one of them.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -48,8 +50,9 @@ impl Model for Register {
 
 pub(crate) fn check(history: &History) -> Verdict {
     let mut keys: BTreeMap<&str, Vec<porcupine_rs::Operation<Register>>> = BTreeMap::new();
+    let seen = seen(history);
     for operation in &history.operations {
-        if let Some(known) = known(operation) {
+        if let Some(known) = known(operation, seen.as_ref()) {
             keys.entry(&operation.key).or_default().push(known);
         }
     }
@@ -63,14 +66,34 @@ pub(crate) fn check(history: &History) -> Verdict {
     Ok(())
 }
 
+/// When each value was first seen in the store, if the history tells all that the store held.
+fn seen(history: &History) -> Option<BTreeMap<u64, u64>> {
+    let mut seen = BTreeMap::new();
+    for change in history.changes.values() {
+        for write in &change.writes {
+            if let Some(value) = write.value.as_ref().and_then(|value| value.parse().ok()) {
+                seen.entry(value).or_insert(change.seen_us);
+            }
+        }
+    }
+    (!history.changes.is_empty()).then_some(seen)
+}
+
 /// As the checker wants it; nothing if nothing can follow from it.
-fn known(operation: &Operation) -> Option<porcupine_rs::Operation<Register>> {
+fn known(
+    operation: &Operation,
+    seen: Option<&BTreeMap<u64, u64>>,
+) -> Option<porcupine_rs::Operation<Register>> {
     let is_read = operation.action == Action::Get;
     let returned_us = match operation.outcome {
         Outcome::Nothing => return None,
         Outcome::Unknown if is_read => return None,
-        // It may take effect at any time from its call on.
-        Outcome::Unknown => None,
+        Outcome::Unknown => match seen {
+            // Whoever reads it all the same finds out.
+            Some(seen) => Some((*seen.get(&operation.action.value()?)?).max(operation.called_us)),
+            // It may take effect at any time from its call on.
+            None => None,
+        },
         _ => operation.returned_us,
     };
     Some(porcupine_rs::Operation {
@@ -89,6 +112,8 @@ fn time(us: u64) -> i64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::check::tests::change;
+    use crate::history::Revised;
 
     /// `client call return action`: `p1` put 1, `c1>2` put 2 if 1, `r1` read 1, `r-` read nothing; a `?`
     /// behind it: outcome unknown; a `!`: it differed.
@@ -127,6 +152,24 @@ mod tests {
             }
         });
         History { operations: operations.collect(), ..History::default() }
+    }
+
+    #[test]
+    fn history_of_the_store_says_what_became_of_unknown_writes() {
+        let run = |lines: &str, stored: &[(i64, u64, &str)]| {
+            let mut history = history(lines);
+            for &(revision, seen_us, value) in stored {
+                let stored = Revised { seen_us, ..change(revision, &[("k", value)]) };
+                history.changes.insert(revision, stored);
+            }
+            check(&history).is_ok()
+        };
+        assert!(run("1 0 2 p1?, 2 3 4 r-, 2 5 6 r1", &[(2, 5, "1")]), "seen at 5, done before");
+        assert!(!run("1 0 2 p1?, 2 3 4 r-, 2 5 6 r1", &[(2, 2, "1")]), "seen at 2, not read");
+        assert!(!run("1 0 2 p1?, 2 5 6 r1", &[(2, 3, "9")]), "read, and never done");
+        let open: Vec<_> = (0..200).map(|value| format!("1 {value} 500 p{value}?")).collect();
+        let open = format!("{}, 2 501 502 p900, 2 503 504 r900, 2 505 506 r-", open.join(", "));
+        assert!(!run(&open, &[(2, 502, "900")]), "and it is quickly seen");
     }
 
     #[test]

@@ -3,9 +3,11 @@
 mod check;
 mod list;
 mod mutants;
+mod real;
 mod seed;
 mod sim;
 
+use std::ffi::OsString;
 use std::ops::Range;
 use std::path::PathBuf;
 
@@ -29,6 +31,12 @@ pub(crate) enum Verb {
         name: Option<String>,
         #[command(flatten)]
         pool: Pool,
+    },
+    /// Break real processes: members on machines of their own, as root (kchaos-real faults)
+    #[command(disable_help_flag = true)]
+    Real {
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        args: Vec<OsString>,
     },
     /// Judge a history from elsewhere: JSON lines, as docs/CHAOS.md describes them
     Check { file: PathBuf },
@@ -114,6 +122,7 @@ pub(crate) fn run(verb: Verb) -> anyhow::Result<bool> {
         Verb::Sim(args) => sim::run(&mut out, &args),
         Verb::Seed(args) => seed::run(&mut out, &args),
         Verb::Mutants { name, pool } => mutants::run(&mut out, name.as_deref(), pool),
+        Verb::Real { args } => real::run(&args),
         Verb::Check { file } => check::run(&mut out, &file),
         Verb::List => list::run(&mut out),
     }

@@ -9,7 +9,9 @@
 //!
 //! # Invariants
 //! - `created` comes before everything else of a watch, and nothing of it after `canceled`.
-//! - A progress reply for the whole stream comes after every event up to its revision.
+//! - A progress reply for the whole stream comes after every event up to its revision, and is not older than where
+//!   any of its watches began: a client that goes on on a member that lags does not go back. On a stream of one watch
+//!   it is not older than any event before it either.
 
 mod follow;
 
@@ -42,8 +44,11 @@ const REPLIES_MAX: usize = 64;
 /// Whoever requires a leader is sent away when there has been none for so long.
 const LEADERLESS_MAX: Duration = Duration::from_secs(3);
 
+/// How often it is looked whether a member that lags has got as far as its client was elsewhere.
+const LOOK_AGAIN: Duration = Duration::from_millis(10);
+
 /// The watch id of replies that concern all watches of a stream, or none.
-const NO_WATCH: i64 = -1;
+pub(crate) const NO_WATCH: i64 = -1;
 
 /// What goes to the client.
 pub(crate) type Replies = mpsc::Sender<Result<WatchResponse, Status>>;
@@ -83,9 +88,16 @@ impl Watch for WatchService {
 struct Desk {
     facade: Arc<Facade>,
     replies: Replies,
-    watches: BTreeMap<i64, mpsc::Sender<Control>>,
+    watches: BTreeMap<i64, Held>,
     next_id: i64,
     crew: Crew,
+}
+
+/// A watch that goes on.
+struct Held {
+    controls: mpsc::Sender<Control>,
+    /// The client has seen everything up to here before it began.
+    seen: Revision,
 }
 
 impl Desk {
@@ -122,7 +134,7 @@ impl Desk {
                 Some(RequestUnion::CancelRequest(cancel)) => {
                     if let Some(watch) = self.watches.remove(&cancel.watch_id) {
                         // A watch that has ended by itself has said so.
-                        drop(watch.send(Control::Cancel).await);
+                        drop(watch.controls.send(Control::Cancel).await);
                     }
                 }
                 Some(RequestUnion::ProgressRequest(_)) => self.progress().await,
@@ -151,7 +163,8 @@ impl Desk {
         match watched {
             Ok(watcher) => {
                 let (controls, control) = mpsc::channel(4);
-                self.watches.insert(id, controls);
+                let seen = create.start_revision.max(0).saturating_sub(1);
+                self.watches.insert(id, Held { controls, seen });
                 let follow = Follow {
                     facade: self.facade.clone(),
                     id,
@@ -175,7 +188,7 @@ impl Desk {
 
     /// The number of a new watch; `None` if the one asked for is taken.
     fn choose(&mut self, asked: i64) -> Option<i64> {
-        self.watches.retain(|_, watch| !watch.is_closed());
+        self.watches.retain(|_, watch| !watch.controls.is_closed());
         if asked != 0 {
             return (!self.watches.contains_key(&asked)).then_some(asked);
         }
@@ -186,18 +199,28 @@ impl Desk {
         Some(self.next_id - 1)
     }
 
-    /// Says how far the stream is, once each of its watches has got that far.
+    /// Says how far the stream is, once each of its watches has got that far, and this member, too.
     async fn progress(&mut self) {
-        let revision = self.facade.handle.revision();
+        self.watches.retain(|_, watch| !watch.controls.is_closed());
+        let begun = self.watches.values().map(|watch| watch.seen).max().unwrap_or(0);
+        let revision = self.facade.handle.revision().max(begun);
         let (ticket, mut all) = mpsc::channel(1);
+        if let [watch] = self.watches.values().collect::<Vec<_>>()[..] {
+            drop(watch.controls.send(Control::Progress { revision, ticket: None }).await);
+            return;
+        }
         for watch in self.watches.values() {
-            drop(watch.send(Control::Progress { revision, ticket: ticket.clone() }).await);
+            let control = Control::Progress { revision, ticket: Some(ticket.clone()) };
+            drop(watch.controls.send(control).await);
         }
         drop(ticket);
         let (facade, replies) = (self.facade.clone(), self.replies.clone());
         self.crew.spawn(async move {
             // Nothing is ever sent: it ends when the last ticket is gone.
             let _ = all.recv().await;
+            while facade.handle.revision() < revision {
+                tokio::time::sleep(LOOK_AGAIN).await;
+            }
             let header = Some(facade.header(revision));
             let reply = WatchResponse { header, watch_id: NO_WATCH, ..WatchResponse::default() };
             drop(replies.send(Ok(reply)).await);

@@ -7,6 +7,8 @@
 //! - A fenced command is never forwarded.
 //! - A command is proposed again only when it is certain that nothing was done.
 //! - `NotProposed` is answered only then, too; everything doubtful is `Unknown`.
+//! - No command from another member stays in the queue of one that does not lead: what is before it there may be
+//!   waiting for that other member's queue.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -93,6 +95,17 @@ impl Party {
     fn take(&self, index: usize) -> bool {
         !self.taken[index].swap(true, Ordering::AcqRel)
     }
+
+    /// Gives up what the batcher has not taken; whether nothing of it is left to wait for.
+    fn turn_away(&self) -> bool {
+        let mut answers = self.answers.lock();
+        for (index, answer) in answers.iter_mut().enumerate() {
+            if answer.is_none() && self.take(index) {
+                *answer = Some(Err(Undone::NotLeader));
+            }
+        }
+        answers.iter().all(Option::is_some)
+    }
 }
 
 /// One command's place in its party; given up, answered or not, when it is dropped.
@@ -175,7 +188,10 @@ async fn submit(
     }
     // The batcher has the same deadline, and answers on it; half a second more for its answer to come.
     let patience = until + LOOK_AGAIN * 25;
-    drop(tokio::time::timeout_at(patience, party.all_answered.notified()).await);
+    match is_forwarded {
+        true => answered_while_leading(core, &party, patience).await,
+        false => drop(tokio::time::timeout_at(patience, party.all_answered.notified()).await),
+    }
     let is_stopping = core.proposals.is_closed();
     let answers = std::mem::take(&mut *party.answers.lock());
     let each = answers.into_iter().enumerate().map(|(index, answer)| match answer {
@@ -188,6 +204,19 @@ async fn submit(
         None => Err(Undone::Never(STOPPING.into())),
     });
     each.collect()
+}
+
+/// Waits for the answers to what another member sent, as long as this one leads or is at it.
+async fn answered_while_leading(core: &Core, party: &Party, until: Instant) {
+    let all = party.all_answered.notified();
+    tokio::pin!(all);
+    while Instant::now() < until {
+        let look = until.min(Instant::now() + LOOK_AGAIN);
+        let is_over = tokio::time::timeout_at(look, &mut all).await.is_ok();
+        if is_over || (core.leader() != Some(core.id()) && party.turn_away()) {
+            return;
+        }
+    }
 }
 
 /// Drains the queue into batches, until told to stop; then says when the last of them is done.
@@ -378,4 +407,23 @@ fn latest(batch: &[Pending]) -> Instant {
 
 pub(crate) fn not_proposed(reason: &str) -> ProposeError {
     ProposeError::NotProposed { reason: reason.into() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_turned_away_is_not_proposed_and_what_is_taken_is_waited_for() {
+        let party = Party::new(3);
+        assert!(party.take(1), "the batcher has it");
+        assert!(!party.turn_away(), "one is under way");
+        assert!(!party.take(0) && !party.take(2), "nobody proposes the others any more");
+        party.answers.lock()[1] = Some(Err(Undone::Never("full".into())));
+        assert!(party.turn_away());
+        let answers = std::mem::take(&mut *party.answers.lock());
+        let is_not_leader =
+            |answer: &Option<Proposed>| matches!(answer, Some(Err(Undone::NotLeader)));
+        assert_eq!(answers.iter().map(is_not_leader).collect::<Vec<_>>(), [true, false, true]);
+    }
 }

@@ -188,6 +188,50 @@ async fn progress_is_told_when_asked_for_and_follows_the_events() {
 }
 
 #[tokio::test]
+async fn watch_that_began_ahead_of_its_member_hears_of_no_earlier_progress() {
+    let cluster = Cluster::start(1).await;
+    let mut client = cluster.client().await;
+    let ahead = WatchOptions::new().with_start_revision(4);
+    let mut stream = client.watch("a", Some(ahead)).await.unwrap();
+    assert!(next(&mut stream).await.created());
+    stream.request_progress().await.unwrap();
+    // Requests are served in order: what was asked before is under way when this one is there.
+    stream.watch("b", None).await.unwrap();
+    assert!(next(&mut stream).await.created(), "nothing is said of revision 1");
+    for value in ["2", "3", "4"] {
+        client.put("c", value, None).await.unwrap();
+    }
+    // etcd says nothing instead, until it is asked again.
+    stream.request_progress().await.unwrap();
+    let progress = next(&mut stream).await;
+    assert!(progress.header().unwrap().revision() >= 3, "{progress:?}");
+}
+
+#[tokio::test]
+async fn progress_is_never_older_than_the_event_before_it() {
+    let cluster = Cluster::start(1).await;
+    let mut client = cluster.client().await;
+    let mut stream = client.watch("a", None).await.unwrap();
+    let (mut seen, mut told) = (0, 0);
+    for value in 0..100 {
+        client.put("a", value.to_string(), None).await.unwrap();
+        stream.request_progress().await.unwrap();
+    }
+    while told < 100 {
+        let reply = next(&mut stream).await;
+        let revision = reply.header().unwrap().revision();
+        match reply.events().last() {
+            Some(last) => seen = last.kv().unwrap().mod_revision(),
+            None if reply.created() => {}
+            None => {
+                assert!(revision >= seen, "progress to {revision} after {seen}");
+                told += 1;
+            }
+        }
+    }
+}
+
+#[tokio::test]
 async fn idle_watch_is_told_how_far_it_is() {
     if is_etcd() {
         // Debian's etcd has no flag for it: its ten minutes are too long for a test.

@@ -17,7 +17,7 @@ use crate::errors;
 use crate::facade::Facade;
 use crate::proto::etcdserverpb::WatchResponse;
 use crate::proto::mvccpb;
-use crate::watch::Replies;
+use crate::watch::{NO_WATCH, Replies};
 
 /// Events that are gathered into one reply, about.
 const EVENTS_MAX: usize = 1_000;
@@ -31,8 +31,9 @@ const LOOK_AGAIN: Duration = Duration::from_millis(10);
 /// What a watch is told by its desk.
 #[derive(Debug)]
 pub(crate) enum Control {
-    /// Drop the ticket once everything up to `revision` is on its way to the client.
-    Progress { revision: Revision, ticket: mpsc::Sender<()> },
+    /// Drop the ticket once everything up to `revision` is on its way to the client, and this member is there.
+    /// Without one, this is the stream's only watch: it says itself how far the stream is.
+    Progress { revision: Revision, ticket: Option<mpsc::Sender<()>> },
     /// Say so, and end.
     Cancel,
 }
@@ -56,7 +57,7 @@ impl Follow {
     /// Feeds the client until the watch is cancelled, or the client or the store is gone.
     pub(crate) async fn run(self, mut watcher: Watcher, mut control: mpsc::Receiver<Control>) {
         let _counted = self.facade.metrics.watch();
-        let mut asked: Vec<(Revision, mpsc::Sender<()>)> = Vec::new();
+        let mut asked: Vec<(Revision, Option<mpsc::Sender<()>>)> = Vec::new();
         let mut tick = self.tick();
         let mut is_idle = true;
         loop {
@@ -89,8 +90,20 @@ impl Follow {
                 return;
             }
             if !asked.is_empty() {
+                // A watch may have begun ahead of its member.
                 let seen = watcher.seen();
-                asked.retain(|(revision, _)| *revision > seen);
+                let reached = seen.min(self.facade.handle.revision());
+                let is_due = |(revision, ticket): &(Revision, Option<_>)| {
+                    *revision <= reached && ticket.is_none()
+                };
+                let due = asked.iter().filter(|asked| is_due(asked)).count();
+                asked.retain(|(revision, _)| *revision > reached);
+                for _ in 0..due {
+                    // From the one who sends its events: no older than any of them.
+                    if !self.reply_as(NO_WATCH, seen, |_| {}).await {
+                        return;
+                    }
+                }
             }
         }
     }
@@ -169,8 +182,17 @@ impl Follow {
     }
 
     async fn reply(&self, revision: Revision, fill: impl FnOnce(&mut WatchResponse)) -> Goes {
+        self.reply_as(self.id, revision, fill).await
+    }
+
+    async fn reply_as(
+        &self,
+        watch_id: i64,
+        revision: Revision,
+        fill: impl FnOnce(&mut WatchResponse),
+    ) -> Goes {
         let header = Some(self.facade.header(revision));
-        let mut reply = WatchResponse { header, watch_id: self.id, ..WatchResponse::default() };
+        let mut reply = WatchResponse { header, watch_id, ..WatchResponse::default() };
         fill(&mut reply);
         self.replies.send(Ok(reply)).await.is_ok()
     }

@@ -1,0 +1,138 @@
+//! The end of a run: leases end, members tell what they hold, checks speak, figures are printed.
+
+use std::collections::BTreeSet;
+use std::fs::File;
+use std::io::BufWriter;
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::{Context as _, bail};
+use chaos::check;
+use chaos::history::{Final, History, Outcome};
+use chaos::lines;
+use etcd_client::{Client, GetOptions};
+use tokio::time::Instant;
+
+use super::client::{connect, whole_history};
+use super::fault::Field;
+use super::machine::Machine;
+use super::record::SharedRecord;
+use super::run::{Round, by_kind};
+
+/// After this, no lease is left, though each new leader gives them their time again.
+const LEASES_END_WITHIN: Duration = Duration::from_secs(20);
+const ANSWER_WITHIN: Duration = Duration::from_secs(10);
+const LOOK_EVERY: Duration = Duration::from_millis(100);
+
+/// Waits until every lease has ended, or should have.
+pub(super) async fn settle(field: &Field) -> anyhow::Result<()> {
+    let until = Instant::now() + LEASES_END_WITHIN;
+    let mut client = connect(&field.machines[0].endpoint()).await?;
+    let options = GetOptions::new().with_prefix().with_count_only();
+    while client.get("lease/", Some(options.clone())).await?.count() > 0 && Instant::now() < until {
+        tokio::time::sleep(LOOK_EVERY).await;
+    }
+    Ok(())
+}
+
+/// Completes the history, checks it, and prints what it covered.
+pub(super) async fn judge(
+    field: &Field,
+    record: &SharedRecord,
+    rounds: &[Round],
+    is_etcd: bool,
+) -> anyhow::Result<()> {
+    let mut clients = Vec::new();
+    for machine in &field.machines {
+        clients.push(connect(&machine.endpoint()).await?);
+    }
+    let reply = clients[0].get("none", None).await?;
+    let last = reply.header().context("an answer has a header")?.revision();
+    for change in whole_history(&mut clients[0], last).await? {
+        record.change(change.revision, &change.writes);
+    }
+    for (number, client) in (1..).zip(&mut clients) {
+        record.holds(number, held(client, last).await?);
+    }
+    let mut history = record.history();
+    tell(&history, record, rounds);
+    if is_etcd {
+        println!("leaders are not judged: etcd's status tells the term of what it has applied");
+        history.leads.clear();
+    }
+    let mut wrong = Vec::new();
+    for (name, check) in check::all() {
+        match check(&history) {
+            Ok(()) => println!("{name}: holds"),
+            Err(reason) => {
+                println!("{name}: VIOLATION {reason}");
+                wrong.push(name);
+            }
+        }
+    }
+    if !wrong.is_empty() {
+        bail!("violated: {}", wrong.join(", "));
+    }
+    Ok(())
+}
+
+/// What a member holds at this revision.
+async fn held(client: &mut Client, revision: i64) -> anyhow::Result<Final> {
+    let ask = async {
+        // It has applied what it is asked about.
+        client.get("none", None).await?;
+        client.hash_kv(revision).await
+    };
+    let reply = tokio::time::timeout(ANSWER_WITHIN, ask).await.context("no hash")??;
+    Ok(Final { revision, hash: u64::from(reply.hash()) })
+}
+
+fn tell(history: &History, record: &SharedRecord, rounds: &[Round]) {
+    println!(
+        "\n{:<20} {:>5} {:>14} {:>14} {:>14}",
+        "fault", "times", "gap median ms", "longest ms", "whole after ms"
+    );
+    for (kind, rounds) in by_kind(rounds) {
+        let mut gaps: Vec<_> = rounds.iter().map(|round| round.gap_ms).collect();
+        let mut whole: Vec<_> = rounds.iter().map(|round| round.whole_ms).collect();
+        gaps.sort_unstable();
+        whole.sort_unstable();
+        println!(
+            "{kind:<20} {:>5} {:>14} {:>14} {:>14}",
+            rounds.len(),
+            gaps[gaps.len() / 2],
+            gaps[gaps.len() - 1],
+            whole[whole.len() / 2]
+        );
+    }
+    let leaders: BTreeSet<_> = history.leads.iter().collect();
+    println!(
+        "\nleader changes {}, acknowledged writes {}, reads {}, unknown outcomes {}, revisions {}",
+        leaders.len().saturating_sub(1),
+        history.count(|it| matches!(it, Outcome::Wrote { .. })),
+        history.count(|it| matches!(it, Outcome::Read { .. })),
+        history.count(|it| matches!(it, Outcome::Unknown)),
+        history.changes.len(),
+    );
+    let counts = record.counts();
+    let seen: Vec<_> = counts.iter().map(|(what, count)| format!("{what} {count}")).collect();
+    println!("{}\n", seen.join(", "));
+}
+
+/// Leaves the history, and what the members said.
+pub(super) fn leave(
+    out: &Path,
+    seed: u64,
+    history: &History,
+    machines: &[Machine],
+) -> anyhow::Result<()> {
+    let folder = out.join(format!("real-{seed}"));
+    std::fs::create_dir_all(&folder).with_context(|| folder.display().to_string())?;
+    let file = folder.join("history.jsonl");
+    lines::write(history, &mut BufWriter::new(File::create(&file)?))?;
+    for machine in machines {
+        std::fs::copy(machine.log(), folder.join(format!("{}.log", machine.name())))?;
+    }
+    println!("history: kchaos check {}; the members' logs beside it", file.display());
+    Ok(())
+}

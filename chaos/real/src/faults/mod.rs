@@ -1,0 +1,75 @@
+//! Real processes under real faults: members of the store, or of etcd, on machines of their own, while clients ask all
+//! the time; what they heard is judged by the checks that judge simulations.
+//!
+//! # Path
+//! arguments → `lab/cage.rs` (this program again, in namespaces) → `lab` → `run.rs`: rounds of faults → `judge.rs`
+
+mod client;
+mod fault;
+mod group;
+mod judge;
+mod lab;
+mod machine;
+mod record;
+mod run;
+
+use std::path::PathBuf;
+
+use anyhow::{Context as _, bail};
+use clap::Args as ClapArgs;
+
+use fault::{KINDS, Kind};
+
+#[derive(ClapArgs, Clone, Debug)]
+pub(crate) struct Args {
+    /// What is drawn follows from it; the time, unless it is given
+    #[arg(long)]
+    seed: Option<u64>,
+    /// How many members: 3 or 5
+    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u8).range(3..=5))]
+    members: u8,
+    /// The member's program: kstore, or etcd
+    #[arg(long, default_value_os_t = beside("kstore"))]
+    program: PathBuf,
+    /// Faults go on for so long
+    #[arg(long, default_value_t = 120)]
+    for_seconds: u64,
+    /// Only these, one after the other: kill-leader,pause-leader
+    #[arg(long, value_delimiter = ',', value_parser = kind)]
+    faults: Vec<Kind>,
+    /// Where a run that failed leaves its history and the members' logs
+    #[arg(long, default_value_os_t = std::env::temp_dir().join("kchaos"))]
+    out: PathBuf,
+    /// Leaves them in any case
+    #[arg(long)]
+    keep: bool,
+    /// Set for itself: the folder of this run, in namespaces of its own
+    #[arg(long, hide = true)]
+    lab: Option<PathBuf>,
+}
+
+/// A program that lies where this one does.
+fn beside(name: &str) -> PathBuf {
+    let this = std::env::current_exe().unwrap_or_default();
+    this.parent().map_or_else(|| name.into(), |folder| folder.join(name))
+}
+
+fn kind(name: &str) -> Result<Kind, String> {
+    let known = || KINDS.iter().map(|it| it.name).collect::<Vec<_>>().join(", ");
+    let found = KINDS.iter().find(|kind| kind.name == name);
+    found.copied().ok_or_else(|| format!("no such fault; there are: {}", known()))
+}
+
+/// Runs it; fails if anything is wrong.
+pub(crate) async fn run(args: Args) -> anyhow::Result<()> {
+    let Some(lab) = args.lab.clone() else {
+        let program = args.program.canonicalize();
+        program.with_context(|| format!("{}: no such program", args.program.display()))?;
+        let status = lab::cage::run_inside().await?;
+        match status.success() {
+            true => return Ok(()),
+            false => bail!("see above ({status})"),
+        }
+    };
+    run::run(&args, &lab).await
+}
