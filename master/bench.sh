@@ -104,7 +104,7 @@ theirs() {
 ours() {
     "$BIN/kctl" start --masters "$MEMBERS" --nodes 0 --data-dir "$DIR/ours" --base-port "$((PORT + 300))" >"$DIR/start.log" 2>&1 ||
         { tail "$DIR/start.log" >&2; exit 1; }
-    bench trireme "$DIR/ours/admin.kubeconfig" "$(paste -sd, "$DIR"/ours/run/master-*.pid)"
+    bench trireme "$DIR/ours/admin.kubeconfig" "$(for file in "$DIR"/ours/run/master-*.pid; do echo "$(<"$file")"; done | paste -sd,)"
     stop_all
 }
 
