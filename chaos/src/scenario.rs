@@ -20,6 +20,8 @@ const FILES: &[(&str, &str)] = &[
     ("crashes", include_str!("../scenario/crashes.toml")),
     ("elections", include_str!("../scenario/elections.toml")),
     ("five-members", include_str!("../scenario/five-members.toml")),
+    ("kube-clocks", include_str!("../scenario/kube-clocks.toml")),
+    ("kube-late-leaders", include_str!("../scenario/kube-late-leaders.toml")),
     ("kube-masters", include_str!("../scenario/kube-masters.toml")),
     ("kube-namespaces", include_str!("../scenario/kube-namespaces.toml")),
     ("kube-no-masters", include_str!("../scenario/kube-no-masters.toml")),
@@ -75,6 +77,9 @@ struct File {
     /// Of Kubernetes; none: only the store is simulated.
     #[serde(default)]
     nodes: u64,
+    /// A master hears up to so much later that it leads no more: only the fence stops its controllers.
+    #[serde(default)]
+    late_ms: u64,
     workloads: Vec<String>,
     /// One of these comes first, and lasts at least three seconds.
     #[serde(default)]
@@ -122,6 +127,7 @@ pub struct Scenario {
     pub seconds: u64,
     pub snapshot_entries: (u64, u64),
     pub nodes: u64,
+    pub late_ms: u64,
     /// On every member.
     pub workloads: Vec<Workload>,
     /// Of the API, with hosts of their own.
@@ -178,6 +184,7 @@ pub fn parse(name: &str, text: &str) -> anyhow::Result<Scenario> {
         seconds: file.seconds,
         snapshot_entries: file.snapshot_entries,
         nodes: file.nodes,
+        late_ms: file.late_ms,
         workloads,
         clients,
         first: kinds(&file.first)?,

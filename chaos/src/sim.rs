@@ -82,6 +82,7 @@ pub fn run(seed: u64, scenario: &Scenario, mutation: Option<Mutation>) -> Played
         world.members = (1..=scenario.members).collect();
         world.workloads = scenario.workloads.clone();
         world.kube.nodes = scenario.nodes;
+        world.kube.late_ms = scenario.late_ms;
         world.kube.busy = u32::try_from(scenario.clients.len()).unwrap_or(u32::MAX);
         world.snapshot_entries = scenario.snapshot_entries;
         world.mutation = mutation;

@@ -4,27 +4,31 @@ use serde_json::Value;
 use store_handle::{Handle, KeyRange, RangeRequest};
 
 use super::Wanted;
-use super::objects::{DEPLOYMENTS, PODS, is_finished, text};
+use super::objects::{DEPLOYMENTS, PODS, SETS, is_finished, text};
 use crate::world::World;
 
 /// What is still missing, in a sentence; `None`: nothing.
 pub(crate) fn missing(world: &World) -> Option<String> {
-    if world.kube.busy > 0 {
-        return Some(format!("{} clients still wait for an answer", world.kube.busy));
+    let kube = &world.kube;
+    if kube.busy > 0 {
+        return Some(format!("{} clients still wait for an answer", kube.busy));
     }
     if world.stores.len() < world.members.len() {
         return Some("a member is still down".into());
     }
-    let deployments = objects(world, DEPLOYMENTS);
-    let pods = objects(world, PODS);
-    for (name, wanted) in &world.kube.wanted {
-        let Some((_, deployment)) = deployments.iter().find(|(own, _)| own == name) else {
-            return Some(format!("deployment {name} is not there"));
-        };
-        if let Some(missing) = differs(deployment, wanted) {
-            return Some(format!("deployment {name}: {missing}"));
+    let kinds = [("deployment", DEPLOYMENTS, &kube.wanted), ("set", SETS, &kube.wanted_sets)];
+    for (kind, prefix, all_wanted) in kinds {
+        let there = objects(world, prefix);
+        for (name, wanted) in all_wanted {
+            let Some((_, object)) = there.iter().find(|(own, _)| own == name) else {
+                return Some(format!("{kind} {name} is not there"));
+            };
+            if let Some(missing) = differs(object, wanted) {
+                return Some(format!("{kind} {name}: {missing}"));
+            }
         }
     }
+    let pods = objects(world, PODS);
     pods.iter().find_map(|(name, pod)| unsettled(world, name, pod))
 }
 
@@ -41,10 +45,10 @@ fn objects(world: &World, prefix: &'static str) -> Vec<(String, Value)> {
     pairs.filter_map(object).collect()
 }
 
-fn differs(deployment: &Value, wanted: &Wanted) -> Option<String> {
-    let number = |path: [&str; 2]| deployment[path[0]][path[1]].as_u64().unwrap_or(0);
+fn differs(object: &Value, wanted: &Wanted) -> Option<String> {
+    let number = |path: [&str; 2]| object[path[0]][path[1]].as_u64().unwrap_or(0);
     let replicas = u64::from(wanted.replicas);
-    let container = &deployment["spec"]["template"]["spec"]["containers"][0];
+    let container = &object["spec"]["template"]["spec"]["containers"][0];
     if number(["spec", "replicas"]) != replicas || text(container, &["image"]) != wanted.image {
         return Some(format!("what was acknowledged last, {wanted:?}, is not its spec"));
     }

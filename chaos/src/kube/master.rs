@@ -9,11 +9,12 @@ use master_apiserver::{Server, ServerConfig};
 use master_replica::{Config, Replica};
 use store_env::clock::SharedClock;
 use store_env::net::{Listener, Network};
+use store_env::rng;
 use store_env::task::{Crew, Group, TaskResult};
 use store_handle::{Handle, MemberId};
 use tokio_util::sync::CancellationToken;
 
-use super::witness::Witness;
+use super::witness::{Witness, told};
 use super::{API_PORT, keys};
 use crate::net::SimNetwork;
 use crate::world::SharedWorld;
@@ -31,9 +32,15 @@ pub(crate) async fn start(
     group: &mut Group,
 ) -> anyhow::Result<()> {
     let keys = keys::shared()?;
+    let (late_ms, life) = {
+        let world = world.lock();
+        (world.kube.late_ms, world.starts.get(&id).copied().unwrap_or(0))
+    };
+    let rng = rng::named("late", id * 1_000 + u64::from(life));
+    let leadership = told(handle.leadership(), late_ms, rng, group);
     let last = u8::try_from(id % 250)?;
     let server = ServerConfig {
-        handle: Arc::new(Witness { inner: handle, world: world.clone() }),
+        handle: Arc::new(Witness { inner: handle, world: world.clone(), leadership }),
         clock,
         cluster: Default::default(),
         tls: keys.tls,

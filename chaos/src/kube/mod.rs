@@ -59,7 +59,7 @@ pub(crate) fn host_of(machine: MemberId) -> Option<String> {
 /// A pod that was started somewhere: namespace/name, and uid.
 pub type PodId = (String, String);
 
-/// A deployment as clients last wanted it.
+/// A deployment, or a StatefulSet, as clients last wanted it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Wanted {
     pub replicas: u32,
@@ -71,10 +71,14 @@ pub struct Wanted {
 pub struct Kube {
     /// How many nodes there are; none: only the store is simulated.
     pub nodes: u64,
+    /// A master hears up to so much later that it leads no more.
+    pub late_ms: u64,
     /// The pods whose containers run, by node: they outlive a kubelet.
     pub running: BTreeMap<String, BTreeSet<PodId>>,
     /// By namespace/name; what the clients' last acknowledged or pending wishes are.
     pub wanted: BTreeMap<String, Wanted>,
+    /// The same of StatefulSets.
+    pub wanted_sets: BTreeMap<String, Wanted>,
     /// Clients that have not finished what they began.
     pub busy: u32,
     /// Kubelets say nothing more: all has come to be, and the members are to agree.

@@ -11,6 +11,8 @@ pub(crate) const PODS: &str = "/registry/core/pods/";
 pub(crate) const CONFIG_MAPS: &str = "/registry/core/configmaps/";
 /// Where deployments are kept.
 pub(crate) const DEPLOYMENTS: &str = "/registry/apps/deployments/";
+/// Where StatefulSets are kept.
+pub(crate) const SETS: &str = "/registry/apps/statefulsets/";
 /// Where nodes are kept.
 pub(crate) const NODES: &str = "/registry/core/nodes/";
 

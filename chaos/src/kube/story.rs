@@ -1,6 +1,7 @@
 //! What nodes and clients did and saw: what the checks of Kubernetes go by, besides the store's whole history.
 
 use std::collections::BTreeMap;
+use std::hash::{DefaultHasher, Hash, Hasher};
 
 use store_handle::Revision;
 
@@ -44,6 +45,9 @@ pub struct Silence {
 #[derive(Clone, Debug, Default)]
 pub struct Story {
     pub fenced: Vec<FencedReply>,
+    /// All that masters were asked to put, whether it was heard to be done or not: fingerprint, and the term to
+    /// which it was fenced.
+    pub puts: Vec<(u64, Option<u64>)>,
     pub runs: Vec<Run>,
     pub sightings: Vec<Sighting>,
     pub silences: Vec<Silence>,
@@ -51,6 +55,13 @@ pub struct Story {
     pub creates: BTreeMap<String, Create>,
     /// When all faults were over.
     pub healed_us: Option<u64>,
+}
+
+/// What tells a put from others.
+pub(crate) fn fingerprint(key: &[u8], value: &[u8]) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    (key, value).hash(&mut hasher);
+    hasher.finish()
 }
 
 /// A create as a client asked for it.

@@ -1,17 +1,22 @@
-//! A handle that writes down what was fenced to which term, and where it was applied.
+//! A handle that writes down what was fenced to which term, and where it was applied; and one that may hear late
+//! that its member leads no more, as a master does that was short of CPU: only the fence keeps it from acting.
 
 use std::io;
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures::future::BoxFuture;
+use rand::Rng;
+use rand::rngs::StdRng;
+use store_env::task::Group;
 use store_handle::{
     Command, Export, Handle, Hash, Leadership, LeaseId, LeaseInfo, Member, MemberId,
-    MembershipChange, ProposeError, RangeReply, RangeRequest, ReadError, Reply, Revision, Status,
-    Term, WatchRequest, Watcher,
+    MembershipChange, Op, ProposeError, RangeReply, RangeRequest, ReadError, Reply, Revision,
+    Status, Term, WatchRequest, Watcher,
 };
 use tokio::sync::watch;
 
-use super::story::FencedReply;
+use super::story::{FencedReply, fingerprint};
 use crate::world::SharedWorld;
 
 /// See the file's header.
@@ -19,6 +24,36 @@ use crate::world::SharedWorld;
 pub(crate) struct Witness {
     pub(crate) inner: Arc<dyn Handle>,
     pub(crate) world: SharedWorld,
+    /// Who leads, as the master above is told.
+    pub(crate) leadership: watch::Receiver<Leadership>,
+}
+
+/// Tells of changes of leadership; that a term was lost up to `late_ms` after it was.
+pub(crate) fn told(
+    mut heard: watch::Receiver<Leadership>,
+    late_ms: u64,
+    mut rng: StdRng,
+    group: &mut Group,
+) -> watch::Receiver<Leadership> {
+    if late_ms == 0 {
+        return heard;
+    }
+    let (sender, told) = watch::channel(*heard.borrow_and_update());
+    group.spawn("leadership, heard late", move |stop| async move {
+        loop {
+            tokio::select! {
+                biased;
+                () = stop.cancelled() => return Ok(()),
+                changed = heard.changed() => changed?,
+            }
+            if !heard.borrow_and_update().leads {
+                let late = Duration::from_millis(rng.random_range(0..late_ms));
+                tokio::time::sleep(late).await;
+            }
+            sender.send_replace(*heard.borrow_and_update());
+        }
+    });
+    told
 }
 
 impl Handle for Witness {
@@ -28,6 +63,14 @@ impl Handle for Witness {
         fence: Option<Term>,
     ) -> BoxFuture<'_, Result<Reply, ProposeError>> {
         Box::pin(async move {
+            if let Command::Txn(txn) = &command {
+                let puts = txn.success.iter().filter_map(|op| match op {
+                    Op::Put(put) => Some(fingerprint(&put.key, &put.value)),
+                    _ => None,
+                });
+                let puts = puts.map(|put| (put, fence.map(|term| term.0)));
+                self.world.lock().history.kube.puts.extend(puts);
+            }
             let answer = self.inner.propose(command, fence).await;
             if let (Some(term), Ok(Reply::Txn(reply))) = (fence, &answer)
                 && reply.succeeded
@@ -78,7 +121,7 @@ impl Handle for Witness {
     }
 
     fn leadership(&self) -> watch::Receiver<Leadership> {
-        self.inner.leadership()
+        self.leadership.clone()
     }
 
     fn members(&self) -> Vec<Member> {

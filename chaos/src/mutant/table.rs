@@ -49,6 +49,7 @@ pub const MUTANTS: &[Mutant] = &[
     mutant("watch-reorders", Mutation::WatchReorders, "watches", "a revision is delivered after its successor"),
     mutant("watch-ignores-compaction", Mutation::WatchIgnoresCompaction, "compaction", "a watch from before a compaction goes on after it, with a gap"),
     mutant("progress-too-early", Mutation::ProgressTooEarly, "watches", "progress is told of revisions that were not delivered"),
+    mutant("kube-drops-fence", Mutation::DropsFence, "kube-late-leaders", "a controller's or the scheduler's write is accepted after its term has ended"),
     mutant("kube-stale-cache", Mutation::StaleReads, "kube-masters", "a master answers lists from its copy without asking how old that is: versions go back from one master to the next"),
     mutant("kube-binds-blindly", Mutation::BindsBlindly, "kube-races", "a pod is written without looking whether somebody else has: it is bound twice"),
     mutant("kube-ignores-guards", Mutation::IgnoresGuards, "kube-races", "a pod is created though its quota was used up meanwhile"),

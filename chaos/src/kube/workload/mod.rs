@@ -5,6 +5,7 @@ mod namespaces;
 mod once;
 mod quota;
 mod second_scheduler;
+mod sets;
 mod versions;
 
 use futures::future::BoxFuture;
@@ -49,6 +50,11 @@ pub const WORKLOADS: &[Workload] = &[
         name: "second-scheduler",
         title: "pods that clients bind on all masters at once, each to another node, while the scheduler does, too",
         run: |seat| Box::pin(second_scheduler::run(seat)),
+    },
+    Workload {
+        name: "sets",
+        title: "a StatefulSet, whose pods keep their names, rolled now and then",
+        run: |seat| Box::pin(sets::run(seat)),
     },
     Workload {
         name: "versions",

@@ -34,10 +34,14 @@ pub(super) async fn run(mut seat: Seat) {
             "schedulerName": scheduler,
             "terminationGracePeriodSeconds": 1,
             "containers": [{"name": "app", "image": "app:v1"}]}}));
-        if pods.create(&PostParams::default(), &object).await.is_err() {
-            continue;
-        }
         let this = name(number);
+        let ask = || async {
+            match pods.create(&PostParams::default(), &object).await {
+                Err(kube::Error::Api(status)) if status.reason == "AlreadyExists" => Ok(()),
+                outcome => outcome.map(drop),
+            }
+        };
+        seat.insist(&format!("create {this}"), ask).await;
         let earlier = number.checked_sub(KEPT).map(name);
         bind(&mut seat, &this).await;
         if let Some(earlier) = earlier {
@@ -47,27 +51,42 @@ pub(super) async fn run(mut seat: Seat) {
     }
 }
 
-/// Binds on every master, to a node after the other.
+/// Binds on every master, to a node after the other; if none says what became of that, on any until one does, for
+/// nobody else may bind the pod.
 async fn bind(seat: &mut Seat, pod: &str) {
     let nodes = seat.world.lock().kube.nodes;
     let first = seat.rng.random_range(0..nodes);
-    let asked = seat.each.iter().map(|(master, client)| {
-        let node = host(kube_sim::node((first + master) % nodes + 1));
+    let ask = |client: &kube::Client, node: u64| {
+        let node = host(kube_sim::node(node % nodes + 1));
         let pods: Api<Pod> = Api::namespaced(client.clone(), "default");
         let binding = json!({"apiVersion": "v1", "kind": "Binding", "metadata": {"name": pod},
             "target": {"apiVersion": "v1", "kind": "Node", "name": node}});
         async move {
             let params = PostParams::default();
-            let asked = pods.create_subresource::<_, Value>("binding", pod, &params, &binding);
-            tokio::time::timeout(PATIENCE, asked).await
+            pods.create_subresource::<_, Value>("binding", pod, &params, &binding).await
         }
-    });
+    };
+    let asked = seat
+        .each
+        .iter()
+        .map(|(master, client)| tokio::time::timeout(PATIENCE, ask(client, first + master)));
+    let mut is_decided = false;
     for answer in join_all(asked).await {
         let what = match answer {
             Ok(Ok(_)) => "bindings won by a client",
             Ok(Err(kube::Error::Api(status))) if status.code == 409 => "bindings lost by a client",
             _ => continue,
         };
+        is_decided = true;
         seat.world.lock().count(what);
+    }
+    if !is_decided {
+        let again = || async {
+            match ask(&seat.client, first).await {
+                Err(kube::Error::Api(status)) if matches!(status.code, 404 | 409) => Ok(()),
+                outcome => outcome.map(drop),
+            }
+        };
+        seat.insist(&format!("bind {pod}"), again).await;
     }
 }
