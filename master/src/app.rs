@@ -42,7 +42,7 @@ pub async fn run(config: Config, stop: CancellationToken) -> anyhow::Result<()> 
     let server = replica.server.clone();
     server.mount(Arc::new(desk(&config, &keys, &handle, &server, &clock)?));
     let watch = removed::Watch {
-        handle: handle.clone(),
+        store: store.handle.clone(),
         member: config.member_id,
         data_dir: config.data_dir.clone(),
         ca_pem: keys.authority.certificate_pem().as_bytes().to_vec(),

@@ -14,6 +14,7 @@ use master_client::masters::ClientIdentity;
 use master_pki::join::{self, MasterStatus};
 use store_env::task::TaskResult;
 use store_handle::{Handle, MemberId};
+use store_raft::RaftStore;
 use tokio_util::sync::CancellationToken;
 
 use crate::desk::API_LABEL;
@@ -38,7 +39,7 @@ pub fn check(data_dir: &Path) -> Result<(), Removed> {
 
 /// Who to look after, and how to ask the others.
 pub struct Watch {
-    pub handle: Arc<dyn Handle>,
+    pub store: Arc<RaftStore>,
     pub member: MemberId,
     pub data_dir: PathBuf,
     pub ca_pem: Vec<u8>,
@@ -54,17 +55,15 @@ impl std::fmt::Debug for Watch {
 impl Watch {
     /// Looks until stopped; an error says that it was removed.
     pub async fn run(self, stop: CancellationToken) -> TaskResult {
-        let (mut was_member, mut heard) = (false, 0);
+        let mut heard = 0;
         while stop.run_until_cancelled(tokio::time::sleep(LOOK_EVERY)).await.is_some() {
-            let is_member = self.handle.members().iter().any(|member| member.id == self.member);
-            let applied = self.handle.status().applied_index;
-            let is_removed = match is_member {
-                // Whoever hears of something new is in the group still.
-                true if applied == heard => self.others_say_so(applied).await,
-                true => false,
-                false => was_member,
-            };
-            (was_member, heard) = (was_member || is_member, applied);
+            let is_member = self.store.members().iter().any(|member| member.id == self.member);
+            let applied = self.store.status().applied_index;
+            // Whoever hears of something new is in the group still, unless that is what it hears.
+            let is_silent = is_member && applied == heard;
+            heard = applied;
+            let is_removed =
+                self.store.was_removed() || is_silent && self.others_say_so(applied).await;
             if is_removed {
                 std::fs::write(self.data_dir.join(MARK), "")?;
                 return Err(Removed.into());
@@ -74,7 +73,7 @@ impl Watch {
     }
 
     async fn others_say_so(&self, applied: u64) -> bool {
-        let mut others = self.handle.members();
+        let mut others = self.store.members();
         others.retain(|member| member.id != self.member);
         let urls = others.into_iter().filter_map(|mut member| member.labels.remove(API_LABEL));
         let answers = join_all(urls.map(|url| self.ask(url))).await;

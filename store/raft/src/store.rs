@@ -185,6 +185,11 @@ impl RaftStore {
         *self.core.replica.progress().borrow()
     }
 
+    /// Whether the log, as far as it is applied here, says that this member was removed.
+    pub fn was_removed(&self) -> bool {
+        self.core.replica.was_removed(self.core.id())
+    }
+
     /// Runs `look` on the state, for checks that compare members.
     pub fn inspect<T>(&self, look: impl FnOnce(&store_mvcc::State) -> T) -> T {
         look(&self.core.replica.contents.read())
