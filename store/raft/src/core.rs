@@ -15,7 +15,7 @@ use tokio::time::Instant;
 use crate::alarms::Board;
 use crate::config::Config;
 use crate::durations::Shared;
-use crate::log::Log;
+use crate::log::Length;
 use crate::log_time::LogTime;
 use crate::peers::Peers;
 use crate::propose::Pending;
@@ -32,7 +32,7 @@ pub(crate) struct Core {
     pub(crate) config: Config,
     pub(crate) raft: Raft,
     pub(crate) replica: Arc<Replica>,
-    pub(crate) log: Log,
+    pub(crate) log: Length,
     pub(crate) peers: Arc<Peers>,
     pub(crate) log_time: LogTime,
     /// For work on the state's disk that no entry has to wait for.

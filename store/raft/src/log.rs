@@ -12,8 +12,8 @@ use std::collections::{BTreeMap, VecDeque};
 use std::fmt::Debug;
 use std::io;
 use std::ops::{Bound, RangeBounds};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Weak};
 
 use openraft::storage::{IOFlushed, LogState, RaftLogStorage};
 use openraft::{OptionalSend, RaftLogReader};
@@ -102,15 +102,9 @@ impl Log {
         (tail.last, tail.committed, tail.vote.map_or(0, |vote| vote.leader_id.term))
     }
 
-    /// What all entries take that are not purged, in bytes.
-    pub(crate) fn bytes(&self) -> u64 {
-        let tail = self.0.tail.lock();
-        tail.sizes.written - tail.sizes.purged
-    }
-
-    /// The last entry that could be purged so that at least so many bytes stay.
-    pub(crate) fn beyond(&self, bytes: u64) -> Option<u64> {
-        self.0.tail.lock().sizes.beyond(bytes)
+    /// Knows how long it is, and does not keep it open.
+    pub(crate) fn length(&self) -> Length {
+        Length(Arc::downgrade(&self.0))
     }
 
     /// Some entries from `from` on; none at the end.
@@ -148,6 +142,26 @@ impl Log {
             return Err(corrupt(format!("entries {from} to {} are missing", to - 1)));
         }
         Ok(entries)
+    }
+}
+
+/// How long a log is, for as long as it is open: whoever held the log itself would keep its disk open while the
+/// process ends.
+#[derive(Clone, Debug)]
+pub(crate) struct Length(Weak<Shared>);
+
+impl Length {
+    /// What all entries take that are not purged, in bytes.
+    pub(crate) fn bytes(&self) -> u64 {
+        self.0.upgrade().map_or(0, |log| {
+            let tail = log.tail.lock();
+            tail.sizes.written - tail.sizes.purged
+        })
+    }
+
+    /// The last entry that could be purged so that at least so many bytes stay.
+    pub(crate) fn beyond(&self, bytes: u64) -> Option<u64> {
+        self.0.upgrade()?.tail.lock().sizes.beyond(bytes)
     }
 }
 

@@ -81,13 +81,13 @@ impl RaftStore {
         let (cluster_id, epoch) = (config.cluster_id, config.epoch);
         let me = Identity { cluster_id, epoch, from: member.id, to: 0 };
         let peers = Peers::new(deps.network, times, me);
-        let syncs = log.stats();
+        let (syncs, length) = (log.stats(), log.length());
         let (apply, flush) = (machine.apply_lane(), machine.flush_lane());
         let history = if config.threads { Lane::thread("watch-history") } else { Ok(Lane::Inline) };
         let history = history.map_err(StartError::State)?;
         let applies = machine.applies();
         let lines = Lines { me: member.id, peers: peers.clone() };
-        let raft = Raft::new(member.id, raft_config, lines, log.clone(), machine).await;
+        let raft = Raft::new(member.id, raft_config, lines, log, machine).await;
         let raft = raft.map_err(|error| StartError::Raft { reason: error.to_string() })?;
         found(&raft, &config).await?;
         let (proposals, proposed) = mpsc::channel(propose::QUEUE_MAX);
@@ -95,7 +95,7 @@ impl RaftStore {
         let core = Arc::new(Core {
             raft,
             replica,
-            log,
+            log: length,
             peers,
             log_time: LogTime::new(deps.clock),
             flush,
