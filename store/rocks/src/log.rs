@@ -99,8 +99,9 @@ impl LogDisk for RocksLog {
         self.db.write_opt(batch, &self.sync).map_err(failed)?;
         for op in ops {
             if let LogOp::Purge { upto, .. } = op {
-                // Tables that hold nothing else go at once, even if nothing is written any more.
-                self.db.delete_file_in_range(key(0), key(upto + 1)).map_err(failed)?;
+                // Tables that hold nothing else go at once, even if nothing is written any more. The end counts
+                // here, as it does not in the write above.
+                self.db.delete_file_in_range(key(0), key(*upto)).map_err(failed)?;
             }
         }
         Ok(())
