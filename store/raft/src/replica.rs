@@ -437,3 +437,30 @@ fn decode<T: DeserializeOwned>(bytes: &[u8]) -> io::Result<T> {
 fn corrupt(reason: String) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, reason)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::memory::MemoryState;
+    use crate::types::CommittedLeaderId;
+
+    #[test]
+    fn member_knows_that_it_was_removed_after_a_restart_too() {
+        let disk = Arc::new(MemoryState::default());
+        let replica = Replica::open(disk.clone(), None).unwrap();
+        let group = |index, ids: &[MemberId]| {
+            let nodes: BTreeMap<_, _> = ids.iter().map(|id| (*id, MemberNode::default())).collect();
+            let members = openraft::Membership::new(vec![ids.iter().copied().collect()], nodes);
+            let log_id = LogId::new(CommittedLeaderId::new(1), index);
+            Entry { log_id, payload: EntryPayload::Membership(members.unwrap()) }
+        };
+        let apply = |entry| replica.apply(replica.steps(vec![entry]).unwrap()).unwrap();
+        apply(group(1, &[1, 2]));
+        assert!(!replica.was_removed(1));
+        apply(group(2, &[2]));
+        let again = Replica::open(disk, None).unwrap();
+        for replica in [&replica, &again] {
+            assert!(replica.was_removed(1) && !replica.was_removed(2));
+        }
+    }
+}

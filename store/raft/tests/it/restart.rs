@@ -1,7 +1,11 @@
 //! Members that come back: with their disks, without them, or far behind.
 
+use std::sync::Arc;
+
 use store_handle::{Handle, WatchItem, WatchRequest};
 use store_raft::Start;
+use store_raft::disk::LogDisk;
+use store_raft::memory::MemoryLog;
 
 use crate::cluster::{Cluster, Disks, eventually, member, read, write};
 
@@ -47,7 +51,6 @@ async fn log_is_purged_and_what_is_left_restores_the_state() {
     cluster.start(1, Start::Found(vec![member(1)])).await;
     cluster.leader().await;
     fill(&cluster, 1, "a", 100).await;
-    use store_raft::disk::LogDisk;
     let log = cluster.disks[&1].log.clone();
     let is_purged = || log.read(0, 40, usize::MAX).unwrap().is_empty();
     eventually("the log's beginning is purged", async || is_purged()).await;
@@ -60,7 +63,6 @@ async fn log_is_purged_and_what_is_left_restores_the_state() {
 
 #[tokio::test]
 async fn log_of_few_large_entries_is_purged_too_and_a_member_that_missed_them_catches_up() {
-    use store_raft::disk::LogDisk;
     let mut cluster = Cluster::new();
     cluster.log_bytes = Some(200_000);
     cluster.found(3).await;
@@ -83,6 +85,21 @@ async fn log_of_few_large_entries_is_purged_too_and_a_member_that_missed_them_ca
     cluster.start(behind, Start::Join).await;
     cluster.store(behind).read_index().await.unwrap();
     same_everywhere(&cluster).await;
+}
+
+/// A process that ends must not race with its log being closed.
+#[tokio::test]
+async fn log_is_closed_with_its_member_although_somebody_holds_the_store() {
+    let mut cluster = Cluster::new();
+    let disk: Arc<dyn LogDisk> = Arc::new(MemoryLog::default());
+    cluster.logs.insert(1, disk.clone());
+    let unopened = Arc::strong_count(&disk);
+    cluster.start(1, Start::Found(vec![member(1)])).await;
+    cluster.leader().await;
+    let held = cluster.store(1).clone();
+    cluster.stop(1).await;
+    eventually("it is closed", async || Arc::strong_count(&disk) == unopened).await;
+    drop(held);
 }
 
 #[tokio::test]

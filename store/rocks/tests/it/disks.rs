@@ -147,3 +147,29 @@ pub(crate) fn copy(from: &std::path::Path, to: &std::path::Path) -> io::Result<(
     }
     Ok(())
 }
+
+/// All entries in one table, below the first level, as they are once the log has been compacted.
+fn settled(folder: &std::path::Path) {
+    let db = rocksdb::DB::open(&rocksdb::Options::default(), folder).unwrap();
+    db.compact_range(None::<&[u8]>, None::<&[u8]>);
+}
+
+#[test]
+fn purge_takes_the_tables_of_what_is_purged_and_of_nothing_else() {
+    for purged in 0..3_u64 {
+        let folder = tempfile::tempdir().unwrap();
+        let log = RocksLog::open(folder.path()).unwrap();
+        log.commit(&[LogOp::Append((0..3).map(|n| (n, vec![b'x'; 10])).collect())]).unwrap();
+        drop(log);
+        settled(folder.path());
+        let log = RocksLog::open(folder.path()).unwrap();
+        log.commit(&[LogOp::Purge { upto: purged, mark: b"p".into() }]).unwrap();
+        let left = log.read(0, u64::MAX, usize::MAX).unwrap();
+        let indexes: Vec<u64> = left.into_iter().map(|(index, _)| index).collect();
+        assert_eq!(indexes, (purged + 1..3).collect::<Vec<_>>());
+        let tables = std::fs::read_dir(folder.path()).unwrap();
+        let is_table = |path: &std::path::Path| path.extension().is_some_and(|kind| kind == "sst");
+        let count = tables.filter(|entry| is_table(&entry.as_ref().unwrap().path())).count();
+        assert_eq!(count, usize::from(purged < 2), "of purged entries no table is left");
+    }
+}
