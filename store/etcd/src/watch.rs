@@ -24,7 +24,7 @@ use futures::StreamExt;
 use futures::stream::{self, BoxStream};
 use store_env::task::Crew;
 use store_handle::{Error, KeyRange, ReadError, Revision, WatchRequest as StoreWatch};
-use tokio::sync::mpsc;
+use tokio::sync::{Semaphore, mpsc};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
 
@@ -46,6 +46,9 @@ const LEADERLESS_MAX: Duration = Duration::from_secs(3);
 
 /// How often it is looked whether a member that lags has got as far as its client was elsewhere.
 const LOOK_AGAIN: Duration = Duration::from_millis(10);
+
+/// Answers about a whole stream that may be under way at once.
+const PROGRESS_MAX: usize = 16;
 
 /// The watch id of replies that concern all watches of a stream, or none.
 pub(crate) const NO_WATCH: i64 = -1;
@@ -75,6 +78,7 @@ impl Watch for WatchService {
             replies,
             watches: BTreeMap::new(),
             next_id: 0,
+            progress: Arc::new(Semaphore::new(PROGRESS_MAX)),
             crew: Crew::new(),
         };
         // The desk lives in the stream: when the client goes, all of it goes.
@@ -90,6 +94,8 @@ struct Desk {
     replies: Replies,
     watches: BTreeMap<i64, Held>,
     next_id: i64,
+    /// Answers about the whole stream that may be under way.
+    progress: Arc<Semaphore>,
     crew: Crew,
 }
 
@@ -199,16 +205,18 @@ impl Desk {
         Some(self.next_id - 1)
     }
 
-    /// Says how far the stream is, once each of its watches has got that far, and this member, too.
+    /// Says how far the stream is, once each of its watches has got that far, and this member, too. Of those who
+    /// ask again and again meanwhile, some hear nothing: they are told by the answers that are under way.
     async fn progress(&mut self) {
+        let Ok(asked) = self.progress.clone().try_acquire_owned() else { return };
         self.watches.retain(|_, watch| !watch.controls.is_closed());
         let begun = self.watches.values().map(|watch| watch.seen).max().unwrap_or(0);
         let revision = self.facade.handle.revision().max(begun);
-        let (ticket, mut all) = mpsc::channel(1);
         if let [watch] = self.watches.values().collect::<Vec<_>>()[..] {
             drop(watch.controls.send(Control::Progress { revision, ticket: None }).await);
             return;
         }
+        let (ticket, mut all) = mpsc::channel(1);
         for watch in self.watches.values() {
             let control = Control::Progress { revision, ticket: Some(ticket.clone()) };
             drop(watch.controls.send(control).await);
@@ -224,6 +232,7 @@ impl Desk {
             let header = Some(facade.header(revision));
             let reply = WatchResponse { header, watch_id: NO_WATCH, ..WatchResponse::default() };
             drop(replies.send(Ok(reply)).await);
+            drop(asked);
         });
     }
 

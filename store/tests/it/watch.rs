@@ -232,6 +232,33 @@ async fn progress_is_never_older_than_the_event_before_it() {
 }
 
 #[tokio::test]
+async fn who_asks_for_progress_again_and_again_is_not_queued_without_end() {
+    if is_etcd() {
+        return;
+    }
+    let cluster = Cluster::start(1).await;
+    let mut client = cluster.client().await;
+    let ahead = WatchOptions::new().with_start_revision(4);
+    let mut stream = client.watch("a", Some(ahead)).await.unwrap();
+    assert!(next(&mut stream).await.created());
+    stream.watch("b", None).await.unwrap();
+    assert!(next(&mut stream).await.created());
+    for _ in 0..100 {
+        stream.request_progress().await.unwrap();
+    }
+    stream.watch("d", None).await.unwrap();
+    assert!(next(&mut stream).await.created(), "nothing can be told yet");
+    for value in ["2", "3", "4"] {
+        client.put("c", value, None).await.unwrap();
+    }
+    for _ in 0..16 {
+        assert_eq!(next(&mut stream).await.watch_id(), -1);
+    }
+    client.put("b", "5", None).await.unwrap();
+    assert_eq!(next(&mut stream).await.events().len(), 1, "no more than sixteen were kept");
+}
+
+#[tokio::test]
 async fn idle_watch_is_told_how_far_it_is() {
     if is_etcd() {
         // Debian's etcd has no flag for it: its ten minutes are too long for a test.
