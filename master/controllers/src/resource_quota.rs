@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use k8s_openapi::api::core::v1::{ResourceQuota, ResourceQuotaStatus};
 use kube::core::ObjectMeta;
-use master_auth::admission::resource_quota::{counted_resources, recount};
+use master_auth::admission::resource_quota::{COUNTED, counted_resources, recount};
 use master_client::informer::{Store, key_of};
 use serde_json::Value;
 use store_env::task::Group;
@@ -28,16 +28,6 @@ use crate::owner::namespace_of;
 
 /// Kinds that no event tells of are counted again this often, as upstream does.
 const RESYNC: Duration = Duration::from_secs(300);
-/// The kinds of the core group that quotas know by a short name.
-const CORE: [&str; 7] = [
-    "configmaps",
-    "persistentvolumeclaims",
-    "pods",
-    "replicationcontrollers",
-    "resourcequotas",
-    "secrets",
-    "services",
-];
 
 /// Starts the controller. What it returns is to be told of each namespace that an object has left.
 pub(crate) fn start(cx: &Cx, group: &mut Group) -> impl Fn(&str) + Send + Sync + 'static {
@@ -88,7 +78,7 @@ async fn list(
     plural: &str,
     quota: &ObjectMeta,
 ) -> Result<Vec<Arc<Value>>, Error> {
-    let base = if group.is_empty() && CORE.contains(&plural) {
+    let base = if group.is_empty() && COUNTED.contains(&plural) {
         "/api/v1".to_owned()
     } else {
         let (served, unknown) = discover(&cx.client).await?;

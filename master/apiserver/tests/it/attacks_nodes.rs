@@ -2,19 +2,14 @@
 
 use serde_json::{Value, json};
 
-use crate::attacks::{JSON, MERGE, made, post};
+use crate::attacks::{JSON, MERGE, default_account, made, post};
 use crate::world::{World, send};
 
 /// Nodes `a` and `b`, a pod on each; the client is `a`.
 async fn two_nodes() -> (World, kube::Client, kube::Client) {
     let world = World::bootstrapped().await;
     let admin = world.admin();
-    made(
-        &admin,
-        "/api/v1/namespaces/default/serviceaccounts",
-        json!({"metadata": {"name": "default"}}),
-    )
-    .await;
+    default_account(&admin).await;
     for node in ["a", "b"] {
         made(&admin, "/api/v1/nodes", json!({"metadata": {"name": node}})).await;
         let secret = json!({"metadata": {"name": format!("of-{node}")}, "stringData": {"k": "v"}});

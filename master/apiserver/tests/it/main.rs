@@ -5,6 +5,7 @@
 mod applying;
 mod applying_custom;
 mod attacks;
+mod attacks_identity;
 mod attacks_nodes;
 mod crd;
 mod kubectl;

@@ -10,8 +10,8 @@ use crate::json::{items, number, text, texts};
 /// Amounts by the names that quotas use (`pods`, `requests.cpu`, `count/deployments.apps`).
 pub(super) type Amounts = BTreeMap<String, Quantity>;
 
-/// Resources with a short name of their own in quotas.
-const COUNTED: [&str; 7] = [
+/// Resources of the core group with a short name of their own in quotas.
+pub const COUNTED: [&str; 7] = [
     "configmaps",
     "persistentvolumeclaims",
     "pods",
