@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use store_handle::{MemberId, Revision};
 
 use crate::kube::story::Story;
+use crate::kube::workload::REGISTER;
 
 /// What a client asked for. Values are unique in a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -93,6 +94,18 @@ pub struct Final {
 pub struct Write {
     pub key: String,
     pub value: Option<String>,
+}
+
+impl Write {
+    /// What it leaves in a register: a number under a key of the store, or in an object of Kubernetes that is one.
+    pub fn register(&self) -> Option<u64> {
+        let value = self.value.as_deref()?;
+        if !value.starts_with('{') {
+            return value.parse().ok();
+        }
+        let object: serde_json::Value = serde_json::from_str(value).ok()?;
+        object["data"][REGISTER].as_str()?.parse().ok()
+    }
 }
 
 /// Everything that one revision of the store changed.

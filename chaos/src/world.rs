@@ -2,12 +2,14 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fmt::Display;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use parking_lot::Mutex;
+use store_env::clock::{Clock, SharedClock};
 use store_handle::{Handle, MemberId, Revision};
 use store_raft::RaftStore;
+use tokio_util::sync::CancellationToken;
 
 use crate::clock::SimClock;
 use crate::disk::{SimLog, SimState};
@@ -74,15 +76,32 @@ pub struct World {
     pub mutation: Option<Mutation>,
     /// Clients stop asking.
     pub is_over: bool,
+    /// The same for whoever is not to finish its pause first, as nobody is in a simulation.
+    pub over: CancellationToken,
     last_value: u64,
 }
 
 /// Shared with hosts; never locked across an await.
 pub type SharedWorld = Arc<Mutex<World>>;
 
-/// The simulation's time.
+/// Set where nothing is simulated: what clients, nodes and histories then go by.
+static REAL: OnceLock<SharedClock> = OnceLock::new();
+
+/// From now on this process goes by this clock: its masters are real ones.
+pub fn be_real(clock: SharedClock) {
+    // A second clock would be the same machine's.
+    let _ = REAL.set(clock);
+}
+
+/// The simulation's time; of real masters, the machine's.
 pub fn now() -> Duration {
-    turmoil::sim_elapsed().unwrap_or_default()
+    let real = || Some(Duration::from_micros(REAL.get()?.monotonic_us()));
+    turmoil::sim_elapsed().or_else(real).unwrap_or_default()
+}
+
+/// What the calendar of clients and nodes shows.
+pub fn unix_ms() -> u64 {
+    REAL.get().map_or_else(|| SimClock::default().unix_ms(), |clock| clock.unix_ms())
 }
 
 /// The same, in microseconds.

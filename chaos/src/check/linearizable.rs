@@ -71,7 +71,7 @@ fn seen(history: &History) -> Option<BTreeMap<u64, u64>> {
     let mut seen = BTreeMap::new();
     for change in history.changes.values() {
         for write in &change.writes {
-            if let Some(value) = write.value.as_ref().and_then(|value| value.parse().ok()) {
+            if let Some(value) = write.register() {
                 seen.entry(value).or_insert(change.seen_us);
             }
         }

@@ -35,6 +35,11 @@ const OF_STORES: [(&str, Check); 10] = [
     ("same-state", same_state::check),
 ];
 
+/// Those that judge a store by what its own clients did and heard.
+pub fn of_stores() -> impl Iterator<Item = (&'static str, Check)> {
+    OF_STORES.into_iter()
+}
+
 /// Every check by name.
 pub fn all() -> impl Iterator<Item = (&'static str, Check)> {
     OF_STORES.into_iter().chain(kube::CHECKS)

@@ -15,10 +15,7 @@ pub(crate) fn check(history: &History) -> Verdict {
     let mut values = BTreeSet::new();
     for change in history.changes.values() {
         for write in &change.writes {
-            let Some(value) = write.value.as_ref().and_then(|value| value.parse::<u64>().ok())
-            else {
-                continue;
-            };
+            let Some(value) = write.register() else { continue };
             if !values.insert(value) {
                 return Err(format!("{value} was written twice"));
             }

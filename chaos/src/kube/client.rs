@@ -34,7 +34,12 @@ impl std::fmt::Debug for Seat {
 impl Seat {
     /// Waits so long; returns whether to go on.
     pub(crate) async fn pause(&self, pause: Duration) -> bool {
-        tokio::time::sleep(pause).await;
+        let over = self.world.lock().over.clone();
+        tokio::select! {
+            biased;
+            () = over.cancelled() => {}
+            () = tokio::time::sleep(pause) => {}
+        }
         !self.world.lock().is_over
     }
 
@@ -82,12 +87,23 @@ pub(crate) fn brief(error: &kube::Error) -> String {
 
 pub(crate) async fn serve(number: u64, workload: Workload, world: SharedWorld) -> turmoil::Result {
     let masters: Vec<MemberId> = world.lock().machines.keys().copied().collect();
+    run(number, workload, &masters, world).await?;
+    std::future::pending().await
+}
+
+/// Lets a client of these masters do its work, until all is over and what it began is done.
+pub async fn run(
+    number: u64,
+    workload: Workload,
+    masters: &[MemberId],
+    world: SharedWorld,
+) -> anyhow::Result<()> {
     let name = host(client(number));
     let each = masters.iter().map(|master| Ok((*master, connect(&world, &name, &[*master])?)));
     let each = each.collect::<anyhow::Result<_>>()?;
-    let client = connect(&world, &name, &masters)?;
+    let client = connect(&world, &name, masters)?;
     let rng = rng::named(workload.name, 5_000 + number);
     (workload.run)(Seat { number, world: world.clone(), rng, client, each }).await;
     world.lock().kube.busy -= 1;
-    std::future::pending().await
+    Ok(())
 }

@@ -3,22 +3,29 @@
 use serde_json::Value;
 use store_handle::{Handle, KeyRange, RangeRequest};
 
-use super::Wanted;
 use super::objects::{DEPLOYMENTS, PODS, SETS, is_finished, text};
+use super::{Kube, Wanted};
 use crate::world::World;
 
-/// What is still missing, in a sentence; `None`: nothing.
+/// What is still missing in a simulation, in a sentence; `None`: nothing.
 pub(crate) fn missing(world: &World) -> Option<String> {
-    let kube = &world.kube;
-    if kube.busy > 0 {
-        return Some(format!("{} clients still wait for an answer", kube.busy));
-    }
     if world.stores.len() < world.members.len() {
         return Some("a member is still down".into());
     }
+    missing_of(&world.kube, |prefix| objects(world, prefix))
+}
+
+/// The same of any masters; objects below a prefix by name are as `there` tells.
+pub fn missing_of(
+    kube: &Kube,
+    there: impl Fn(&'static str) -> Vec<(String, Value)>,
+) -> Option<String> {
+    if kube.busy > 0 {
+        return Some(format!("{} clients still wait for an answer", kube.busy));
+    }
     let kinds = [("deployment", DEPLOYMENTS, &kube.wanted), ("set", SETS, &kube.wanted_sets)];
     for (kind, prefix, all_wanted) in kinds {
-        let there = objects(world, prefix);
+        let there = there(prefix);
         for (name, wanted) in all_wanted {
             let Some((_, object)) = there.iter().find(|(own, _)| own == name) else {
                 return Some(format!("{kind} {name} is not there"));
@@ -28,8 +35,7 @@ pub(crate) fn missing(world: &World) -> Option<String> {
             }
         }
     }
-    let pods = objects(world, PODS);
-    pods.iter().find_map(|(name, pod)| unsettled(world, name, pod))
+    there(PODS).iter().find_map(|(name, pod)| unsettled(kube, name, pod))
 }
 
 /// Objects below a prefix, as the member with the most applied has them.
@@ -61,7 +67,7 @@ fn differs(object: &Value, wanted: &Wanted) -> Option<String> {
 }
 
 /// Every pod that is there runs, where it is bound.
-fn unsettled(world: &World, name: &str, pod: &Value) -> Option<String> {
+fn unsettled(kube: &Kube, name: &str, pod: &Value) -> Option<String> {
     if is_finished(pod) {
         return None;
     }
@@ -70,7 +76,7 @@ fn unsettled(world: &World, name: &str, pod: &Value) -> Option<String> {
     }
     let (node, uid) = (text(pod, &["spec", "nodeName"]), text(pod, &["metadata", "uid"]));
     let id = (name.to_owned(), uid.to_owned());
-    if !world.kube.running.get(node).is_some_and(|running| running.contains(&id)) {
+    if !kube.running.get(node).is_some_and(|running| running.contains(&id)) {
         return Some(format!("pod {name} does not run on {node:?}"));
     }
     None

@@ -15,7 +15,6 @@ use master_client::informer::{Informer, ListWatch, Store, key_of};
 use rand::Rng;
 use rand::rngs::StdRng;
 use serde_json::json;
-use store_env::clock::Clock;
 use store_env::rng;
 use store_env::task::{Group, TaskResult};
 use store_handle::MemberId;
@@ -23,7 +22,6 @@ use tokio_util::sync::CancellationToken;
 
 use super::story::Run;
 use super::{Kube, PodId, connect, node};
-use crate::clock::SimClock;
 use crate::world::{self, SharedWorld, host};
 
 /// What each node has to give, in thousandths of a CPU.
@@ -36,10 +34,20 @@ const LEASES: &str = "kube-node-lease";
 
 /// Runs a node until its machine ends.
 pub(crate) async fn serve(number: u64, world: SharedWorld) -> turmoil::Result {
-    let name = host(node(number));
     let masters: Vec<MemberId> = world.lock().machines.keys().copied().collect();
-    let client = connect(&world, &name, &masters)?;
-    let mut group = Group::under(&CancellationToken::new());
+    run(number, &masters, world, &CancellationToken::new()).await.map_err(Into::into)
+}
+
+/// Runs a node of these masters until it is told to stop.
+pub async fn run(
+    number: u64,
+    masters: &[MemberId],
+    world: SharedWorld,
+    stop: &CancellationToken,
+) -> anyhow::Result<()> {
+    let name = host(node(number));
+    let client = connect(&world, &name, masters)?;
+    let mut group = Group::under(stop);
     let pods: Api<Pod> = Api::all(client.clone());
     let bound = ListWatch::all().fields(format!("spec.nodeName={name}"));
     let (store, informer) = Informer::new(pods, bound);
@@ -49,8 +57,7 @@ pub(crate) async fn serve(number: u64, world: SharedWorld) -> turmoil::Result {
     let rng = rng::named("node", number);
     let worker = Worker { name, client, world, store, rng, starting: BTreeMap::new() };
     group.spawn("pod workers", |stop| worker.run(stop));
-    group.run(Duration::from_secs(1)).await?;
-    Ok(())
+    Ok(group.run(Duration::from_secs(1)).await?)
 }
 
 /// Whether kubelets are to say nothing more.
@@ -272,14 +279,14 @@ fn is_said_to_run(pod: &Pod) -> bool {
 
 /// The time, as leases carry it.
 fn now() -> String {
-    let ms = i64::try_from(SimClock::default().unix_ms()).unwrap_or(0);
+    let ms = i64::try_from(world::unix_ms()).unwrap_or(0);
     let at = jiff::Timestamp::from_millisecond(ms).unwrap_or_default();
     format!("{at:.6}")
 }
 
 /// The time in whole seconds, as everything else carries it.
 fn seconds() -> String {
-    let ms = i64::try_from(SimClock::default().unix_ms()).unwrap_or(0);
+    let ms = i64::try_from(world::unix_ms()).unwrap_or(0);
     master_api::time::seconds(jiff::Timestamp::from_millisecond(ms).unwrap_or_default())
 }
 

@@ -17,6 +17,9 @@ const CHANGE_WITHIN: Duration = Duration::from_secs(30);
 
 /// Who leads, if its own members say so and all of them take writes, and answer reads that need a quorum.
 async fn look(field: &Field) -> anyhow::Result<usize> {
+    if let Some(masters) = &field.masters {
+        return masters.look(&field.machines).await;
+    }
     let mut said = Vec::new();
     for machine in &field.machines {
         let status = async {
@@ -58,7 +61,10 @@ pub(crate) async fn whole(field: &mut Field, within: Duration) -> anyhow::Result
 
 /// What an operator does about a member whose disk is spoiled: it is removed, and comes back with an empty one.
 pub(crate) async fn replace(field: &mut Field, spoiled: usize) -> anyhow::Result<()> {
-    field.machines[spoiled].kill()?;
+    if let Some(masters) = field.masters.clone() {
+        return masters.replace(field, spoiled).await;
+    }
+    field.machines[spoiled].wipe()?;
     let peer_url = field.machines[spoiled].peer_url();
     let others: Vec<_> = (0..field.machines.len()).filter(|it| *it != spoiled).collect();
     let until = Instant::now() + CHANGE_WITHIN;
@@ -73,7 +79,7 @@ pub(crate) async fn replace(field: &mut Field, spoiled: usize) -> anyhow::Result
         }
     }
     let all: Vec<_> = (0..field.machines.len()).collect();
-    field.machines[spoiled].begin_again(&all)
+    field.machines[spoiled].join_store(&all)
 }
 
 /// Removes the member with this address, unless that was done, and adds a new one.

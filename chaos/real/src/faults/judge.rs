@@ -60,9 +60,21 @@ pub(super) async fn judge(
         println!("leaders are not judged: etcd's status tells the term of what it has applied");
         history.leads.clear();
     }
+    let wrong = speak(&history, check::of_stores());
+    if !wrong.is_empty() {
+        bail!("violated: {}", wrong.join(", "));
+    }
+    Ok(())
+}
+
+/// Lets checks speak; returns those that found something wrong.
+pub(super) fn speak(
+    history: &History,
+    checks: impl Iterator<Item = (&'static str, check::Check)>,
+) -> Vec<&'static str> {
     let mut wrong = Vec::new();
-    for (name, check) in check::all() {
-        match check(&history) {
+    for (name, check) in checks {
+        match check(history) {
             Ok(()) => println!("{name}: holds"),
             Err(reason) => {
                 println!("{name}: VIOLATION {reason}");
@@ -70,10 +82,7 @@ pub(super) async fn judge(
             }
         }
     }
-    if !wrong.is_empty() {
-        bail!("violated: {}", wrong.join(", "));
-    }
-    Ok(())
+    wrong
 }
 
 /// What a member holds at this revision.
@@ -87,7 +96,8 @@ async fn held(client: &mut Client, revision: i64) -> anyhow::Result<Final> {
     Ok(Final { revision, hash: u64::from(reply.hash()) })
 }
 
-fn tell(history: &History, record: &SharedRecord, rounds: &[Round]) {
+/// Prints what it covered.
+pub(super) fn tell(history: &History, record: &SharedRecord, rounds: &[Round]) {
     println!(
         "\n{:<20} {:>5} {:>14} {:>14} {:>14}",
         "fault", "times", "gap median ms", "longest ms", "whole after ms"

@@ -1,11 +1,14 @@
-//! A machine with a member of the store on it: its process is started, killed, stopped and continued.
+//! A machine with a member on it: its process is started, killed, stopped and continued.
 
 use std::fs::File;
+use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::time::Duration;
 
-use anyhow::Context as _;
+use anyhow::{Context as _, bail};
 use nix::sys::signal::{Signal, kill};
+use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::Pid;
 
 use super::lab::clock::Clock;
@@ -13,22 +16,72 @@ use super::lab::{Disk, Switch};
 
 const CLIENTS: u16 = 2379;
 const PEERS: u16 = 2380;
+/// Where a master serves its API.
+const API: u16 = 6443;
 /// The data directory, on the machine's disk.
 const DATA: &str = "data";
 
+/// What an operator does may take so long.
+const KCTL_WITHIN: Duration = Duration::from_secs(60);
+
 /// Joins the control group whose file comes first, if one does, and becomes the program.
 const JOIN: &str = r#"[ -z "$1" ] || echo $$ > "$1"; shift; exec "$@""#;
+
+/// What runs on machines.
+#[derive(Clone, Debug)]
+pub(crate) enum Program {
+    /// A member of the store: kstore, or etcd, which takes the same flags.
+    Store(PathBuf),
+    /// A whole master, and what an operator sets it up with.
+    Master { kmaster: PathBuf, kctl: PathBuf },
+}
+
+#[derive(Debug)]
+enum Process {
+    Own(Child),
+    /// Its parent has ended: it is ours now, who are the first process in here.
+    Left(Pid),
+}
+
+impl Process {
+    fn pid(&self) -> anyhow::Result<Pid> {
+        match self {
+            Self::Own(child) => Ok(Pid::from_raw(i32::try_from(child.id())?)),
+            Self::Left(pid) => Ok(*pid),
+        }
+    }
+
+    fn is_running(&mut self) -> bool {
+        match self {
+            Self::Own(child) => matches!(child.try_wait(), Ok(None)),
+            Self::Left(pid) => {
+                matches!(waitpid(*pid, Some(WaitPidFlag::WNOHANG)), Ok(WaitStatus::StillAlive))
+            }
+        }
+    }
+
+    fn kill(mut self) -> anyhow::Result<()> {
+        if self.is_running() {
+            kill(self.pid()?, Signal::SIGKILL)?;
+            match self {
+                Self::Own(mut child) => drop(child.wait()?),
+                Self::Left(pid) => drop(waitpid(pid, None)?),
+            }
+        }
+        Ok(())
+    }
+}
 
 #[derive(Debug)]
 pub(crate) struct Machine {
     pub(crate) number: usize,
     pub(crate) disk: Disk,
-    program: PathBuf,
+    program: Program,
     log: PathBuf,
     clock: Option<Clock>,
     /// What `--initial-cluster` and `--initial-cluster-state` say.
     origin: (String, &'static str),
-    process: Option<Child>,
+    process: Option<Process>,
 }
 
 impl Machine {
@@ -36,25 +89,31 @@ impl Machine {
     pub(crate) fn new(
         number: usize,
         of: usize,
-        program: &Path,
+        program: &Program,
         lab: &Path,
         library: Option<&Path>,
     ) -> anyhow::Result<Self> {
         let disk = Disk::new(lab, &name(number))?;
         let members: Vec<_> = (0..of).map(named_peer).collect();
         let log = lab.join(format!("{}.log", name(number)));
+        File::create(&log)?;
         let clock = library.map(|library| Clock::new(library, lab, &name(number))).transpose()?;
         let origin = (members.join(","), "new");
-        Ok(Self { number, disk, program: program.into(), log, clock, origin, process: None })
+        Ok(Self { number, disk, program: program.clone(), log, clock, origin, process: None })
     }
 
     pub(crate) fn name(&self) -> String {
         name(self.number)
     }
 
-    /// Where clients find it.
+    /// Where clients find the store.
     pub(crate) fn endpoint(&self) -> String {
         client_url(self.number)
+    }
+
+    /// Where clients find a master.
+    pub(crate) fn api(&self) -> String {
+        format!("https://{}:{API}", Switch::address(self.number))
     }
 
     pub(crate) fn peer_url(&self) -> String {
@@ -65,38 +124,65 @@ impl Machine {
         &self.log
     }
 
-    pub(crate) fn data(&self) -> PathBuf {
+    /// The folder of all that it keeps.
+    pub(crate) fn folder(&self) -> PathBuf {
         self.disk.folder.join(DATA)
+    }
+
+    /// The files of its store.
+    pub(crate) fn store(&self) -> PathBuf {
+        match self.program {
+            Program::Store(_) => self.folder(),
+            Program::Master { .. } => self.folder().join(self.name()).join("store"),
+        }
     }
 
     pub(crate) fn start(&mut self) -> anyhow::Result<()> {
         anyhow::ensure!(!self.is_running(), "{} runs already", self.name());
         let log = File::options().create(true).append(true).open(&self.log)?;
         let (client, peer) = (self.endpoint(), self.peer_url());
-        let group = self.disk.group_file().unwrap_or_default();
-        let child = Command::new("sh")
-            .args(["-c", JOIN, "sh"])
-            .arg(group)
-            .args(["nsenter", &format!("--net=/run/netns/{}", Switch::netns(self.number)), "--"])
-            .arg(&self.program)
-            .args(["--name", &self.name(), "--data-dir"])
-            .arg(self.data())
-            .args(["--listen-client-urls", &client, "--advertise-client-urls", &client])
-            .args(["--listen-peer-urls", &peer, "--initial-advertise-peer-urls", &peer])
-            .args(["--initial-cluster", &self.origin.0])
-            .args(["--initial-cluster-state", self.origin.1])
-            .envs(self.clock.iter().flat_map(Clock::env))
+        let mut command = match &self.program {
+            Program::Store(program) => {
+                let mut command = self.here(program);
+                command.args(["--name", &self.name(), "--data-dir"]).arg(self.folder());
+                command
+                    .args(["--listen-client-urls", &client, "--advertise-client-urls", &client])
+                    .args(["--listen-peer-urls", &peer, "--initial-advertise-peer-urls", &peer])
+                    .args(["--initial-cluster", &self.origin.0])
+                    .args(["--initial-cluster-state", self.origin.1]);
+                command
+            }
+            Program::Master { kmaster, .. } => {
+                let config = self.folder().join(self.name()).join("config.json");
+                let mut command = self.here(kmaster);
+                command.args(["run", "--config"]).arg(config);
+                command
+            }
+        };
+        let child = command
             .stdin(Stdio::null())
             .stdout(log.try_clone()?)
             .stderr(log)
             .spawn()
-            .with_context(|| self.program.display().to_string())?;
-        self.process = Some(child);
+            .with_context(|| format!("{} cannot be started", self.name()))?;
+        self.process = Some(Process::Own(child));
         Ok(())
     }
 
+    /// A program that runs on this machine: in its network, on its disk, by its clock.
+    fn here(&self, program: &Path) -> Command {
+        let mut command = Command::new("sh");
+        command
+            .args(["-c", JOIN, "sh"])
+            .arg(self.disk.group_file().unwrap_or_default())
+            .args(["nsenter", &format!("--net=/run/netns/{}", Switch::netns(self.number)), "--"])
+            .arg(program)
+            .envs(self.clock.iter().flat_map(Clock::env));
+        command
+    }
+
     pub(crate) fn is_running(&mut self) -> bool {
-        self.process.as_mut().is_some_and(|process| matches!(process.try_wait(), Ok(None)))
+        self.process.as_mut().is_some_and(Process::is_running)
     }
 
     /// Itself, if its process is not there.
@@ -106,11 +192,7 @@ impl Machine {
 
     /// `kill -9`.
     pub(crate) fn kill(&mut self) -> anyhow::Result<()> {
-        if let Some(mut process) = self.process.take() {
-            process.kill()?;
-            process.wait()?;
-        }
-        Ok(())
+        self.process.take().map_or(Ok(()), Process::kill)
     }
 
     /// `SIGSTOP`: it stands still, its connections open.
@@ -131,18 +213,51 @@ impl Machine {
         self.clock.as_ref().context("it has the machine's clock")?.set(offset_ms)
     }
 
-    /// Forgets everything, and is started as one that was added to a group of these members.
-    pub(crate) fn begin_again(&mut self, members: &[usize]) -> anyhow::Result<()> {
+    /// Forgets everything.
+    pub(crate) fn wipe(&mut self) -> anyhow::Result<()> {
         self.kill()?;
-        self.disk.wipe(DATA)?;
+        self.disk.wipe(DATA)
+    }
+
+    /// Is started as a member of the store that was added to a group of these members.
+    pub(crate) fn join_store(&mut self, members: &[usize]) -> anyhow::Result<()> {
         let members: Vec<_> = members.iter().map(|&number| named_peer(number)).collect();
         self.origin = (members.join(","), "existing");
         self.start()
     }
 
+    /// Becomes a master, by `kctl cluster init` or `kctl cluster join`, which starts it.
+    pub(crate) async fn set_up(&mut self, verb: &[&str]) -> anyhow::Result<()> {
+        let (name, folder) = (self.name(), self.folder());
+        let logs = folder.join("logs");
+        std::fs::create_dir_all(&logs)?;
+        symlink(&self.log, logs.join(format!("{name}.log")))?;
+        let address = Switch::address(self.number);
+        self.kctl(&[verb, &["--name", &name, "--address", &address]].concat()).await?;
+        let pid = std::fs::read_to_string(folder.join(format!("run/{name}.pid")))?;
+        self.process = Some(Process::Left(Pid::from_raw(pid.trim().parse()?)));
+        Ok(())
+    }
+
+    /// What an operator types at this machine; what it prints.
+    pub(crate) async fn kctl(&self, args: &[&str]) -> anyhow::Result<String> {
+        let Program::Master { kctl, .. } = &self.program else { bail!("it is no master") };
+        let mut command = tokio::process::Command::from(self.here(kctl));
+        command.args(args).arg("--data-dir").arg(self.folder());
+        // A kubeconfig of its own.
+        command.env("HOME", self.folder()).env_remove("KUBECONFIG").stdin(Stdio::null());
+        let ended = tokio::time::timeout(KCTL_WITHIN, command.kill_on_drop(true).output()).await;
+        let said = || format!("kctl {} on {}", args.join(" "), self.name());
+        let output = ended.with_context(|| format!("{}: no end", said()))?.with_context(said)?;
+        if !output.status.success() {
+            bail!("{}: {}", said(), String::from_utf8_lossy(&output.stderr).trim());
+        }
+        Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned())
+    }
+
     fn signal(&self, signal: Signal) -> anyhow::Result<()> {
         let process = self.process.as_ref().context("it does not run")?;
-        Ok(kill(Pid::from_raw(i32::try_from(process.id())?), signal)?)
+        Ok(kill(process.pid()?, signal)?)
     }
 }
 

@@ -1,5 +1,5 @@
-//! Real processes under real faults: members of the store, or of etcd, on machines of their own, while clients ask all
-//! the time; what they heard is judged by the checks that judge simulations.
+//! Real processes under real faults: members of the store, or of etcd, or whole masters, on machines of their own, while
+//! clients ask all the time; what they heard is judged by the checks that judge simulations.
 //!
 //! # Path
 //! arguments → `lab/cage.rs` (this program again, in namespaces) → `lab` → `run.rs`: rounds of faults → `judge.rs`
@@ -10,15 +10,17 @@ mod group;
 mod judge;
 mod lab;
 mod machine;
+mod masters;
 mod record;
 mod run;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, bail};
 use clap::Args as ClapArgs;
 
 use fault::{KINDS, Kind};
+use machine::Program;
 
 #[derive(ClapArgs, Clone, Debug)]
 pub(crate) struct Args {
@@ -28,9 +30,12 @@ pub(crate) struct Args {
     /// How many members: 3 or 5
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u8).range(3..=5))]
     members: u8,
-    /// The member's program: kstore, or etcd
-    #[arg(long, default_value_os_t = beside("kstore"))]
-    program: PathBuf,
+    /// Whole masters instead of members of the store, with nodes and clients of Kubernetes
+    #[arg(long)]
+    masters: bool,
+    /// The member's program: kstore, or etcd; with --masters kmaster, beside which kctl lies
+    #[arg(long)]
+    program: Option<PathBuf>,
     /// Faults go on for so long
     #[arg(long, default_value_t = 120)]
     for_seconds: u64,
@@ -48,6 +53,24 @@ pub(crate) struct Args {
     lab: Option<PathBuf>,
 }
 
+impl Args {
+    fn program(&self) -> anyhow::Result<Program> {
+        let usual = beside(if self.masters { "kmaster" } else { "kstore" });
+        let given = self.program.as_ref().unwrap_or(&usual);
+        let there = |program: &Path| {
+            let found = program.canonicalize();
+            found.with_context(|| format!("{}: no such program", program.display()))
+        };
+        let program = there(given)?;
+        Ok(match self.masters {
+            true => {
+                Program::Master { kctl: there(&given.with_file_name("kctl"))?, kmaster: program }
+            }
+            false => Program::Store(program),
+        })
+    }
+}
+
 /// A program that lies where this one does.
 fn beside(name: &str) -> PathBuf {
     let this = std::env::current_exe().unwrap_or_default();
@@ -63,8 +86,7 @@ fn kind(name: &str) -> Result<Kind, String> {
 /// Runs it; fails if anything is wrong.
 pub(crate) async fn run(args: Args) -> anyhow::Result<()> {
     let Some(lab) = args.lab.clone() else {
-        let program = args.program.canonicalize();
-        program.with_context(|| format!("{}: no such program", args.program.display()))?;
+        args.program()?;
         let status = lab::cage::run_inside().await?;
         match status.success() {
             true => return Ok(()),

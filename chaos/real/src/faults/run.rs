@@ -16,9 +16,9 @@ use tokio_util::sync::CancellationToken;
 
 use super::fault::{Field, KINDS, Kind};
 use super::lab::{Switch, clock};
-use super::machine::Machine;
+use super::machine::{Machine, Program};
 use super::record::{Record, SharedRecord};
-use super::{Args, client, group, judge};
+use super::{Args, client, group, judge, masters};
 
 const START_WITHIN: Duration = Duration::from_secs(60);
 const WHOLE_WITHIN: Duration = Duration::from_secs(60);
@@ -42,19 +42,29 @@ pub(super) async fn run(args: &Args, lab: &Path) -> anyhow::Result<()> {
     let mut field = Field {
         switch: Switch::with_machines(members)?,
         machines: Vec::new(),
+        masters: None,
         rng: SmallRng::seed_from_u64(seed),
         leader: 0,
         spoiled: Vec::new(),
     };
+    let program = args.program()?;
     // Go asks the kernel itself.
-    let library = if is_etcd(args) { None } else { clock::library(lab).ok() };
+    let library = if is_etcd(&program) { None } else { clock::library(lab).ok() };
     for number in 0..members {
         let library = library.as_deref();
-        field.machines.push(Machine::new(number, members, &args.program, lab, library)?);
+        field.machines.push(Machine::new(number, members, &program, lab, library)?);
     }
-    println!("seed {seed}: {members} members of {}", args.program.display());
-    let record = Arc::new(Record::new(SystemClock::shared()));
-    let played = play(args, &mut field, &record, seed).await;
+    let record = Arc::new(Record::new());
+    let played = match &program {
+        Program::Store(program) => {
+            println!("seed {seed}: {members} members of {}", program.display());
+            play(args, &mut field, &record, seed).await
+        }
+        Program::Master { kmaster, .. } => {
+            println!("seed {seed}: {members} masters of {}", kmaster.display());
+            play_masters(args, &mut field, &record, seed).await
+        }
+    };
     // What stands still does not end either.
     for machine in &mut field.machines {
         machine.kill()?;
@@ -83,6 +93,35 @@ async fn play(
     let (mut clients, mut observers) = (Crew::new(), Crew::new());
     client::seat_observers(&mut observers, &endpoints, record, &stop_observers);
     client::seat(&mut clients, client::Counts::default(), seed, &endpoints, record, &stop);
+    let rounds = break_things(args, field, record).await?;
+    stop.cancel();
+    clients.finish(CLIENTS_END_WITHIN).await;
+    judge::settle(field).await?;
+    stop_observers.cancel();
+    observers.finish(CLIENTS_END_WITHIN).await;
+    judge::judge(field, record, &rounds, is_etcd(&args.program()?)).await
+}
+
+async fn play_masters(
+    args: &Args,
+    field: &mut Field,
+    record: &SharedRecord,
+    seed: u64,
+) -> anyhow::Result<()> {
+    let masters = masters::found(&mut field.machines).await.context("no cluster came to be")?;
+    field.masters = Some(masters.clone());
+    field.leader = group::whole(field, START_WITHIN).await.context("the masters did not start")?;
+    let crews = masters.seat(seed, record).await?;
+    let rounds = break_things(args, field, record).await?;
+    masters::judge(&masters, crews, record, &rounds).await
+}
+
+/// Fault after fault, as long as is given.
+async fn break_things(
+    args: &Args,
+    field: &mut Field,
+    record: &SharedRecord,
+) -> anyhow::Result<Vec<Round>> {
     let until = Instant::now() + Duration::from_secs(args.for_seconds);
     let mut rounds = Vec::new();
     let mut plan = Plan::new(&args.faults, field);
@@ -92,12 +131,7 @@ async fn play(
         rounds.push(round(field, kind, record).await.with_context(|| kind.name)?);
     }
     tokio::time::sleep(SETTLE).await;
-    stop.cancel();
-    clients.finish(CLIENTS_END_WITHIN).await;
-    judge::settle(field).await?;
-    stop_observers.cancel();
-    observers.finish(CLIENTS_END_WITHIN).await;
-    judge::judge(field, record, &rounds, is_etcd(args)).await
+    Ok(rounds)
 }
 
 /// In which order kinds come: each once, in any order, and then again.
@@ -129,8 +163,9 @@ impl Plan {
     }
 }
 
-fn is_etcd(args: &Args) -> bool {
-    args.program.file_name().is_some_and(|name| name == "etcd")
+fn is_etcd(program: &Program) -> bool {
+    let Program::Store(program) = program else { return false };
+    program.file_name().is_some_and(|name| name == "etcd")
 }
 
 async fn round(field: &mut Field, kind: Kind, record: &SharedRecord) -> anyhow::Result<Round> {

@@ -4,6 +4,7 @@ mod deployments;
 mod namespaces;
 mod once;
 mod quota;
+mod registers;
 mod second_scheduler;
 mod sets;
 mod versions;
@@ -13,6 +14,7 @@ use futures::future::BoxFuture;
 use super::client::Seat;
 
 pub(crate) use quota::{MAX as QUOTA_MAX, NAMESPACE as QUOTA_NAMESPACE};
+pub use registers::VALUE as REGISTER;
 
 /// A kind of client.
 #[derive(Clone, Copy, Debug)]
@@ -45,6 +47,11 @@ pub const WORKLOADS: &[Workload] = &[
         name: "quota",
         title: "more pods than a quota allows, asked for on all masters at once",
         run: |seat| Box::pin(quota::run(seat)),
+    },
+    Workload {
+        name: "registers",
+        title: "config maps that are read, put, and put only if nobody else has, on one master after another: each a register",
+        run: |seat| Box::pin(registers::run(seat)),
     },
     Workload {
         name: "second-scheduler",

@@ -28,7 +28,7 @@ impl Fault for Damage {
         let name = field.name(number);
         let machine = &mut field.machines[number];
         machine.kill()?;
-        let data = machine.data();
+        let data = machine.store();
         let mut files = files(&data)?;
         let what = match self {
             Self::Flip => {

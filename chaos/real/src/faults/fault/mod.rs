@@ -8,6 +8,7 @@ mod partition;
 mod pause;
 
 use std::fmt::Debug;
+use std::sync::Arc;
 use std::time::Duration;
 
 use rand::Rng as _;
@@ -16,12 +17,15 @@ use rand::seq::SliceRandom as _;
 
 use super::lab::Switch;
 use super::machine::Machine;
+use super::masters::Masters;
 
 /// What faults act on.
 #[derive(Debug)]
 pub(crate) struct Field {
     pub(crate) switch: Switch,
     pub(crate) machines: Vec<Machine>,
+    /// If whole masters are on them.
+    pub(crate) masters: Option<Arc<Masters>>,
     pub(crate) rng: SmallRng,
     /// Who led when the fault came.
     pub(crate) leader: usize,
