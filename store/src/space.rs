@@ -106,7 +106,8 @@ pub(crate) async fn watch(
             Err(error) => tracing::warn!(%error, "cannot see how full the disk is"),
         }
         looks += 1;
-        let position = (store.revision(), store.compacted());
+        // Once for each state of things: what was not swept yet when it was last tried is worth another try.
+        let position = (store.revision(), store.compacted(), store.is_swept());
         if is_short && looks.is_multiple_of(RECLAIM_LOOKS) && reclaimed_at != Some(position) {
             reclaimed_at = Some(position);
             let reclaiming = state.clone();

@@ -190,6 +190,11 @@ impl RaftStore {
         self.core.replica.was_removed(self.core.id())
     }
 
+    /// Whether everything that was compacted is gone from this member's disk, as far as the disk was told.
+    pub fn is_swept(&self) -> bool {
+        self.core.replica.is_swept()
+    }
+
     /// Runs `look` on the state, for checks that compare members.
     pub fn inspect<T>(&self, look: impl FnOnce(&store_mvcc::State) -> T) -> T {
         look(&self.core.replica.contents.read())

@@ -23,9 +23,23 @@ const DELETIONS_MIN: usize = 4_096;
 /// Or this part of all of its records.
 const DELETIONS_RATIO: f64 = 0.5;
 
+/// What one merge of tables reads and writes is bounded by these: each needs its own room on the disk until it
+/// is done, and one that finds none stops all of them. A database's tables all span its scalars, and so all
+/// of the first level, with the newest tables (twenty write buffers, then writes wait), take part in each merge.
+const TABLE_BYTES: u64 = 16 << 20;
+const FIRST_LEVEL_BYTES: u64 = 64 << 20;
+const MERGE_BYTES: u64 = 128 << 20;
+const NEWEST_TABLES_SLOW: i32 = 12;
+const NEWEST_TABLES_MAX: i32 = 20;
+
 /// What both have in common: small, and quiet.
 pub(crate) fn common() -> Options {
     let mut options = Options::default();
+    options.set_target_file_size_base(TABLE_BYTES);
+    options.set_max_bytes_for_level_base(FIRST_LEVEL_BYTES);
+    options.set_max_compaction_bytes(MERGE_BYTES);
+    options.set_level_zero_slowdown_writes_trigger(NEWEST_TABLES_SLOW);
+    options.set_level_zero_stop_writes_trigger(NEWEST_TABLES_MAX);
     options.create_if_missing(true);
     options.set_max_background_jobs(2);
     options.set_keep_log_file_num(2);

@@ -1,7 +1,10 @@
 //! Members as processes on loopback, each with ports and a directory of its own.
 
+use std::fs::File;
 use std::net::TcpListener;
+use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::Duration;
 
 use etcd_client::{Client, ConnectOptions, Error};
@@ -29,12 +32,15 @@ pub(crate) struct Member {
     pub(crate) peer: u16,
     args: Vec<String>,
     process: Option<Child>,
+    /// What it says, since it was last started.
+    log: PathBuf,
 }
 
 impl Member {
     pub(crate) fn new(name: &str) -> Self {
         let (client, peer) = (free_port(), free_port());
-        Self { name: name.into(), client, peer, args: Vec::new(), process: None }
+        let (args, log) = (Vec::new(), PathBuf::from("/dev/null"));
+        Self { name: name.into(), client, peer, args, process: None, log }
     }
 
     pub(crate) fn endpoint(&self) -> String {
@@ -47,7 +53,8 @@ impl Member {
 
     /// The flags of a plain member, in both ways of writing them.
     pub(crate) fn flags(&mut self, dir: &TempDir, initial: &str, state: &str) {
-        let data = dir.path().join(&self.name).display().to_string();
+        self.log = dir.path().join(format!("{}.log", self.name));
+        let data = self.data_dir(dir).display().to_string();
         let (client, peer) = (format!("http://{}", self.endpoint()), self.peer_url());
         self.args = [
             "--name",
@@ -105,11 +112,7 @@ impl Member {
         let process = Command::new(program())
             .args(&self.args)
             .stdin(Stdio::null())
-            .stdout(if std::env::var_os("KSTORE_BATTERY_LOG").is_some() {
-                Stdio::inherit()
-            } else {
-                Stdio::null()
-            })
+            .stdout(File::create(&self.log).unwrap())
             .stderr(Stdio::null())
             .spawn();
         self.process = Some(process.expect("the server's program starts"));
@@ -200,7 +203,11 @@ impl Cluster {
 
     /// Waits until a member can serve.
     pub(crate) async fn ready(&self, index: usize) {
-        eventually("it serves", async || {
+        let said = || {
+            let Member { name, log, .. } = &self.members[index];
+            format!("{name} serves; it said\n{}", std::fs::read_to_string(log).unwrap_or_default())
+        };
+        eventually_or(said, async || {
             let client = Client::connect([self.members[index].endpoint()], None).await;
             match client {
                 Ok(mut client) => {
@@ -260,16 +267,32 @@ pub(crate) async fn connect(endpoints: &[String]) -> Client {
     Client::connect(endpoints, Some(options)).await.unwrap()
 }
 
-/// A port that nobody listens on at the moment.
+/// Ports that the kernel gives to nobody who connects: one of those could be gone before the member starts.
+const PORTS: std::ops::Range<u16> = 12_000..32_000;
+
+/// A port that nobody listens on at the moment, and that is given once in this process.
 pub(crate) fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+    static GIVEN: AtomicU16 = AtomicU16::new(0);
+    // Another process begins elsewhere.
+    let (first, count) = (std::process::id() as u16, PORTS.end - PORTS.start);
+    let port = || {
+        let offset = first.wrapping_mul(97).wrapping_add(GIVEN.fetch_add(1, Ordering::Relaxed));
+        PORTS.start + offset % count
+    };
+    let is_free = |port: &u16| TcpListener::bind(("127.0.0.1", *port)).is_ok();
+    std::iter::repeat_with(port).take(count.into()).find(is_free).expect("a port is free")
 }
 
 /// Waits until it is so.
-pub(crate) async fn eventually(what: &str, mut is_so: impl AsyncFnMut() -> bool) {
+pub(crate) async fn eventually(what: &str, is_so: impl AsyncFnMut() -> bool) {
+    eventually_or(|| what.to_owned(), is_so).await;
+}
+
+/// The same; what did not come is said when it did not.
+async fn eventually_or(what: impl Fn() -> String, mut is_so: impl AsyncFnMut() -> bool) {
     let deadline = tokio::time::Instant::now() + PATIENCE;
     while !is_so().await {
-        assert!(tokio::time::Instant::now() < deadline, "not in time: {what}");
+        assert!(tokio::time::Instant::now() < deadline, "not in time: {}", what());
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
 }

@@ -7,6 +7,7 @@ use std::time::Duration;
 use etcd_client::{
     AlarmAction, AlarmType, Client, DeleteOptions, GetOptions, LeaseGrantOptions, Txn, TxnOp,
 };
+use tokio_util::sync::CancellationToken;
 
 use crate::cluster::{Cluster, Member, eventually, initial, is_etcd, refusal};
 
@@ -44,6 +45,15 @@ impl Drop for Disk {
         // Lazily: the member that uses it may be about to end.
         let _ = Command::new("umount").arg("-l").arg(&self.path).status();
     }
+}
+
+/// Looks how much of a disk is free, all the time, until told to stop; the least that it saw, in MiB.
+async fn gauge(path: PathBuf, stop: CancellationToken) -> usize {
+    let mut least = free_mib(&path);
+    while stop.run_until_cancelled(tokio::time::sleep(Duration::from_millis(1))).await.is_some() {
+        least = least.min(free_mib(&path));
+    }
+    least
 }
 
 /// Bytes that no compression makes smaller.
@@ -149,7 +159,7 @@ async fn member_whose_disk_fills_up_refuses_growth_and_lives() {
     }
     let dir = tempfile::TempDir::new().unwrap();
     let mut member = Member::new("m1");
-    let Some(_disk) = Disk::mount(member.data_dir(&dir), 1024) else { return };
+    let Some(disk) = Disk::mount(member.data_dir(&dir), 1024) else { return };
     let initial = initial(std::slice::from_ref(&member));
     member.flags(&dir, &initial, "new");
     member.start();
@@ -158,17 +168,24 @@ async fn member_whose_disk_fills_up_refuses_growth_and_lives() {
     let mut client = cluster.client().await;
     let four = LeaseGrantOptions::new().with_id(4);
     client.lease_grant(600, Some(four)).await.unwrap();
-    let done = put_until_refused(&mut client, 1024).await;
-    assert!(done >= 32, "{done} MiB of 1024");
-    only_growth_is_refused(&mut client).await;
-    let all = DeleteOptions::new().with_prefix();
-    let deleted = client.delete("big", Some(all)).await.unwrap();
-    client.compact(deleted.header().unwrap().revision(), None).await.unwrap();
-    eventually("there is space again", async || {
-        refusal(client.put("more", "v", None).await) == "done"
-    })
-    .await;
+    let over = CancellationToken::new();
+    let filled_and_emptied = async {
+        let done = put_until_refused(&mut client, 1024).await;
+        assert!(done >= 32, "{done} MiB of 1024");
+        only_growth_is_refused(&mut client).await;
+        let all = DeleteOptions::new().with_prefix();
+        let deleted = client.delete("big", Some(all)).await.unwrap();
+        client.compact(deleted.header().unwrap().revision(), None).await.unwrap();
+        eventually("there is space again", async || {
+            refusal(client.put("more", "v", None).await) == "done"
+        })
+        .await;
+        over.cancel();
+    };
+    let ((), lowest) = tokio::join!(filled_and_emptied, gauge(disk.path.clone(), over.clone()));
     assert!(cluster.members[0].is_running());
+    // Tables are merged into new ones before they go: what they need meanwhile is there.
+    assert!(lowest >= 32, "only {lowest} MiB of the disk were free at a time");
     // It starts again on what it has.
     assert!(cluster.members[0].stop());
     cluster.members[0].start();
