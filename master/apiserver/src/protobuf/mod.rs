@@ -2,7 +2,8 @@
 //!
 //! client-go's typed clients send it unasked since v1.32 and have no other way when it is refused. Answers
 //! are JSON, which every client takes. The numbers of fields are facts (`facts.txt`, one line a field:
-//! number, JSON name, flags, type), taken from the struct tags of k8s.io/api and k8s.io/apimachinery v0.36.
+//! number, JSON name, flags, type), taken from the struct tags of k8s.io/api, k8s.io/apimachinery,
+//! k8s.io/apiextensions-apiserver and k8s.io/kube-aggregator v0.36.
 //!
 //! Flags: `*` list, `%` map, `?` pointer (a zero counts), `!` a zero is written out, `^` the fields belong
 //! to the message around it.
@@ -23,8 +24,9 @@ use wire::{Datum, Reader};
 pub const MEDIA_TYPE: &str = "application/vnd.kubernetes.protobuf";
 
 const MAGIC: &[u8] = b"k8s\0";
-/// Deeper than any kind; a body that nests deeper is an attack.
-const DEPTH_MAX: usize = 40;
+/// As deep as JSON may be (a schema nests as its objects do); a body that nests deeper is an attack.
+const DEPTH_MAX: usize = 128;
+const SCHEMA: &str = "apiextensions/v1.JSONSchemaProps";
 
 /// One field of a message.
 #[derive(Clone, Copy, Debug)]
@@ -216,6 +218,9 @@ fn value(kind: &str, datum: Datum<'_>, depth: usize) -> Result<Value, Malformed>
         ("raw", Datum::Bytes(bytes)) => raw(bytes),
         ("intorstring", Datum::Bytes(bytes)) => int_or_string(bytes),
         ("items", Datum::Bytes(bytes)) => strings(bytes),
+        ("schemaorarray" | "schemaorbool" | "schemaorstrings", Datum::Bytes(bytes)) => {
+            schema_or(kind, bytes, depth + 1)
+        }
         (name, Datum::Bytes(bytes)) => match messages().get(name) {
             Some(fields) => Ok(Value::Object(message(fields, bytes, depth + 1)?)),
             None => Ok(json!({})),
@@ -263,6 +268,28 @@ fn strings(bytes: &[u8]) -> Result<Value, Malformed> {
         }
     }
     Ok(items.into())
+}
+
+/// A schema, or what may stand in its place: a list of schemas or of names, or whether anything goes.
+fn schema_or(kind: &str, bytes: &[u8], depth: usize) -> Result<Value, Malformed> {
+    let (mut allows, mut schema, mut list) = (false, None, Vec::new());
+    for field in Reader::new(bytes) {
+        match (kind, field?) {
+            ("schemaorbool", (1, Datum::Varint(number))) => allows = number != 0,
+            ("schemaorbool", (2, datum)) | (_, (1, datum)) => {
+                schema = Some(value(SCHEMA, datum, depth)?);
+            }
+            ("schemaorarray", (2, datum)) => list.push(value(SCHEMA, datum, depth)?),
+            (_, (2, datum)) => list.push(value("string", datum, depth)?),
+            _ => {}
+        }
+    }
+    Ok(match schema {
+        _ if !list.is_empty() => list.into(),
+        Some(schema) => schema,
+        None if kind == "schemaorbool" => allows.into(),
+        None => Value::Null,
+    })
 }
 
 /// JSON within protobuf.

@@ -2,11 +2,23 @@
 
 use super::*;
 
-/// A field with bytes.
+/// A field with bytes, up to 16,383 of them.
 fn field(number: u8, bytes: &[u8]) -> Vec<u8> {
-    let mut out = vec![number << 3 | 2, u8::try_from(bytes.len()).unwrap()];
-    out.extend_from_slice(bytes);
-    out
+    [vec![number << 3 | 2], length(bytes), bytes.to_vec()].concat()
+}
+
+/// The same with a number from 16 on.
+fn long_field(number: u8, bytes: &[u8]) -> Vec<u8> {
+    let tag = u16::from(number) << 3 | 2;
+    let tag = vec![(tag & 0x7f | 0x80) as u8, (tag >> 7) as u8];
+    [tag, length(bytes), bytes.to_vec()].concat()
+}
+
+fn length(bytes: &[u8]) -> Vec<u8> {
+    match bytes.len() {
+        short @ 0..0x80 => vec![short as u8],
+        long => vec![(long & 0x7f | 0x80) as u8, (long >> 7) as u8],
+    }
 }
 
 fn varint_field(number: u8, value: u8) -> Vec<u8> {
@@ -60,6 +72,37 @@ fn review_and_options_are_found_by_their_kinds() {
         (&options["gracePeriodSeconds"], &options["propagationPolicy"]),
         (&json!(0), &json!("Background"))
     );
+}
+
+#[test]
+fn schemas_of_a_definition_are_read_with_what_may_stand_in_a_schemas_place() {
+    let property =
+        |name: &[u8], schema: &[u8]| long_field(29, &[field(1, name), field(2, schema)].concat());
+    let strings = field(5, b"string");
+    let list = [field(5, b"array"), long_field(24, &field(1, &strings))].concat();
+    let map = [field(5, b"object"), long_field(30, &field(2, &strings))].concat();
+    let closed = long_field(30, &varint_field(1, 0));
+    let default = [field(5, b"integer"), field(8, &field(1, b"5"))].concat();
+    let schema = [
+        field(5, b"object"),
+        property(b"list", &list),
+        property(b"map", &map),
+        property(b"closed", &closed),
+        property(b"default", &default),
+    ]
+    .concat();
+    let version =
+        [field(1, b"v1"), varint_field(2, 1), varint_field(3, 0), field(4, &field(1, &schema))];
+    let spec = [field(1, b"acme.io"), field(7, &version.concat())].concat();
+    let bytes = body("apiextensions.k8s.io/v1", "CustomResourceDefinition", &field(2, &spec));
+    let schema = json!({"type": "object", "properties": {
+        "list": {"type": "array", "items": {"type": "string"}},
+        "map": {"type": "object", "additionalProperties": {"type": "string"}},
+        "closed": {"additionalProperties": false},
+        "default": {"type": "integer", "default": 5}}});
+    let expected = json!({"group": "acme.io", "versions": [{"name": "v1", "served": true,
+        "storage": false, "schema": {"openAPIV3Schema": schema}}]});
+    assert_eq!(decode(&bytes).unwrap()["spec"], expected);
 }
 
 #[test]
