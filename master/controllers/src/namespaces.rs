@@ -1,4 +1,5 @@
-//! Empties a namespace that is being deleted, then lets it go.
+//! Empties a namespace that is being deleted, then lets it go. Pods go first: until the last of them has ended, all
+//! else stays (what they mount, their accounts and the policies around them).
 //!
 //! Watches: `Namespace`. Writes: deletes every object in the namespace, of whatever kind the server
 //! serves; the namespace's status and finalizers.
@@ -49,11 +50,18 @@ async fn reconcile(cx: Cx, name: String) -> Result<Requeue, Error> {
     let (served, unknown) = discover(&cx.client).await?;
     let (mut rests, mut failures) = (Vec::new(), Vec::new());
     let wanted = |kind: &&Served| kind.is_namespaced && kind.can("list") && kind.can("delete");
-    for kind in served.iter().filter(wanted) {
-        match empty(&cx.client, kind, &name).await {
-            Ok(rest) if rest.count > 0 => rests.push(rest),
-            Ok(_) => {}
-            Err(error) => failures.push(format!("{}: {}", kind.name(), error.message())),
+    let (pods, others): (Vec<_>, Vec<_>) =
+        served.iter().filter(wanted).partition(|kind| kind.name() == "pods");
+    for kinds in [pods, others] {
+        for kind in kinds {
+            match empty(&cx.client, kind, &name).await {
+                Ok(rest) if rest.count > 0 => rests.push(rest),
+                Ok(_) => {}
+                Err(error) => failures.push(format!("{}: {}", kind.name(), error.message())),
+            }
+        }
+        if !rests.is_empty() || !failures.is_empty() {
+            break;
         }
     }
     let current = cx.informers.namespaces.get(&name).unwrap_or(namespace);

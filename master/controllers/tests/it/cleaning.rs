@@ -1,8 +1,8 @@
 //! What goes with what.
 
 use k8s_openapi::api::apps::v1::{Deployment, ReplicaSet};
-use k8s_openapi::api::core::v1::{ConfigMap, Namespace, ServiceAccount};
-use kube::api::{Api, DeleteParams, PostParams};
+use k8s_openapi::api::core::v1::{ConfigMap, Namespace, Pod, ServiceAccount};
+use kube::api::{Api, DeleteParams, Patch, PostParams};
 use serde_json::json;
 
 use crate::world::{World, deployment, until};
@@ -56,11 +56,41 @@ async fn namespace_is_furnished_and_emptied() {
     let deployments: Api<Deployment> = Api::namespaced(world.client.clone(), "team");
     let object: Deployment = serde_json::from_value(object).unwrap();
     deployments.create(&PostParams::default(), &object).await.unwrap();
-    let pods: Api<k8s_openapi::api::core::v1::Pod> = Api::namespaced(world.client.clone(), "team");
+    let pods: Api<Pod> = Api::namespaced(world.client.clone(), "team");
     let count = async || pods.list(&Default::default()).await.unwrap().items.len();
     until(2, count).await;
     namespaces.delete("team", &Default::default()).await.unwrap();
     until(true, async || namespaces.get_opt("team").await.unwrap().is_none()).await;
     assert_eq!(count().await, 0);
+    world.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn pods_of_a_namespace_go_before_all_else() {
+    let world = World::start().await;
+    let namespaces: Api<Namespace> = Api::all(world.client.clone());
+    let object = serde_json::from_value(json!({"metadata": {"name": "team"}})).unwrap();
+    namespaces.create(&PostParams::default(), &object).await.unwrap();
+    let pods: Api<Pod> = Api::namespaced(world.client.clone(), "team");
+    let maps: Api<ConfigMap> = Api::namespaced(world.client.clone(), "team");
+    let furnished = async || maps.get_opt("kube-root-ca.crt").await.unwrap().is_some();
+    until(true, furnished).await;
+    let pod = json!({"metadata": {"name": "held", "finalizers": ["acme.io/hold"]},
+        "spec": {"containers": [{"name": "c", "image": "i"}]}});
+    let pod = serde_json::from_value(pod).unwrap();
+    pods.create(&PostParams::default(), &pod).await.unwrap();
+    namespaces.delete("team", &Default::default()).await.unwrap();
+    let waits = async || {
+        let team = namespaces.get("team").await.unwrap();
+        let conditions = team.status.and_then(|status| status.conditions).unwrap_or_default();
+        conditions.iter().any(|c| c.type_ == "NamespaceFinalizersRemaining" && c.status == "True")
+    };
+    until(true, waits).await;
+    assert!(pods.get("held").await.unwrap().metadata.deletion_timestamp.is_some());
+    assert!(furnished().await);
+    let free = Patch::Merge(json!({"metadata": {"finalizers": null}}));
+    pods.patch("held", &Default::default(), &free).await.unwrap();
+    until(true, async || namespaces.get_opt("team").await.unwrap().is_none()).await;
+    assert!(!furnished().await);
     world.end().await;
 }
