@@ -14,6 +14,7 @@ use crate::table::{self, Cell, NAME_AND_AGE};
 #[derive(Clone, Copy, Debug)]
 pub struct Plain {
     shape: Shape,
+    status_carries_metadata: bool,
     name_problems: fn(&str) -> Vec<String>,
     default: fn(&mut Value),
     validate: fn(&Value, Option<&Value>) -> Vec<FieldError>,
@@ -29,6 +30,7 @@ impl Plain {
     pub const fn bare() -> Self {
         Self {
             shape: Shape { status: false, generation: false },
+            status_carries_metadata: false,
             name_problems: names::dns1123_subdomain,
             default: |_| {},
             validate: |_, _| Vec::new(),
@@ -40,6 +42,12 @@ impl Plain {
     #[must_use]
     pub const fn status(self) -> Self {
         Self { shape: Shape { status: true, ..self.shape }, ..self }
+    }
+
+    /// A status, and writes of it may change labels and annotations.
+    #[must_use]
+    pub const fn status_and_metadata(self) -> Self {
+        Self { status_carries_metadata: true, ..self.status() }
     }
 
     #[must_use]
@@ -78,6 +86,10 @@ impl Plain {
 impl Strategy for Plain {
     fn shape(&self) -> Shape {
         self.shape
+    }
+
+    fn status_carries_metadata(&self) -> bool {
+        self.status_carries_metadata
     }
 
     fn name_problems(&self, name: &str) -> Vec<String> {

@@ -136,9 +136,18 @@ pub trait Strategy: Send + Sync + Debug {
         kept(new, old, self.shape());
     }
 
-    /// Everything but the status is kept.
+    /// Whether a write of the status may change labels and annotations too, as upstream has it for most kinds.
+    fn status_carries_metadata(&self) -> bool {
+        true
+    }
+
+    /// The specification is kept.
     fn prepare_status_update(&self, new: &mut Value, old: &Value, _cx: &Cx<'_>) {
-        only_status(new, old);
+        if self.status_carries_metadata() {
+            status_and_metadata(new, old);
+        } else {
+            only_status(new, old);
+        }
     }
 
     /// Rules of the kind beyond those of all objects; `old` is `None` at creation.
@@ -244,6 +253,15 @@ pub fn only_status(new: &mut Value, old: &Value) {
     *new = kept;
 }
 
+/// A status update keeps all but the status, labels and annotations.
+pub fn status_and_metadata(new: &mut Value, old: &Value) {
+    let metadata = ["labels", "annotations"].map(|field| (field, new["metadata"][field].clone()));
+    only_status(new, old);
+    for (field, value) in metadata {
+        meta::set(new, field, value);
+    }
+}
+
 /// Puts `old`'s value of a top-level field (or its absence) into `new`.
 pub fn keep_field(new: &mut Value, old: &Value, field: &str) {
     let Some(object) = new.as_object_mut() else { return };
@@ -297,6 +315,16 @@ mod tests {
             json!({"metadata": {"resourceVersion": "2"}, "spec": {"a": 2}, "status": {"x": 1}});
         only_status(&mut new, &old);
         let expected = json!({"metadata": {"name": "n", "resourceVersion": "2"}, "spec": {"a": 1}, "status": {"x": 1}});
+        assert_eq!(new, expected);
+    }
+
+    #[test]
+    fn labels_and_annotations_come_with_a_status() {
+        let old = json!({"metadata": {"name": "n", "labels": {"a": "1"}, "finalizers": ["f"]}, "spec": {"a": 1}});
+        let mut new = json!({"metadata": {"name": "n", "annotations": {"b": "2"}}, "spec": {"a": 2}, "status": {"x": 1}});
+        status_and_metadata(&mut new, &old);
+        let expected = json!({"metadata": {"name": "n", "annotations": {"b": "2"}, "finalizers": ["f"]},
+            "spec": {"a": 1}, "status": {"x": 1}});
         assert_eq!(new, expected);
     }
 }

@@ -17,6 +17,8 @@ pub enum Scope {
     NoStatus,
     /// The status alone.
     Status,
+    /// The status and the metadata.
+    StatusAndMetadata,
 }
 
 impl Scope {
@@ -26,6 +28,11 @@ impl Scope {
             Self::All => set,
             Self::NoStatus => set.without("f:status"),
             Self::Status => set.only("f:status"),
+            Self::StatusAndMetadata => {
+                let mut part = set.clone().only("f:status");
+                part.add(&set.only("f:metadata"));
+                part
+            }
         }
     }
 

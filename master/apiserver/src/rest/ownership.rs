@@ -109,6 +109,9 @@ pub fn scope(target: &Target, rules: Rules) -> Scope {
     match rules {
         Rules::Whole if target.resource.strategy.shape().status => Scope::NoStatus,
         Rules::Whole | Rules::Metadata => Scope::All,
+        Rules::Status if target.resource.strategy.status_carries_metadata() => {
+            Scope::StatusAndMetadata
+        }
         Rules::Status => Scope::Status,
     }
 }

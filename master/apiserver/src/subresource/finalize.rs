@@ -67,9 +67,12 @@ pub async fn run(
     answer(server, call, StatusCode::OK, resource, &entry)
 }
 
-/// The old object with one field of the new one.
+/// The old object with one field of the new one, its labels and its annotations.
 fn taken(new: &Value, old: &Value, [part, field]: [&str; 2], now: Timestamp) -> Value {
     let mut kept = old.clone();
+    for field in ["labels", "annotations"] {
+        meta::set(&mut kept, field, new["metadata"][field].clone());
+    }
     let fields = meta::object_mut(&mut kept, &[part]);
     match new[part].get(field) {
         Some(value) => drop(fields.insert(field.to_owned(), value.clone())),

@@ -84,6 +84,48 @@ async fn scale_changes_replicas_and_nothing_else() {
 }
 
 #[tokio::test]
+async fn labels_and_annotations_may_come_with_a_status_or_an_approval_where_upstream_lets_them() {
+    let world = World::bootstrapped().await;
+    let admin = world.admin();
+    let patch = async |path: &str, body: Value| {
+        let answer = send(&admin, &format!("PATCH {path}"), &[MERGE], body.to_string()).await;
+        assert_eq!(answer.code, 200, "{path}: {}", answer.text);
+        answer.json
+    };
+    let sent = json!({"metadata": {"labels": {"l": "1"}, "annotations": {"a": "1"}}, "spec": {"x": 1}, "status": {}});
+    let cases = [
+        ("/api/v1/namespaces/default", true),
+        ("/api/v1/namespaces/default/services/kubernetes", true),
+        ("/apis/networking.k8s.io/v1/servicecidrs/kubernetes", false),
+        ("/apis/flowcontrol.apiserver.k8s.io/v1/flowschemas/exempt", false),
+    ];
+    for (path, carries) in cases {
+        let got = patch(&format!("{path}/status"), sent.clone()).await;
+        assert_eq!(got["metadata"]["labels"]["l"] == "1", carries, "{got}");
+        assert_eq!(got["metadata"]["annotations"]["a"] == "1", carries, "{got}");
+        let owners = got["metadata"]["managedFields"].as_array().unwrap();
+        let owns =
+            |owner: &Value| !owner["fieldsV1"]["f:metadata"]["f:annotations"]["f:a"].is_null();
+        assert_eq!(
+            owners.iter().any(|o| o["subresource"] == "status" && owns(o)),
+            carries,
+            "{got}"
+        );
+    }
+    let requests = "/apis/certificates.k8s.io/v1/certificatesigningrequests";
+    let request = json!({"metadata": {"name": "r"}, "spec": {"request": "eA==", "signerName": "acme.io/s",
+        "usages": ["client auth"]}});
+    post(&admin, requests, request).await;
+    let verdict = json!({"metadata": {"annotations": {"a": "1"}}, "spec": {"signerName": "acme.io/t"},
+        "status": {"conditions": [{"type": "Approved", "status": "True", "reason": "r"}]}});
+    let got = patch(&format!("{requests}/r/approval"), verdict).await;
+    assert_eq!(got["metadata"]["annotations"]["a"], "1");
+    assert_eq!(got["spec"]["signerName"], "acme.io/s");
+    assert_eq!(got["status"]["conditions"][0]["type"], "Approved");
+    world.end().await;
+}
+
+#[tokio::test]
 async fn eviction_obeys_the_disruption_budget() {
     let world = World::bootstrapped().await;
     let admin = world.admin();

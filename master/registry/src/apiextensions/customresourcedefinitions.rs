@@ -61,6 +61,10 @@ impl Strategy for Definitions {
         remember_storage(new);
     }
 
+    fn status_carries_metadata(&self) -> bool {
+        false
+    }
+
     fn prepare_status_update(&self, new: &mut Value, old: &Value, cx: &Cx<'_>) {
         only_status(new, old);
         names::judge(new, cx);

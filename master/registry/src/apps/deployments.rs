@@ -8,7 +8,7 @@ use serde_json::{Map, Value};
 use crate::check::{self, Findings};
 use crate::fill::{absent, made, zero};
 use crate::pod::defaults;
-use crate::strategy::{Shape, Strategy};
+use crate::strategy::{Cx, Shape, Strategy, status_and_metadata};
 use crate::table::{Cell, count, tabled};
 use crate::workload::{self, CONTAINERS, IMAGES, SELECTOR};
 
@@ -49,6 +49,12 @@ impl Strategy for Deployments {
         if strategy["type"] == "RollingUpdate" {
             rolling_update(made(strategy, "rollingUpdate"));
         }
+    }
+
+    /// Annotations may come with the status; labels, as upstream has it for this kind, may not.
+    fn prepare_status_update(&self, new: &mut Value, old: &Value, _cx: &Cx<'_>) {
+        status_and_metadata(new, old);
+        meta::set(new, "labels", old["metadata"]["labels"].clone());
     }
 
     fn validate(&self, new: &Value, old: Option<&Value>) -> Vec<FieldError> {

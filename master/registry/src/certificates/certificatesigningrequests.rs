@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 
 use crate::check;
 use crate::fill::absent;
-use crate::strategy::{Cx, Shape, Strategy, fresh, keep_field, kept};
+use crate::strategy::{Cx, Shape, Strategy, fresh, keep_field, kept, status_and_metadata};
 use crate::table::{Cell, or, or_none, tabled};
 
 #[derive(Clone, Copy, Debug)]
@@ -87,7 +87,7 @@ impl Strategy for CertificateSigningRequests {
 
     /// Approval is the other subresource's: here the verdicts stay as they were.
     fn prepare_status_update(&self, new: &mut Value, old: &Value, cx: &Cx<'_>) {
-        crate::strategy::only_status(new, old);
+        status_and_metadata(new, old);
         let is_verdict =
             |found: &&Value| matches!(meta::text(found, &["type"]), "Approved" | "Denied");
         let mut conditions: Vec<Value> = meta::items(old, &["status", "conditions"])

@@ -8,7 +8,7 @@ use master_api::{meta, names};
 use serde_json::{Value, json};
 
 use crate::check;
-use crate::strategy::{Cx, Shape, Strategy, keep_field, only_status};
+use crate::strategy::{Cx, Shape, Strategy, keep_field};
 use crate::table::{Cell, or, tabled};
 
 #[derive(Clone, Copy, Debug)]
@@ -111,15 +111,6 @@ impl Strategy for Nodes {
 
     fn prepare_update(&self, new: &mut Value, old: &Value, _cx: &Cx<'_>) {
         keep_field(new, old, "status");
-    }
-
-    fn prepare_status_update(&self, new: &mut Value, old: &Value, _cx: &Cx<'_>) {
-        // The agent sets labels and annotations through its status too.
-        let labels = new["metadata"]["labels"].clone();
-        let annotations = new["metadata"]["annotations"].clone();
-        only_status(new, old);
-        meta::set(new, "labels", labels);
-        meta::set(new, "annotations", annotations);
     }
 
     fn validate(&self, new: &Value, old: Option<&Value>) -> Vec<FieldError> {

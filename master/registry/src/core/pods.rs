@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use crate::fill;
 use crate::pod::{defaults, status, update, validate};
-use crate::strategy::{Column, Companion, Cx, Shape, Strategy, fresh, only_status};
+use crate::strategy::{Column, Companion, Cx, Shape, Strategy, fresh, status_and_metadata};
 use crate::table::{self, Cell, or_none};
 
 #[derive(Clone, Copy, Debug)]
@@ -59,7 +59,7 @@ impl Strategy for Pods {
     }
 
     fn prepare_status_update(&self, new: &mut Value, old: &Value, _cx: &Cx<'_>) {
-        only_status(new, old);
+        status_and_metadata(new, old);
         // The class is the server's; a node that reports a status may leave it out.
         if let Some(class) = meta::at(old, &["status", "qosClass"]) {
             meta::object_mut(new, &["status"]).insert("qosClass".into(), class.clone());
@@ -255,6 +255,11 @@ mod tests {
              "spec.volumes[0].hostPath: Forbidden: may not specify more than 1 volume type"),
             (json!({"containers": [{"name": "c", "image": "x"}], "tolerations": [{"operator": "Equal"}]}),
              "spec.tolerations[0].operator: Invalid value: \"Equal\": operator must be Exists when `key` is empty, which means \"match all values and all keys\""),
+            (json!({"containers": [{"name": "c", "image": "x"}], "securityContext": {"sysctls":
+                [{"name": "kernel.shmmax"}, {"name": "net/ipv4.a-b_c"}, {"name": "bar.."}]}}),
+             "spec.securityContext.sysctls[2].name: Invalid value: \"bar..\": must have at most 253 characters and match regex ^([a-z0-9]([-_a-z0-9]*[a-z0-9])?[\\./])*[a-z0-9]([-_a-z0-9]*[a-z0-9])?$"),
+            (json!({"containers": [{"name": "c", "image": "x"}], "securityContext": {"sysctls": [{"name": "a"}, {"name": "a"}]}}),
+             "spec.securityContext.sysctls[1].name: Duplicate value: \"a\""),
         ];
         for (spec, expected) in cases {
             assert_eq!(findings(spec), [expected]);

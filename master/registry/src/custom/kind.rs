@@ -14,7 +14,7 @@ use super::columns::{self, PrinterColumn};
 use super::jsonpath::JsonPath;
 use super::structural::Structural;
 use super::{default, prune, rules, validate};
-use crate::strategy::{Column, Cx, Shape, Strategy, keep_field, only_status};
+use crate::strategy::{Column, Cx, Shape, Strategy, keep_field};
 
 /// Where the numbers of a scale are.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -167,8 +167,8 @@ impl Strategy for Kind {
         meta::set(new, "generation", generation);
     }
 
-    fn prepare_status_update(&self, new: &mut Value, old: &Value, _cx: &Cx<'_>) {
-        only_status(new, old);
+    fn status_carries_metadata(&self) -> bool {
+        false
     }
 
     fn validate(&self, new: &Value, old: Option<&Value>) -> Vec<FieldError> {

@@ -1,5 +1,7 @@
 //! Rules of pod specifications.
 
+use std::collections::BTreeSet;
+
 use master_api::field::FieldPath;
 use master_api::status::FieldError;
 use master_api::{meta, names, selector};
@@ -64,11 +66,36 @@ pub(crate) fn spec(spec: &Value, path: &FieldPath, errors: &mut Findings) {
     ] {
         check::well_formed(spec, field, path, problems, errors);
     }
+    sysctls(spec, &path.child("securityContext").child("sysctls"), errors);
     tolerations(spec, &path.child("tolerations"), errors);
     affinity(&spec["affinity"], &path.child("affinity"), errors);
     spreading(spec, &path.child("topologySpreadConstraints"), errors);
     for (at, alias) in meta::items(spec, &["hostAliases"]).iter().enumerate() {
         ip(alias, "ip", &path.child("hostAliases").index(at), errors);
+    }
+}
+
+/// Kernel parameters: segments of letters, digits, `-` and `_`, between dots or slashes.
+fn sysctls(spec: &Value, path: &FieldPath, errors: &mut Findings) {
+    const LENGTH_MAX: usize = 253;
+    let is_edge = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit();
+    let is_segment = |segment: &str| {
+        segment.starts_with(is_edge)
+            && segment.ends_with(is_edge)
+            && segment.chars().all(|c| is_edge(c) || matches!(c, '-' | '_'))
+    };
+    let mut seen = BTreeSet::new();
+    for (at, sysctl) in meta::items(spec, &["securityContext", "sysctls"]).iter().enumerate() {
+        let (name, path) = (meta::text(sysctl, &["name"]), path.index(at).child("name"));
+        if name.is_empty() {
+            errors.push(FieldError::required(path, ""));
+        } else if name.len() > LENGTH_MAX || !name.split(['.', '/']).all(is_segment) {
+            let detail = "must have at most 253 characters and match regex \
+                ^([a-z0-9]([-_a-z0-9]*[a-z0-9])?[\\./])*[a-z0-9]([-_a-z0-9]*[a-z0-9])?$";
+            errors.push(FieldError::invalid(path, name, detail));
+        } else if !seen.insert(name) {
+            errors.push(FieldError::duplicate(path, name));
+        }
     }
 }
 

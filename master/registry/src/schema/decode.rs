@@ -72,13 +72,30 @@ pub fn decode(
     schema: &Schema,
     validation: FieldValidation,
 ) -> Result<(Value, Vec<String>), ApiError> {
-    let (mut value, duplicates) = parse(body, MediaType::parse(content_type)?)?;
+    let media = MediaType::parse(content_type)?;
+    let (mut value, duplicates) = parse(body, media)?;
     if !value.is_object() {
         let message = "couldn't get version/kind; json parse error: json: cannot unmarshal the body into Go value of type struct { APIVersion string \"json:\\\"apiVersion,omitempty\\\"\"; Kind string \"json:\\\"kind,omitempty\\\"\" }";
         return Err(ApiError::BadRequest(message.to_owned()));
     }
-    let warnings = super::walk::finish(&mut value, schema, validation, duplicates)?;
+    let in_order = |findings: Vec<String>| match media {
+        MediaType::Json if schema.custom.is_none() && findings.len() > 1 => {
+            in_order(body, findings)
+        }
+        _ => findings,
+    };
+    let warnings = super::walk::finish(&mut value, schema, validation, duplicates, in_order)?;
     Ok((value, warnings))
+}
+
+/// Findings as they come in the text, which is how upstream's decoder meets them.
+fn in_order(body: &[u8], findings: Vec<String>) -> Vec<String> {
+    let trail = Trail { sought: RefCell::new(findings), ..Trail::default() };
+    // It could be read before.
+    drop(Seed(&trail).deserialize(&mut serde_json::Deserializer::from_slice(body)));
+    let mut found = trail.found.into_inner();
+    found.append(&mut trail.sought.into_inner());
+    found
 }
 
 /// Reads bytes without a schema. Also returns `duplicate field "…"` for keys given twice, of which
@@ -185,10 +202,13 @@ fn deserialize(
 struct Trail {
     path: RefCell<Vec<String>>,
     duplicates: RefCell<Vec<String>>,
+    /// Findings whose order is asked for; each is moved to those found when its key is met.
+    sought: RefCell<Vec<String>>,
+    found: RefCell<Vec<String>>,
 }
 
 impl Trail {
-    fn duplicate(&self, key: &str) {
+    fn text(&self) -> String {
         let mut text = String::new();
         for step in self.path.borrow().iter() {
             if !text.is_empty() && !step.starts_with('[') {
@@ -196,11 +216,23 @@ impl Trail {
             }
             text.push_str(step);
         }
-        if !text.is_empty() {
-            text.push('.');
+        text
+    }
+
+    /// A key, the last step of the path, before its value is read.
+    fn meet(&self, is_again: bool) {
+        if is_again {
+            self.duplicates.borrow_mut().push(format!("duplicate field {:?}", self.text()));
         }
-        text.push_str(key);
-        self.duplicates.borrow_mut().push(format!("duplicate field {text:?}"));
+        let mut sought = self.sought.borrow_mut();
+        if sought.is_empty() {
+            return;
+        }
+        let what = if is_again { "duplicate" } else { "unknown" };
+        let finding = format!("{what} field {:?}", self.text());
+        if let Some(at) = sought.iter().position(|one| *one == finding) {
+            self.found.borrow_mut().push(sought.remove(at));
+        }
     }
 }
 
@@ -275,12 +307,11 @@ impl<'de> Visitor<'de> for Seed<'_> {
     fn visit_map<A: MapAccess<'de>>(self, mut access: A) -> Result<Value, A::Error> {
         let mut fields = Map::new();
         while let Some(key) = access.next_key_seed(Key)? {
+            let is_again = fields.contains_key(&key);
             self.0.path.borrow_mut().push(key);
+            self.0.meet(is_again);
             let value = access.next_value_seed(self);
             let key = self.0.path.borrow_mut().pop().expect("pushed three lines above");
-            if fields.contains_key(&key) {
-                self.0.duplicate(&key);
-            }
             fields.insert(key, value?);
         }
         Ok(Value::Object(fields))

@@ -53,8 +53,8 @@ fn unknown_and_duplicate_fields_follow_the_validation_level() {
     let body = r#"{"spec":{"foo":1,"replicas":1,"replicas":2,"template":{"spec":{"containers":[{"imag":"x"}]}}}}"#;
     let kept = json!({"spec": {"replicas": 2, "template": {"spec": {"containers": [{}]}}}});
     let findings = [
-        r#"duplicate field "spec.replicas""#,
         r#"unknown field "spec.foo""#,
+        r#"duplicate field "spec.replicas""#,
         r#"unknown field "spec.template.spec.containers[0].imag""#,
     ];
     let (value, warnings) = decoded(body, FieldValidation::Ignore).unwrap();

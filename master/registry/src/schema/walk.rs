@@ -26,7 +26,7 @@ pub fn check(
     schema: &Schema,
     validation: FieldValidation,
 ) -> Result<Vec<String>, ApiError> {
-    finish(value, schema, validation, Vec::new())
+    finish(value, schema, validation, Vec::new(), |findings| findings)
 }
 
 /// [`check`] for the outcome of a patch, which upstream refuses with `Invalid` instead.
@@ -46,12 +46,13 @@ pub fn check_patched(
     })
 }
 
-/// [`check`], with findings of the parser (duplicate fields) put before its own.
+/// [`check`], with findings of the parser (duplicate fields) put before its own, then all `in_order`.
 pub(super) fn finish(
     value: &mut Value,
     schema: &Schema,
     validation: FieldValidation,
     mut findings: Vec<String>,
+    in_order: impl FnOnce(Vec<String>) -> Vec<String>,
 ) -> Result<Vec<String>, ApiError> {
     if let Some(structural) = &schema.custom {
         findings.extend(custom(value, structural).map_err(|error| refused(value, &error))?);
@@ -61,6 +62,9 @@ pub(super) fn finish(
         findings.append(&mut walk.findings);
     }
     findings.truncate(FINDINGS_MAX);
+    if validation != FieldValidation::Ignore {
+        findings = in_order(findings);
+    }
     match validation {
         FieldValidation::Ignore => Ok(Vec::new()),
         FieldValidation::Warn => Ok(findings),
