@@ -126,9 +126,6 @@ fn kind(schema: &Value, path: &FieldPath, level: Level, errors: &mut Findings) {
         errors.push(FieldError::not_supported(place, text, &TYPES));
     } else if level == Level::Root && text != "object" {
         errors.push(FieldError::invalid(place, text, "must be object at the root"));
-    } else if schema["x-kubernetes-int-or-string"] == true {
-        let detail = "must be empty if x-kubernetes-int-or-string is true";
-        errors.push(FieldError::invalid(place, text, detail));
     } else if text == "array" && !schema["items"].is_object() && !schema["items"].is_array() {
         errors.push(FieldError::required(path.child("items"), "must be specified"));
     }
@@ -423,5 +420,22 @@ fn rules(compiled: &Structural, path: &FieldPath, lost: Option<&FieldPath>, erro
     }
     if let Additional::Of(values) = &compiled.additional {
         rules(values, &path.child("additionalProperties"), lost, errors);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_type_beside_int_or_string_is_taken_as_upstream_does() {
+        let size =
+            json!({"type": "string", "x-kubernetes-int-or-string": true, "pattern": "^[0-9]+$"});
+        let schema = json!({"type": "object", "properties": {"size": size}});
+        let mut errors = Vec::new();
+        check(&schema, &FieldPath::new("schema"), &mut errors);
+        assert!(errors.is_empty(), "{errors:?}");
     }
 }

@@ -113,6 +113,7 @@ fn right_values_pass() {
         (json!({"type": "integer"}), json!(3.0)),
         (json!({"type": "number"}), json!(3)),
         (json!({"type": "string", "nullable": true}), Value::Null),
+        (json!({"type": "string", "x-kubernetes-int-or-string": true}), json!(5)),
         (json!({"x-kubernetes-int-or-string": true}), json!("50%")),
         (json!({"type": "object", "x-kubernetes-preserve-unknown-fields": true}), json!({"a": [1, {"b": null}]})),
         (json!({"type": "array", "items": text()}), json!(["a", "a"])),
