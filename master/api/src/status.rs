@@ -44,6 +44,9 @@ pub enum ApiError {
     /// `message` is what follows `is forbidden: `.
     #[error("{}", forbidden(subject, name, message))]
     Forbidden { subject: Subject, name: String, message: String },
+    /// An administrator's policy refuses it, for a reason of the policy's.
+    #[error("{}", forbidden(subject, name, message))]
+    Denied { subject: Subject, name: String, message: String, reason: String },
     /// There is no such object.
     #[error("{subject} {name:?} not found")]
     NotFound { subject: Subject, name: String },
@@ -197,6 +200,12 @@ impl ApiError {
             Self::BadRequest(_) => 400,
             Self::Unauthorized => 401,
             Self::Forbidden { .. } => 403,
+            Self::Denied { reason, .. } => match reason.as_str() {
+                "Forbidden" => 403,
+                "Unauthorized" => 401,
+                "RequestEntityTooLarge" => 413,
+                _ => 422,
+            },
             Self::NotFound { .. } | Self::NoSuchPath => 404,
             Self::MethodNotAllowed { .. } => 405,
             Self::NotAcceptable { .. } => 406,
@@ -216,11 +225,12 @@ impl ApiError {
     }
 
     /// `Status.reason`.
-    pub fn reason(&self) -> &'static str {
+    pub fn reason(&self) -> &str {
         match self {
             Self::BadRequest(_) => "BadRequest",
             Self::Unauthorized => "Unauthorized",
             Self::Forbidden { .. } => "Forbidden",
+            Self::Denied { reason, .. } => reason,
             Self::NotFound { .. } | Self::NoSuchPath => "NotFound",
             Self::MethodNotAllowed { .. } => "MethodNotAllowed",
             Self::NotAcceptable { .. } => "NotAcceptable",
@@ -276,6 +286,7 @@ impl ApiError {
     fn details(&self) -> Map<String, Value> {
         let (subject, name) = match self {
             Self::Forbidden { subject, name, .. }
+            | Self::Denied { subject, name, .. }
             | Self::NotFound { subject, name }
             | Self::AlreadyExists { subject, name }
             | Self::GenerateName { subject, name }
@@ -311,7 +322,7 @@ impl ApiError {
             Self::ApplyConflict { causes, .. } | Self::TooManyRequests { causes, .. } => {
                 causes.clone()
             }
-            Self::Internal(message) => {
+            Self::Denied { message, .. } | Self::Internal(message) => {
                 vec![Cause { message: message.clone(), ..Cause::default() }]
             }
             _ => Vec::new(),

@@ -62,9 +62,10 @@ impl Reader for Objects {
 fn key(object: &Value) -> Key {
     let group = text(object, "/apiVersion").rsplit_once('/').map_or("", |(group, _)| group);
     let kind = text(object, "/kind").to_lowercase();
-    let plural = match kind.strip_suffix("class").or_else(|| kind.strip_suffix("ss")) {
-        Some(_) => format!("{kind}es"),
-        None => format!("{kind}s"),
+    let plural = match (kind.strip_suffix("ss"), kind.strip_suffix('y')) {
+        (Some(_), _) => format!("{kind}es"),
+        (None, Some(stem)) if stem.ends_with('c') => format!("{stem}ies"),
+        _ => format!("{kind}s"),
     };
     let field = |name: &str| text(object, &format!("/metadata/{name}")).to_owned();
     (group.to_owned(), plural, field("namespace"), field("name"))

@@ -2,6 +2,7 @@
 //!
 //! Pure: knows no store, no clock and no network; objects come and go as JSON values.
 
+pub mod admissionregistration;
 pub mod apiextensions;
 pub mod apps;
 pub mod autoscaling;

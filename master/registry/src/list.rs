@@ -14,6 +14,7 @@ use k8s_openapi::api::{
 };
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1 as extensions_v1;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1 as meta_v1;
+use k8s_openapi::kube_aggregator::pkg::apis::apiregistration::v1 as registration_v1;
 use k8s_openapi::{NamespaceResourceScope, Resource as Described};
 use schemars::{JsonSchema, SchemaGenerator};
 
@@ -243,7 +244,7 @@ fn cluster_kinds() -> Vec<Kind> {
         Kind::of::<admission_v1::MutatingWebhookConfiguration>(rows::WEBHOOK_CONFIGURATIONS),
         Kind::of::<admission_v1::ValidatingAdmissionPolicy>(rows::ADMISSION_POLICIES)
             .with(&[Status]),
-        Kind::of::<admission_v1::ValidatingAdmissionPolicyBinding>(rows::ADMISSION_POLICY_BINDINGS),
+        Kind::of::<admission_v1::ValidatingAdmissionPolicyBinding>(rows::VALIDATING_BINDINGS),
         Kind::of::<admission_v1::ValidatingWebhookConfiguration>(rows::WEBHOOK_CONFIGURATIONS),
         Kind::of::<certificates_v1::CertificateSigningRequest>(
             certificates::certificatesigningrequests::CertificateSigningRequests,
@@ -256,6 +257,9 @@ fn cluster_kinds() -> Vec<Kind> {
         .short(&["crd", "crds"])
         .categories(&["api-extensions"])
         .with(&[Status]),
+        Kind::of::<registration_v1::APIService>(rows::API_SERVICES)
+            .categories(&["api-extensions"])
+            .with(&[Status]),
         Kind::of::<coordination_v1::Lease>(rows::LEASES),
         Kind::of::<discovery_v1::EndpointSlice>(discovery::endpointslices::EndpointSlices),
         Kind::of::<events_v1::Event>(core::events::NewEvents)

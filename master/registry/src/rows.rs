@@ -6,6 +6,7 @@ use master_api::names;
 use master_api::status::FieldError;
 use serde_json::{Value, json};
 
+use crate::admissionregistration::validating::{binding_rules, policy_rules};
 use crate::check;
 use crate::fill::{absent, made};
 use crate::plain::Plain;
@@ -40,7 +41,7 @@ pub const RUNTIME_CLASSES: Plain = Plain::bare().validate(runtime_class_rules).c
 ]);
 
 pub const AUTOSCALERS: Plain =
-    Plain::bare().status().default(autoscaler).validate(autoscaler_rules).cells(&[
+    Plain::bare().status_and_metadata().default(autoscaler).validate(autoscaler_rules).cells(&[
         Cell::NAME,
         Cell::text("Reference", |autoscaler, _| {
             let text = |field: &str| meta::text(autoscaler, &["spec", "scaleTargetRef", field]);
@@ -65,7 +66,7 @@ pub const WEBHOOK_CONFIGURATIONS: Plain = Plain::bare().generation().default(web
 ]);
 
 pub const ADMISSION_POLICIES: Plain =
-    Plain::bare().status().generation().default(admission_policy).cells(&[
+    Plain::bare().status().generation().default(admission_policy).validate(policy_rules).cells(&[
         Cell::NAME,
         Cell::integer("Validations", |policy, _| {
             meta::items(policy, &["spec", "validations"]).len().into()
@@ -85,11 +86,67 @@ pub const MUTATING_POLICIES: Plain =
         Cell::AGE,
     ]);
 
+/// Kept for clients: no request is passed on to another API server.
+pub const API_SERVICES: Plain =
+    Plain::bare().path_names().status().validate(api_service_rules).cells(&[
+        Cell::NAME,
+        Cell::text("Service", |service, _| {
+            let text = |field: &str| meta::text(service, &["spec", "service", field]);
+            match (text("namespace"), text("name")) {
+                (_, "") => "Local".into(),
+                (namespace, name) => format!("{namespace}/{name}").into(),
+            }
+        }),
+        Cell::text("Available", |service, _| available(service).into()),
+        Cell::AGE,
+    ]);
+
+fn available(service: &Value) -> String {
+    let conditions = meta::items(service, &["status", "conditions"]);
+    let found = conditions.iter().find(|one| meta::text(one, &["type"]) == "Available");
+    let text = |field: &str| found.map_or("", |one| meta::text(one, &[field]));
+    match (text("status"), text("reason")) {
+        ("", _) => "Unknown".to_owned(),
+        ("True", _) => "True".to_owned(),
+        (status, reason) => format!("{status} ({reason})"),
+    }
+}
+
+fn api_service_rules(service: &Value, _old: Option<&Value>) -> Vec<FieldError> {
+    let mut errors = Vec::new();
+    let path = FieldPath::new("spec");
+    let spec = &service["spec"];
+    let (group, version) = (meta::text(spec, &["group"]), meta::text(spec, &["version"]));
+    let wanted = format!("{version}.{group}");
+    if meta::name(service) != wanted {
+        let detail = format!("must be `spec.version+\".\"+spec.group`: {wanted:?}");
+        errors.push(FieldError::invalid("metadata.name", meta::name(service), detail));
+    }
+    check::well_formed(spec, "group", &path, names::dns1123_subdomain, &mut errors);
+    check::named(spec, "version", &path, names::dns1035_label, &mut errors);
+    for (field, most) in [("groupPriorityMinimum", 20_000), ("versionPriority", 1_000)] {
+        let priority = meta::number(spec, &[field]).unwrap_or_default();
+        if !(1..=most).contains(&priority) {
+            let detail = format!("must be positive and less than {most}");
+            errors.push(FieldError::invalid(path.child(field), priority, detail));
+        }
+    }
+    if spec["service"].is_object() {
+        let path = path.child("service");
+        check::required(&spec["service"], "namespace", &path, &mut errors);
+        check::required(&spec["service"], "name", &path, &mut errors);
+    }
+    errors
+}
+
 pub const SERVICE_ACCOUNTS: Plain = Plain::bare().cells(&[
     Cell::NAME,
     Cell::integer("Secrets", |account, _| meta::items(account, &["secrets"]).len().into()),
     Cell::AGE,
 ]);
+
+/// Of a `ValidatingAdmissionPolicy`.
+pub const VALIDATING_BINDINGS: Plain = ADMISSION_POLICY_BINDINGS.validate(binding_rules);
 
 pub const ADMISSION_POLICY_BINDINGS: Plain = Plain::bare().generation().cells(&[
     Cell::NAME,
@@ -290,6 +347,18 @@ fn mutating_policy_rules(new: &Value, _old: Option<&Value>) -> Vec<FieldError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn api_services_are_named_by_what_they_serve() {
+        let service = |name: &str, minimum: i64| {
+            let spec = json!({"group": "acme.io", "version": "v1", "groupPriorityMinimum": minimum, "versionPriority": 15});
+            let service = json!({"metadata": {"name": name}, "spec": spec});
+            let found = api_service_rules(&service, None);
+            found.iter().map(|finding| finding.field.clone()).collect::<Vec<_>>()
+        };
+        assert_eq!(service("v1.acme.io", 100), [""; 0]);
+        assert_eq!(service("v2.acme.io", 0), ["metadata.name", "spec.groupPriorityMinimum"]);
+    }
 
     #[test]
     fn a_priority_class_keeps_its_value() {

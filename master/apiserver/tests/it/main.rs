@@ -11,6 +11,7 @@ mod crd;
 mod kubectl;
 mod kubelet;
 mod objects;
+mod policies;
 mod quota;
 mod subresources;
 mod watching;

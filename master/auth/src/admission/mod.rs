@@ -21,6 +21,7 @@ pub mod resource_quota;
 mod runtime_class;
 mod service_account;
 mod taint_nodes;
+mod validating_policy;
 
 use std::fmt::Debug;
 use std::sync::Arc;
@@ -117,6 +118,7 @@ pub fn chain(authorizer: &Arc<Authorizer>) -> Chain {
             Box::new(pod_security::PodSecurity),
             Box::new(certificates::Certificates::new(Arc::clone(authorizer))),
             Box::new(rbac_escalation::RbacEscalation::new(Arc::clone(authorizer))),
+            Box::new(validating_policy::ValidatingPolicy::default()),
             // Last: what is refused by others must not count.
             Box::new(resource_quota::ResourceQuota),
         ],

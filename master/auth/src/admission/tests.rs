@@ -1,6 +1,7 @@
 //! What the chain completes and refuses, plugin by plugin.
 
 mod limits;
+mod policies;
 mod security;
 
 use serde_json::json;

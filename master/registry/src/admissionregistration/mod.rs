@@ -1,0 +1,4 @@
+//! `admissionregistration.k8s.io/v1`: what admission policies are about, and what they say.
+
+pub mod matching;
+pub mod validating;
