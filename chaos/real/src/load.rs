@@ -69,23 +69,28 @@ pub(crate) async fn write(
 
 /// Asks the app again and again on fresh connections, until stopped.
 pub(crate) async fn curl(url: http::Uri, ledger: Arc<Ledger>, stop: CancellationToken) {
-    let client: HttpClient<_, Empty<Bytes>> =
-        HttpClient::builder(TokioExecutor::new()).pool_max_idle_per_host(0).build_http();
     while !stop.is_cancelled() {
-        let ask = async {
-            let response = client.get(url.clone()).await.map_err(|error| format!("{error:?}"))?;
-            let status = response.status();
-            let body = response.into_body().collect().await.map_err(|error| error.to_string())?;
-            let text = String::from_utf8_lossy(&body.to_bytes()).into_owned();
-            if status.is_success() { Ok(text) } else { Err(format!("{status}: {text}")) }
-        };
-        match tokio::time::timeout(REQUEST_MAX, ask).await {
-            Ok(Ok(_)) => drop(ledger.answered.fetch_add(1, Ordering::Relaxed)),
-            Ok(Err(error)) => ledger.failed.lock().await.push(error),
-            Err(_) => ledger.failed.lock().await.push(format!("no answer in {REQUEST_MAX:?}")),
+        match ask(&url).await {
+            Ok(_) => drop(ledger.answered.fetch_add(1, Ordering::Relaxed)),
+            Err(error) => ledger.failed.lock().await.push(error),
         }
         tokio::time::sleep(Duration::from_millis(2)).await;
     }
+}
+
+/// Asks the app once, on a connection of its own.
+pub(crate) async fn ask(url: &http::Uri) -> Result<String, String> {
+    let client: HttpClient<_, Empty<Bytes>> =
+        HttpClient::builder(TokioExecutor::new()).pool_max_idle_per_host(0).build_http();
+    let ask = async {
+        let response = client.get(url.clone()).await.map_err(|error| format!("{error:?}"))?;
+        let status = response.status();
+        let body = response.into_body().collect().await.map_err(|error| error.to_string())?;
+        let text = String::from_utf8_lossy(&body.to_bytes()).into_owned();
+        if status.is_success() { Ok(text) } else { Err(format!("{status}: {text}")) }
+    };
+    let asked = tokio::time::timeout(REQUEST_MAX, ask).await;
+    asked.unwrap_or_else(|_| Err(format!("no answer in {REQUEST_MAX:?}")))
 }
 
 /// Which acknowledged writes are not there, or not as acknowledged.

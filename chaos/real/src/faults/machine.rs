@@ -1,6 +1,7 @@
 //! A machine with a member on it: its process is started, killed, stopped and continued.
 
 use std::fs::File;
+use std::io::Write as _;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -10,7 +11,9 @@ use anyhow::{Context as _, bail};
 use nix::sys::signal::{Signal, kill};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::Pid;
+use serde_json::Value;
 
+use super::lab::cage::GROUPS;
 use super::lab::clock::Clock;
 use super::lab::{Disk, Switch};
 
@@ -34,6 +37,18 @@ pub(crate) enum Program {
     Store(PathBuf),
     /// A whole master, and what an operator sets it up with.
     Master { kmaster: PathBuf, kctl: PathBuf },
+    /// A node with containers, which is set up once and left alone.
+    Node { kctl: PathBuf },
+}
+
+impl Program {
+    /// The program that is put to the test, or with which that is done.
+    pub(crate) fn path(&self) -> &Path {
+        match self {
+            Self::Store(program) | Self::Master { kmaster: program, .. } => program,
+            Self::Node { kctl } => kctl,
+        }
+    }
 }
 
 #[derive(Debug)]
@@ -116,6 +131,10 @@ impl Machine {
         format!("https://{}:{API}", Switch::address(self.number))
     }
 
+    pub(crate) fn address(&self) -> String {
+        Switch::address(self.number)
+    }
+
     pub(crate) fn peer_url(&self) -> String {
         peer_url(self.number)
     }
@@ -133,7 +152,7 @@ impl Machine {
     pub(crate) fn store(&self) -> PathBuf {
         match self.program {
             Program::Store(_) => self.folder(),
-            Program::Master { .. } => self.folder().join(self.name()).join("store"),
+            _ => self.folder().join(self.name()).join("store"),
         }
     }
 
@@ -152,6 +171,7 @@ impl Machine {
                     .args(["--initial-cluster-state", self.origin.1]);
                 command
             }
+            Program::Node { .. } => bail!("{} is set up once, and ends once", self.name()),
             Program::Master { kmaster, .. } => {
                 let config = self.folder().join(self.name()).join("config.json");
                 let mut command = self.here(kmaster);
@@ -234,14 +254,28 @@ impl Machine {
         symlink(&self.log, logs.join(format!("{name}.log")))?;
         let address = Switch::address(self.number);
         self.kctl(&[verb, &["--name", &name, "--address", &address]].concat()).await?;
+        if let Program::Node { .. } = &self.program {
+            self.note_group(&folder.join(&name))?;
+        }
         let pid = std::fs::read_to_string(folder.join(format!("run/{name}.pid")))?;
         self.process = Some(Process::Left(Pid::from_raw(pid.trim().parse()?)));
         Ok(())
     }
 
+    /// Notes the control group of a node's containers, which outlives them.
+    fn note_group(&self, node: &Path) -> anyhow::Result<()> {
+        let facts: Value = serde_json::from_slice(&std::fs::read(node.join("facts.json"))?)?;
+        let id = facts["localId"].as_str().context("a node's facts name its cluster")?;
+        let notes = self.log.with_file_name(GROUPS);
+        let mut notes = File::options().create(true).append(true).open(notes)?;
+        Ok(writeln!(notes, "trireme-{id}")?)
+    }
+
     /// What an operator types at this machine; what it prints.
     pub(crate) async fn kctl(&self, args: &[&str]) -> anyhow::Result<String> {
-        let Program::Master { kctl, .. } = &self.program else { bail!("it is no master") };
+        let (Program::Master { kctl, .. } | Program::Node { kctl }) = &self.program else {
+            bail!("it belongs to no cluster of Kubernetes");
+        };
         let mut command = tokio::process::Command::from(self.here(kctl));
         command.args(args).arg("--data-dir").arg(self.folder());
         // A kubeconfig of its own.

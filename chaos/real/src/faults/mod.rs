@@ -33,6 +33,9 @@ pub(crate) struct Args {
     /// Whole masters instead of members of the store, with nodes and clients of Kubernetes
     #[arg(long)]
     masters: bool,
+    /// With --masters: nodes with real containers, and an app on them whose requests must not fail
+    #[arg(long, default_value_t = 0, value_parser = clap::value_parser!(u8).range(0..=4))]
+    nodes: u8,
     /// The member's program: kstore, or etcd; with --masters kmaster, beside which kctl lies
     #[arg(long)]
     program: Option<PathBuf>,

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::Context as _;
+use anyhow::{Context as _, bail};
 use rand::rngs::SmallRng;
 use rand::seq::SliceRandom as _;
 use rand::{Rng as _, SeedableRng as _};
@@ -40,9 +40,10 @@ pub(super) async fn run(args: &Args, lab: &Path) -> anyhow::Result<()> {
     let seed = args.seed.unwrap_or_else(|| SystemClock::shared().unix_ms());
     let members = usize::from(args.members);
     let mut field = Field {
-        switch: Switch::with_machines(members)?,
+        switch: Switch::with_machines(members + usize::from(args.nodes))?,
         machines: Vec::new(),
         masters: None,
+        nodes: Vec::new(),
         rng: SmallRng::seed_from_u64(seed),
         leader: 0,
         spoiled: Vec::new(),
@@ -54,21 +55,26 @@ pub(super) async fn run(args: &Args, lab: &Path) -> anyhow::Result<()> {
         let library = library.as_deref();
         field.machines.push(Machine::new(number, members, &program, lab, library)?);
     }
+    if let Program::Master { kctl, .. } = &program {
+        let node = Program::Node { kctl: kctl.clone() };
+        for number in members..members + usize::from(args.nodes) {
+            field.nodes.push(Machine::new(number, members, &node, lab, None)?);
+        }
+    } else if args.nodes > 0 {
+        bail!("--nodes are nodes of masters: give --masters, too");
+    }
     let record = Arc::new(Record::new());
-    let played = match &program {
-        Program::Store(program) => {
-            println!("seed {seed}: {members} members of {}", program.display());
-            play(args, &mut field, &record, seed).await
-        }
-        Program::Master { kmaster, .. } => {
-            println!("seed {seed}: {members} masters of {}", kmaster.display());
-            play_masters(args, &mut field, &record, seed).await
-        }
+    let what = if args.masters { "masters" } else { "members of the store" };
+    println!("seed {seed}: {members} {what}: {}", program.path().display());
+    let played = match args.masters {
+        true => play_masters(args, &mut field, &record, seed).await,
+        false => play(args, &mut field, &record, seed).await,
     };
     // What stands still does not end either.
-    for machine in &mut field.machines {
+    for machine in field.machines.iter_mut().chain(&mut field.nodes) {
         machine.kill()?;
     }
+    field.machines.append(&mut field.nodes);
     match played {
         Ok(()) if !args.keep => Ok(()),
         played => {
@@ -111,9 +117,14 @@ async fn play_masters(
     let masters = masters::found(&mut field.machines).await.context("no cluster came to be")?;
     field.masters = Some(masters.clone());
     field.leader = group::whole(field, START_WITHIN).await.context("the masters did not start")?;
+    let mut traffic = None;
+    if args.nodes > 0 {
+        let started = masters.start_traffic(&field.machines[0], &mut field.nodes).await;
+        traffic = Some(started.context("the nodes did not start")?);
+    }
     let crews = masters.seat(seed, record).await?;
     let rounds = break_things(args, field, record).await?;
-    masters::judge(&masters, crews, record, &rounds).await
+    masters::judge(&masters, crews, traffic, record, &rounds).await
 }
 
 /// Fault after fault, as long as is given.

@@ -26,6 +26,8 @@ pub(crate) struct Field {
     pub(crate) machines: Vec<Machine>,
     /// If whole masters are on them.
     pub(crate) masters: Option<Arc<Masters>>,
+    /// Machines that no fault befalls, with nodes on them.
+    pub(crate) nodes: Vec<Machine>,
     pub(crate) rng: SmallRng,
     /// Who led when the fault came.
     pub(crate) leader: usize,

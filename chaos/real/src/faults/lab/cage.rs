@@ -19,6 +19,12 @@ const TOOLS: &[&str] = &["ip", "nft", "nsenter", "unshare", "setpriv", "mount"];
 /// Where version 1 of control groups limits what goes to a disk.
 pub(crate) const BLKIO: &str = "/sys/fs/cgroup/blkio";
 
+/// Where control groups are.
+const ALL_GROUPS: &str = "/sys/fs/cgroup";
+
+/// The file of a run that names the groups of its nodes, which outlive them.
+pub(crate) const GROUPS: &str = "groups";
+
 const GONE_WITHIN: Duration = Duration::from_secs(10);
 
 /// Says what of this machine is missing.
@@ -79,6 +85,12 @@ async fn clear_away(lab: &Path) {
         while groups.exists() && remove_groups(&groups).is_err() {
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
+        let noted = std::fs::read_to_string(lab.join(GROUPS)).unwrap_or_default();
+        for group in noted.lines().flat_map(of_nodes) {
+            while group.exists() && remove_tree(&group).is_err() {
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+        }
         while lab.exists() && std::fs::remove_dir_all(lab).is_err() {
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
@@ -86,6 +98,24 @@ async fn clear_away(lab: &Path) {
     if tokio::time::timeout(GONE_WITHIN, removed).await.is_err() {
         println!("left behind: {} {}", lab.display(), groups.display());
     }
+}
+
+/// The groups of this name: one in each hierarchy.
+fn of_nodes(name: &str) -> Vec<PathBuf> {
+    let below = std::fs::read_dir(ALL_GROUPS).into_iter().flatten().flatten();
+    let folders = below.map(|entry| entry.path()).chain([ALL_GROUPS.into()]);
+    folders.map(|folder| folder.join(name)).filter(|group| group.is_dir()).collect()
+}
+
+/// Removes a group and all below it.
+fn remove_tree(group: &Path) -> std::io::Result<()> {
+    for entry in std::fs::read_dir(group)? {
+        let entry = entry?;
+        if entry.file_type()?.is_dir() {
+            remove_tree(&entry.path())?;
+        }
+    }
+    std::fs::remove_dir(group)
 }
 
 /// So that what waits for a slow disk can end.

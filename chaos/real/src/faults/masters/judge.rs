@@ -13,6 +13,7 @@ use serde_json::Value;
 use tokio::time::Instant;
 
 use super::objects::{KINDS, Kind, Told};
+use super::traffic::Traffic;
 use super::{Crews, Masters};
 use crate::faults::judge::{speak, tell};
 use crate::faults::record::SharedRecord;
@@ -54,6 +55,7 @@ type Held = BTreeMap<String, (i64, String)>;
 pub(crate) async fn judge(
     masters: &Masters,
     crews: Crews,
+    traffic: Option<Traffic>,
     record: &SharedRecord,
     rounds: &[Round],
 ) -> anyhow::Result<()> {
@@ -64,7 +66,7 @@ pub(crate) async fn judge(
         world.over.cancel();
     }
     stop.cancel();
-    converge(masters, record).await?;
+    converge(masters, traffic.as_ref(), record).await?;
     // Whoever still waits has been seen to wait for nothing.
     clients.finish(END_WITHIN).await;
     record.world.lock().kube.is_quiet = true;
@@ -73,6 +75,9 @@ pub(crate) async fn judge(
     observers.finish(END_WITHIN).await;
     stop_nodes.cancel();
     nodes.finish(END_WITHIN).await;
+    if let Some(traffic) = traffic {
+        traffic.judge(&masters.each[0]).await?;
+    }
     let history = record.history();
     tell(&history, record, rounds);
     for (name, why) in NOT_SEEN {
@@ -103,7 +108,11 @@ pub(crate) async fn judge(
 }
 
 /// Waits until all that was wanted is there, without anybody asking for anything.
-async fn converge(masters: &Masters, record: &SharedRecord) -> anyhow::Result<()> {
+async fn converge(
+    masters: &Masters,
+    traffic: Option<&Traffic>,
+    record: &SharedRecord,
+) -> anyhow::Result<()> {
     let healed = Instant::now();
     let mut last = String::new();
     loop {
@@ -113,7 +122,13 @@ async fn converge(masters: &Masters, record: &SharedRecord) -> anyhow::Result<()
             let (_, told) = kind.list(client).await?;
             let object =
                 |told: Told| Some((name(&told, *kind)?, serde_json::from_str(&told.text).ok()?));
-            there.insert(kind.prefix, told.into_iter().filter_map(object).collect());
+            let mut objects: Vec<_> = told.into_iter().filter_map(object).collect();
+            // Real nodes see to their own.
+            objects.retain(|(_, object): &(String, Value)| {
+                let node = object["spec"]["nodeName"].as_str().unwrap_or_default();
+                !traffic.is_some_and(|traffic| traffic.runs_on(node))
+            });
+            there.insert(kind.prefix, objects);
         }
         let missing = {
             let world = record.world.lock();

@@ -12,6 +12,7 @@ mod leads;
 mod objects;
 mod papers;
 mod pulse;
+mod traffic;
 mod watch;
 
 use std::sync::Arc;
@@ -33,6 +34,7 @@ use super::fault::Field;
 use super::machine::Machine;
 use super::record::SharedRecord;
 use papers::Papers;
+use traffic::Traffic;
 
 pub(crate) use judge::judge;
 
@@ -147,6 +149,15 @@ impl Masters {
         let token = field.machines[through].kctl(&["cluster", "token", "--as", "master"]).await?;
         let join = ["cluster", "join", "--as", "master", "--token", &token];
         field.machines[spoiled].set_up(&join).await
+    }
+
+    /// Lets these machines join as nodes, and starts an app on them.
+    pub(crate) async fn start_traffic(
+        &self,
+        master: &Machine,
+        machines: &mut [Machine],
+    ) -> anyhow::Result<Traffic> {
+        traffic::start(&self.each[0], master, machines).await
     }
 
     /// Seats all who ask, watch and run pods.
