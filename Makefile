@@ -7,9 +7,10 @@ ENV := . .ci/env.sh;
 # Which seeds CI simulates in each scenario: always the same ones, and a few that are new each day. More on demand: `make sim SEEDS=1..1000`.
 SEEDS ?= 1..13
 FRESH ?= $(shell date -u +%Y%m%d)00..$(shell date -u +%Y%m%d)02
-# How long `make chaos` goes on, and how long `make real` breaks real processes.
+# How long `make chaos` goes on, and how long `make real` breaks members of the store, and whole masters.
 CHAOS_SECONDS ?= 3600
 REAL_SECONDS ?= 70
+MASTERS_SECONDS ?= 25
 
 .PHONY: help packages rocksdb build up down status test check unit sim real chaos demo bench-store bench-api clean
 
@@ -50,14 +51,17 @@ sim: build ## Simulate the store under faults, over many seeds, and see that kno
 	bin/kchaos sim --seeds $(SEEDS) --seeds $(FRESH)
 	bin/kchaos mutants
 
-real: build ## Kill, pause, cut off and spoil real members of the store, as root, for REAL_SECONDS
+real: build ## Kill, pause, cut off and spoil real members of the store, and whole masters under an app on containers, as root
 	bin/kchaos real --for-seconds $(REAL_SECONDS)
+	bin/kchaos real --masters --nodes 2 --for-seconds $(MASTERS_SECONDS)
 
 chaos: build ## Half of CHAOS_SECONDS simulations with fresh seeds, half real processes under real faults, as root
 	bin/kchaos sim --seeds $$(date -u +%y%m%d%H%M)000 --for-seconds $$(($(CHAOS_SECONDS) / 2))
 	bin/kchaos mutants
-	bin/kchaos real --for-seconds $$(($(CHAOS_SECONDS) / 4))
-	bin/kchaos real --members 5 --for-seconds $$(($(CHAOS_SECONDS) / 4))
+	bin/kchaos real --for-seconds $$(($(CHAOS_SECONDS) / 8))
+	bin/kchaos real --members 5 --at-once 2 --for-seconds $$(($(CHAOS_SECONDS) / 8))
+	bin/kchaos real --masters --nodes 2 --for-seconds $$(($(CHAOS_SECONDS) / 8))
+	bin/kchaos real --masters --members 5 --at-once 2 --for-seconds $$(($(CHAOS_SECONDS) / 8))
 
 demo: build ## Play the walkthrough and an installation on real containers, killing masters
 	docs/walkthrough.sh

@@ -133,13 +133,15 @@ pub(super) fn tell(history: &History, record: &SharedRecord, rounds: &[Round]) {
 pub(super) fn leave(
     out: &Path,
     seed: u64,
-    history: &History,
+    record: &SharedRecord,
     machines: &[Machine],
 ) -> anyhow::Result<()> {
     let folder = out.join(format!("real-{seed}"));
     std::fs::create_dir_all(&folder).with_context(|| folder.display().to_string())?;
     let file = folder.join("history.jsonl");
-    lines::write(history, &mut BufWriter::new(File::create(&file)?))?;
+    lines::write(&record.history(), &mut BufWriter::new(File::create(&file)?))?;
+    // What clients and nodes of masters did; those of a store leave none.
+    std::fs::write(folder.join("clients.trace"), record.world.lock().trace.join("\n"))?;
     for machine in machines {
         std::fs::copy(machine.log(), folder.join(format!("{}.log", machine.name())))?;
     }

@@ -11,6 +11,7 @@ mod judge;
 mod lab;
 mod machine;
 mod masters;
+mod plan;
 mod record;
 mod run;
 
@@ -45,6 +46,12 @@ pub(crate) struct Args {
     /// Only these, one after the other: kill-leader,pause-leader
     #[arg(long, value_delimiter = ',', value_parser = kind)]
     faults: Vec<Kind>,
+    /// These once, in this order, however long it takes; with a plus at the same time: kill-leader,pause-leader+disk-full
+    #[arg(long, value_delimiter = ',', value_parser = step, conflicts_with_all = ["faults", "at_once"])]
+    script: Vec<Step>,
+    /// So many at a time, that come and go one after the other
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=3))]
+    at_once: u8,
     /// Where a run that failed leaves its history and the members' logs
     #[arg(long, default_value_os_t = std::env::temp_dir().join("kchaos"))]
     out: PathBuf,
@@ -84,6 +91,18 @@ fn kind(name: &str) -> Result<Kind, String> {
     let known = || KINDS.iter().map(|it| it.name).collect::<Vec<_>>().join(", ");
     let found = KINDS.iter().find(|kind| kind.name == name);
     found.copied().ok_or_else(|| format!("no such fault; there are: {}", known()))
+}
+
+/// Faults that come at the same time.
+#[derive(Clone, Debug)]
+struct Step(Vec<Kind>);
+
+fn step(names: &str) -> Result<Step, String> {
+    let kinds = names.split('+').map(kind).collect::<Result<Vec<_>, _>>()?;
+    match kinds.iter().find(|kind| kinds.len() > 1 && (kind.make)().is_alone()) {
+        Some(kind) => Err(format!("{} comes alone: others may need what it takes", kind.name)),
+        None => Ok(Step(kinds)),
+    }
 }
 
 /// Runs it; fails if anything is wrong.

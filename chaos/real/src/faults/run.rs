@@ -14,9 +14,10 @@ use store_env::task::Crew;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::fault::{Field, KINDS, Kind};
+use super::fault::{Field, Kind};
 use super::lab::{Switch, clock};
 use super::machine::{Machine, Program};
+use super::plan::Plan;
 use super::record::{Record, SharedRecord};
 use super::{Args, client, group, judge, masters};
 
@@ -26,10 +27,10 @@ const WHOLE_WITHIN: Duration = Duration::from_secs(60);
 const SETTLE: Duration = Duration::from_millis(800);
 const CLIENTS_END_WITHIN: Duration = Duration::from_secs(10);
 
-/// What came of one fault.
+/// What came of one fault, or of several at a time.
 #[derive(Clone, Debug)]
 pub(super) struct Round {
-    pub(super) kind: &'static str,
+    pub(super) kinds: String,
     /// The longest time without an acknowledged write, from the fault until all was whole again.
     pub(super) gap_ms: u64,
     /// From the end of the fault until all members answered.
@@ -78,7 +79,7 @@ pub(super) async fn run(args: &Args, lab: &Path) -> anyhow::Result<()> {
     match played {
         Ok(()) if !args.keep => Ok(()),
         played => {
-            judge::leave(&args.out, seed, &record.history(), &field.machines)?;
+            judge::leave(&args.out, seed, &record, &field.machines)?;
             played
         }
     }
@@ -135,43 +136,16 @@ async fn break_things(
 ) -> anyhow::Result<Vec<Round>> {
     let until = Instant::now() + Duration::from_secs(args.for_seconds);
     let mut rounds = Vec::new();
-    let mut plan = Plan::new(&args.faults, field);
-    while Instant::now() < until {
+    let mut plan = Plan::new(args, field)?;
+    while plan.is_script() || Instant::now() < until {
+        let Some(kinds) = plan.next(&mut field.rng) else { break };
         tokio::time::sleep(SETTLE).await;
-        let kind = plan.next(&mut field.rng).context("no fault is possible here")?;
-        rounds.push(round(field, kind, record).await.with_context(|| kind.name)?);
+        let names: Vec<_> = kinds.iter().map(|kind| kind.name).collect();
+        let names = names.join("+");
+        rounds.push(round(field, &kinds, &names, record).await.context(names)?);
     }
     tokio::time::sleep(SETTLE).await;
     Ok(rounds)
-}
-
-/// In which order kinds come: each once, in any order, and then again.
-#[derive(Debug)]
-struct Plan {
-    kinds: Vec<Kind>,
-    left: Vec<Kind>,
-}
-
-impl Plan {
-    fn new(given: &[Kind], field: &Field) -> Self {
-        let all = if given.is_empty() { KINDS } else { given };
-        let able = |kind: &Kind| match (kind.make)().lacks(field) {
-            None => true,
-            Some(what) => {
-                println!("{:<20} left out, since it needs {what}", kind.name);
-                false
-            }
-        };
-        Self { left: Vec::new(), kinds: all.iter().copied().filter(able).collect() }
-    }
-
-    fn next(&mut self, rng: &mut SmallRng) -> Option<Kind> {
-        if self.left.is_empty() {
-            self.left = self.kinds.clone();
-            self.left.shuffle(rng);
-        }
-        self.left.pop()
-    }
 }
 
 fn is_etcd(program: &Program) -> bool {
@@ -179,13 +153,33 @@ fn is_etcd(program: &Program) -> bool {
     program.file_name().is_some_and(|name| name == "etcd")
 }
 
-async fn round(field: &mut Field, kind: Kind, record: &SharedRecord) -> anyhow::Result<Round> {
-    let mut fault = (kind.make)();
+/// Faults that come one after the other, and go in any order.
+async fn round(
+    field: &mut Field,
+    kinds: &[Kind],
+    names: &str,
+    record: &SharedRecord,
+) -> anyhow::Result<Round> {
+    let mut lasting: Vec<_> = kinds.iter().map(|kind| (kind.make)()).collect();
     let injected_ms = record.now_ms();
-    let what = fault.inject(field)?;
+    let mut done = Vec::new();
+    for fault in &mut lasting {
+        if !done.is_empty() {
+            tokio::time::sleep(Duration::from_millis(field.rng.random_range(0..1_500))).await;
+        }
+        done.push(fault.inject(field)?);
+    }
+    let what = done.join("; ");
+    let lasts = lasting.iter().map(|fault| fault.lasts()).max().unwrap_or_default();
     let extra = Duration::from_millis(field.rng.random_range(0..500));
-    tokio::time::sleep(fault.lasts() + extra).await;
-    fault.heal(field)?;
+    tokio::time::sleep(lasts + extra).await;
+    lasting.shuffle(&mut field.rng);
+    for fault in &mut lasting {
+        fault.heal(field)?;
+        if kinds.len() > 1 {
+            tokio::time::sleep(Duration::from_millis(field.rng.random_range(0..500))).await;
+        }
+    }
     let healed_ms = record.now_ms();
     for spoiled in std::mem::take(&mut field.spoiled) {
         group::replace(field, spoiled).await?;
@@ -193,19 +187,19 @@ async fn round(field: &mut Field, kind: Kind, record: &SharedRecord) -> anyhow::
     field.leader = group::whole(field, WHOLE_WITHIN).await?;
     let whole_ms = record.now_ms();
     let gap_ms = crate::load::longest_gap_ms(&record.acknowledged_ms(), injected_ms, whole_ms);
-    let round = Round { kind: kind.name, gap_ms, whole_ms: whole_ms - healed_ms };
+    let round = Round { kinds: names.to_owned(), gap_ms, whole_ms: whole_ms - healed_ms };
     println!(
-        "{:<20} {what}: longest gap {gap_ms} ms; whole {} ms after it was over",
-        round.kind, round.whole_ms
+        "{names:<20} {what}: longest gap {gap_ms} ms; whole {} ms after it was over",
+        round.whole_ms
     );
     Ok(round)
 }
 
 /// Rounds by kind.
-pub(super) fn by_kind(rounds: &[Round]) -> BTreeMap<&'static str, Vec<&Round>> {
-    let mut all: BTreeMap<_, Vec<_>> = BTreeMap::new();
+pub(super) fn by_kind(rounds: &[Round]) -> BTreeMap<&str, Vec<&Round>> {
+    let mut all: BTreeMap<&str, Vec<&Round>> = BTreeMap::new();
     for round in rounds {
-        all.entry(round.kind).or_default().push(round);
+        all.entry(round.kinds.as_str()).or_default().push(round);
     }
     all
 }

@@ -48,6 +48,10 @@ impl Fault for Damage {
         Ok(format!("{name}: {what}"))
     }
 
+    fn is_alone(&self) -> bool {
+        true
+    }
+
     fn heal(&mut self, _field: &mut Field) -> anyhow::Result<()> {
         // It is replaced.
         Ok(())

@@ -35,6 +35,9 @@ impl Fault for Kill {
     }
 
     fn heal(&mut self, field: &mut Field) -> anyhow::Result<()> {
-        self.killed.drain(..).try_for_each(|machine| field.machines[machine].start())
+        self.killed.drain(..).try_for_each(|machine| match field.machines[machine].ended() {
+            Some(machine) => machine.start(),
+            None => Ok(()),
+        })
     }
 }

@@ -70,6 +70,11 @@ pub(crate) trait Fault: Debug + Send {
         Duration::from_secs(4)
     }
 
+    /// Whether no other may come with it: it takes from one member what a majority had synced.
+    fn is_alone(&self) -> bool {
+        false
+    }
+
     /// What of this machine is missing for it.
     fn lacks(&self, _field: &Field) -> Option<&'static str> {
         None

@@ -26,12 +26,17 @@ impl Fault for Pause {
             Who::Leader => field.leader,
             Who::Follower => field.follower(),
         };
+        if !field.machines[machine].is_running() {
+            return Ok(format!("{} is down, and not paused", field.name(machine)));
+        }
         field.machines[machine].pause()?;
         self.paused = Some(machine);
         Ok(format!("{} paused", field.name(machine)))
     }
 
     fn heal(&mut self, field: &mut Field) -> anyhow::Result<()> {
-        self.paused.take().map_or(Ok(()), |machine| field.machines[machine].resume())
+        // Another fault may have ended it meanwhile.
+        let paused = self.paused.take().filter(|machine| field.machines[*machine].is_running());
+        paused.map_or(Ok(()), |machine| field.machines[machine].resume())
     }
 }
