@@ -6,7 +6,7 @@ use master_api::names;
 use master_api::status::FieldError;
 use serde_json::{Value, json};
 
-use crate::admissionregistration::validating::{binding_rules, policy_rules};
+use crate::admissionregistration::rules::{binding_rules, mutating_rules, policy_rules};
 use crate::check;
 use crate::fill::{absent, made};
 use crate::plain::Plain;
@@ -77,7 +77,7 @@ pub const ADMISSION_POLICIES: Plain =
 
 /// `MutatingAdmissionPolicy` has no status.
 pub const MUTATING_POLICIES: Plain =
-    Plain::bare().generation().default(mutating_policy).validate(mutating_policy_rules).cells(&[
+    Plain::bare().generation().default(mutating_policy).validate(mutating_rules).cells(&[
         Cell::NAME,
         Cell::integer("Mutations", |policy, _| {
             meta::items(policy, &["spec", "mutations"]).len().into()
@@ -322,26 +322,6 @@ fn mutating_policy(policy: &mut Value) {
     admission_policy(policy);
     let Some(fields) = policy.as_object_mut() else { return };
     absent(made(fields, "spec"), "reinvocationPolicy", "Never");
-}
-
-fn mutating_policy_rules(new: &Value, _old: Option<&Value>) -> Vec<FieldError> {
-    let mut errors = Vec::new();
-    let path = FieldPath::new("spec");
-    let spec = &new["spec"];
-    if meta::items(spec, &["mutations"]).is_empty() {
-        errors.push(FieldError::required(
-            path.child("mutations"),
-            "mutations must contain at least one item",
-        ));
-    }
-    for (index, mutation) in meta::items(spec, &["mutations"]).iter().enumerate() {
-        let place = path.child("mutations").index(index);
-        let kinds = ["ApplyConfiguration", "JSONPatch"];
-        check::required_one_of(mutation, "patchType", &place, &kinds, &mut errors);
-    }
-    check::one_of(spec, "failurePolicy", &path, &["Fail", "Ignore"], &mut errors);
-    check::required_one_of(spec, "reinvocationPolicy", &path, &["IfNeeded", "Never"], &mut errors);
-    errors
 }
 
 #[cfg(test)]

@@ -9,7 +9,7 @@ use super::shape::{Form, Shape, entry, fields, form, items, step};
 /// Lays `config` over `live`: what it mentions has its value, nothing is removed.
 ///
 /// Lists that divide have `config`'s order where both have an item; what only `live` has stays near its neighbours.
-pub(super) fn merge<'a, S: Shape<'a>>(
+pub fn merge<'a, S: Shape<'a>>(
     shape: Option<S>,
     live: Option<&Value>,
     config: Option<&Value>,

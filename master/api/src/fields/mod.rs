@@ -22,6 +22,7 @@ mod validate;
 pub use apply::{Applied, Apply, apply};
 pub use conflict::{Conflict, Conflicts};
 pub use entry::{Entry, Managed, Manager, Operation, owners, same_but_times};
+pub use merge::merge;
 pub use set::Set;
 pub use shape::{Atom, Key, Shape};
 pub use update::{Scope, Update, update};

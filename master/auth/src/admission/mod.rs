@@ -8,6 +8,7 @@
 //! - Mutation is idempotent: running the chain on its own result changes nothing.
 //! - A plugin sees every way to its kind: subresources are named by the plugins that matter to them.
 
+mod cel;
 mod certificates;
 mod default_storage_class;
 mod default_toleration_seconds;
@@ -21,7 +22,6 @@ pub mod resource_quota;
 mod runtime_class;
 mod service_account;
 mod taint_nodes;
-mod validating_policy;
 
 use std::fmt::Debug;
 use std::sync::Arc;
@@ -118,7 +118,8 @@ pub fn chain(authorizer: &Arc<Authorizer>) -> Chain {
             Box::new(pod_security::PodSecurity),
             Box::new(certificates::Certificates::new(Arc::clone(authorizer))),
             Box::new(rbac_escalation::RbacEscalation::new(Arc::clone(authorizer))),
-            Box::new(validating_policy::ValidatingPolicy::default()),
+            Box::new(cel::MutatingPolicy::default()),
+            Box::new(cel::ValidatingPolicy::default()),
             // Last: what is refused by others must not count.
             Box::new(resource_quota::ResourceQuota),
         ],

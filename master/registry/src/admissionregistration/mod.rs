@@ -1,4 +1,5 @@
 //! `admissionregistration.k8s.io/v1`: what admission policies are about, and what they say.
 
 pub mod matching;
-pub mod validating;
+pub mod policy;
+pub(crate) mod rules;

@@ -66,6 +66,14 @@ pub(super) enum Macro {
     Filter,
 }
 
+/// A field of an object that is made; an optional one is left out if its value is absent.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Field {
+    pub(super) name: String,
+    pub(super) is_optional: bool,
+    pub(super) value: Node,
+}
+
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum Expr {
     Literal(Literal),
@@ -95,6 +103,11 @@ pub(super) enum Expr {
     },
     List(Vec<Node>),
     Map(Vec<(Node, Node)>),
+    /// `Object.spec{a: b}`
+    Message {
+        name: String,
+        fields: Vec<Field>,
+    },
     Not(Box<Node>),
     Negative(Box<Node>),
     Binary(Binary, Box<Node>, Box<Node>),
@@ -134,6 +147,7 @@ impl Node {
             }
             Expr::List(items) => items.iter().any(|item| item.uses(name)),
             Expr::Map(pairs) => pairs.iter().any(|(key, value)| either(key, value)),
+            Expr::Message { fields, .. } => fields.iter().any(|field| field.value.uses(name)),
             Expr::Not(of) | Expr::Negative(of) => of.uses(name),
             Expr::Binary(_, left, right) | Expr::And(left, right) | Expr::Or(left, right) => {
                 either(left, right)

@@ -1,6 +1,6 @@
 //! Types of expressions, before they are ever evaluated: a misspelt field is found where it is written.
 
-use super::ast::{Binary, Expr, Literal, Macro, Node};
+use super::ast::{Binary, Expr, Field, Literal, Macro, Node};
 use super::signatures::{self, Found};
 use super::types::Type;
 use super::{Names, Problem};
@@ -21,6 +21,9 @@ pub(super) fn check<'a>(root: &Node, names: &Names<'a>) -> Checked<'a> {
 /// Types are values, too: `type(x) == string`.
 pub(super) const TYPE_NAMES: [&str; 10] =
     ["bool", "int", "uint", "double", "string", "bytes", "list", "map", "null_type", "type"];
+
+/// Those of a `JSONPatch`.
+const PATCH_FIELDS: [&str; 4] = ["op", "path", "from", "value"];
 
 fn overload<'a>(at: usize, name: &str, target: bool, arguments: &[Type<'a>]) -> Problem {
     let shown =
@@ -78,6 +81,23 @@ impl<'a> Scope<'_, 'a> {
                     });
                 }
                 Ok(Type::Map(Box::new(of.unwrap_or_default())))
+            }
+            Expr::Message { name, fields } => {
+                let root = name.split('.').next().unwrap_or_default();
+                if !self.outer.contains_key(root) {
+                    let message = format!("undeclared reference to '{name}' (in container '')");
+                    return Err(Problem::new(at, message));
+                }
+                for Field { name: field, is_optional, value } in fields {
+                    if root == "JSONPatch" && !PATCH_FIELDS.contains(&field.as_str()) {
+                        return Err(Problem::new(value.at, format!("undefined field '{field}'")));
+                    }
+                    let kind = self.node(value)?;
+                    if *is_optional && !matches!(kind, Type::Optional(_) | Type::Dyn) {
+                        return Err(overload(value.at, "optional field", false, &[kind]));
+                    }
+                }
+                Ok(Type::Map(Box::new(Type::Dyn)))
             }
             Expr::Not(of) => self.demand(at, "!_", of, Type::Bool),
             Expr::Negative(of) => {

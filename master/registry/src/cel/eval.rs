@@ -6,7 +6,7 @@
 
 use std::rc::Rc;
 
-use super::ast::{Binary, Expr, Literal, Macro, Node};
+use super::ast::{Binary, Expr, Field, Literal, Macro, Node};
 use super::check::TYPE_NAMES;
 use super::functions;
 use super::signatures;
@@ -93,6 +93,7 @@ impl<'a> Eval<'_, 'a> {
                 let pairs: Result<Vec<_>, String> = pairs.iter().map(pair).collect();
                 Ok(Val::Map(Rc::new(pairs?)))
             }
+            Expr::Message { fields, .. } => self.made(fields),
             Expr::Not(of) => Ok(Val::Bool(!self.truth(of)?)),
             Expr::Negative(of) => match self.node(of)? {
                 Val::Int(number) => number.checked_neg().map(Val::Int).ok_or_else(overflow),
@@ -125,6 +126,20 @@ impl<'a> Eval<'_, 'a> {
                 Ok(if *is_flat { value? } else { Val::some(value?) })
             }
         }
+    }
+
+    /// An object of some fields.
+    fn made(&mut self, fields: &'a [Field]) -> Valued<'a> {
+        let mut made = Vec::new();
+        for field in fields {
+            let value = match (self.node(&field.value)?, field.is_optional) {
+                (Val::Optional(None), true) => continue,
+                (Val::Optional(Some(held)), true) => (*held).clone(),
+                (value, _) => value,
+            };
+            made.push((Val::text(unescape(&field.name)), value));
+        }
+        Ok(Val::Map(Rc::new(made)))
     }
 
     fn name(&self, name: &str) -> Valued<'a> {

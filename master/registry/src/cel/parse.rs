@@ -1,7 +1,7 @@
 //! Tokens as a tree, by recursive descent; macros become loops here.
 
 use super::Problem;
-use super::ast::{Binary, Expr, Literal, Macro, Node};
+use super::ast::{Binary, Expr, Field, Literal, Macro, Node};
 use super::lex::{Token, tokens};
 
 /// How deep expressions may be nested.
@@ -234,10 +234,31 @@ impl Parser {
                 self.expect("]")?;
                 let of = Box::new(node);
                 node = Node { at, expr: Expr::Index { of, at: index, is_optional } };
+            } else if self.is("{")
+                && let Some(name) = message_name(&node)
+            {
+                self.next += 1;
+                node = self.message(at, name)?;
             } else {
                 return Ok(node);
             }
         }
+    }
+
+    /// The fields of an object that is made, after its opening brace.
+    fn message(&mut self, at: usize, name: String) -> Parsed {
+        let mut fields = Vec::new();
+        while !self.eat("}") {
+            let is_optional = self.eat("?");
+            let field = self.name()?;
+            self.expect(":")?;
+            fields.push(Field { name: field, is_optional, value: self.expression()? });
+            if !self.eat(",") {
+                self.expect("}")?;
+                break;
+            }
+        }
+        Ok(Node { at, expr: Expr::Message { name, fields } })
     }
 
     fn name(&mut self) -> Result<String, Problem> {
@@ -389,6 +410,18 @@ fn method(at: usize, of: Node, name: String, mut arguments: Vec<Node>) -> Parsed
     };
     let range = Box::new(of);
     Ok(Node { at, expr: Expr::Loop { kind, range, variables, condition, result } })
+}
+
+/// The name of a type that objects are made of: `JSONPatch`, `Object` and the paths below it.
+fn message_name(node: &Node) -> Option<String> {
+    match &node.expr {
+        Expr::Name(name) if name == "Object" || name == "JSONPatch" => Some(name.clone()),
+        Expr::Field { of, name, is_optional: false } => {
+            let of = message_name(of).filter(|of| of != "JSONPatch")?;
+            Some(format!("{of}.{name}"))
+        }
+        _ => None,
+    }
 }
 
 fn variable(node: &Node) -> Result<String, Problem> {

@@ -55,6 +55,8 @@ const F: bool = false;
 
 #[rustfmt::skip]
 const SIGNATURES: &[Signature] = &[
+    // Of JSON patches: a key as a step of a path.
+    ("jsonpatch.escapeKey", F, &[Text], R::Is(Text)),
     // The language's own.
     ("size", M, &[Text], R::Is(Int)), ("size", M, &[Bytes], R::Is(Int)), ("size", M, &[List], R::Is(Int)), ("size", M, &[Map], R::Is(Int)),
     ("size", F, &[Text], R::Is(Int)), ("size", F, &[Bytes], R::Is(Int)), ("size", F, &[List], R::Is(Int)), ("size", F, &[Map], R::Is(Int)),

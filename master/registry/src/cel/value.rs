@@ -152,6 +152,45 @@ impl<'a> Val<'a> {
         }
     }
 
+    /// The value in JSON.
+    ///
+    /// # Errors
+    /// What JSON has no notation for.
+    pub fn to_json(&self) -> Result<Value, String> {
+        let unwritten = || Err(format!("{} cannot be part of an object", self.type_name()));
+        Ok(match self {
+            Self::Null => Value::Null,
+            Self::Bool(is_so) => (*is_so).into(),
+            Self::Int(number) => (*number).into(),
+            Self::Uint(number) => (*number).into(),
+            Self::Double(number) => (*number).into(),
+            Self::Text(text) => text.as_ref().into(),
+            Self::Bytes(bytes) => STANDARD.encode(&**bytes).into(),
+            Self::JsonList(items, _) => items.to_vec().into(),
+            Self::JsonMap(fields, _) => Value::Object((*fields).clone()),
+            Self::List(items) => {
+                let items: Result<Vec<_>, _> = items.iter().map(Self::to_json).collect();
+                items?.into()
+            }
+            Self::Map(pairs) => {
+                let mut fields = Map::new();
+                for (key, value) in pairs.iter() {
+                    let Self::Text(key) = key else { return unwritten() };
+                    fields.insert(key.to_string(), value.to_json()?);
+                }
+                Value::Object(fields)
+            }
+            Self::Timestamp(moment) => moment.to_string().into(),
+            Self::Quantity(amount) => amount.to_string().into(),
+            Self::Ip(address) => address.to_string().into(),
+            Self::Duration(_)
+            | Self::Url(_)
+            | Self::Cidr(..)
+            | Self::Optional(_)
+            | Self::Type(_) => return unwritten(),
+        })
+    }
+
     /// How many items, entries or characters there are.
     pub(super) fn size(&self) -> Option<usize> {
         match self {

@@ -104,3 +104,90 @@ fn a_policy_that_refuses_everything_can_be_taken_away() {
     let line = "delete admissionregistration.k8s.io validatingadmissionpolicies p";
     assert!(case.run(line, &mut Value::Null, Some(&policy(json!({})))).is_ok());
 }
+
+#[test]
+fn a_policy_changes_what_it_is_bound_to_and_nothing_else() {
+    let objects = cluster();
+    let with = |mutations: Value| {
+        let mut changing = policy(json!({"mutations": mutations, "reinvocationPolicy": "Never"}));
+        changing["kind"] = json!("MutatingAdmissionPolicy");
+        changing
+    };
+    let apply = |source: &str| json!({"patchType": "ApplyConfiguration", "applyConfiguration": {"expression": source}});
+    objects.put(with(json!([
+        apply("Object{metadata: Object.metadata{name: 'other', labels: {'by': request.userInfo.username}}}"),
+        {"patchType": "JSONPatch", "jsonPatch": {"expression":
+            "[JSONPatch{op: 'add', path: '/data', value: {'n': string(size(object.metadata.labels))}}]"}},
+    ])));
+    let case = Case { objects: &objects, who: identity("anna") };
+    let line = "create core configmaps a/m";
+    let mut map = core("ConfigMap", "a/m");
+    let before = map.clone();
+    case.run(line, &mut map, None).unwrap();
+    assert_eq!(map, before);
+    let mut bound = binding(json!({}));
+    bound["kind"] = json!("MutatingAdmissionPolicyBinding");
+    objects.put(bound);
+    case.run(line, &mut map, None).unwrap();
+    let mut expected = before.clone();
+    expected["metadata"]["labels"] = json!({"by": "anna"});
+    expected["data"] = json!({"n": "1"});
+    assert_eq!(map, expected);
+    // What it makes must fit the kind.
+    objects.put(with(json!([apply("Object{dada: 1}")])));
+    let refusal = case.run(line, &mut before.clone(), None).unwrap_err();
+    assert!(
+        refusal.contains("MutatingAdmissionPolicy 'p' with binding 'b' denied request"),
+        "{refusal}"
+    );
+    assert!(refusal.contains("unknown field \"dada\""), "{refusal}");
+}
+
+#[test]
+fn a_policy_merges_lists_by_their_keys() {
+    let objects = cluster();
+    let mut changing = policy(
+        json!({"mutations": [{"patchType": "ApplyConfiguration", "applyConfiguration": {"expression":
+        "Object{spec: Object.spec{initContainers: [Object.spec.initContainers{name: 'proxy', image: 'p'}], \
+         containers: [Object.spec.containers{name: 'c', image: 'new'}]}}"}}]}),
+    );
+    changing["kind"] = json!("MutatingAdmissionPolicy");
+    changing["spec"]["matchConstraints"]["resourceRules"][0]["resources"] = json!(["pods"]);
+    objects.put(changing);
+    let mut bound = binding(json!({}));
+    bound["kind"] = json!("MutatingAdmissionPolicyBinding");
+    objects.put(bound);
+    let case = Case { objects: &objects, who: identity("anna") };
+    let mut made = pod("a/p", "");
+    made["spec"]["containers"] =
+        json!([{"name": "c", "image": "old"}, {"name": "d", "image": "d"}]);
+    case.run("create core pods a/p", &mut made, None).unwrap();
+    let images = |list: &str| {
+        let items = made["spec"][list].as_array().unwrap().iter();
+        items.map(|item| item["image"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
+    };
+    assert_eq!(images("containers"), ["new", "d"]);
+    assert_eq!(images("initContainers"), ["p"]);
+}
+
+#[test]
+fn a_policy_that_moves_a_specification_moves_its_generation_and_leaves_the_status() {
+    let objects = cluster();
+    let source = "Object{spec: Object.spec{replicas: 7}, status: Object.status{replicas: 7}}";
+    let mut changing = policy(
+        json!({"mutations": [{"patchType": "ApplyConfiguration", "applyConfiguration": {"expression": source}}]}),
+    );
+    changing["kind"] = json!("MutatingAdmissionPolicy");
+    changing["spec"]["matchConstraints"]["resourceRules"] = json!([{"apiGroups": ["apps"], "apiVersions": ["v1"], "operations": ["UPDATE"], "resources": ["deployments"]}]);
+    objects.put(changing);
+    let mut bound = binding(json!({}));
+    bound["kind"] = json!("MutatingAdmissionPolicyBinding");
+    objects.put(bound);
+    let case = Case { objects: &objects, who: identity("anna") };
+    let old = json!({"apiVersion": "apps/v1", "kind": "Deployment",
+        "metadata": {"name": "d", "namespace": "a", "generation": 4}, "spec": {"replicas": 1}, "status": {"replicas": 1}});
+    let mut new = old.clone();
+    case.run("update apps deployments a/d", &mut new, Some(&old)).unwrap();
+    assert_eq!((&new["spec"]["replicas"], &new["metadata"]["generation"]), (&json!(7), &json!(5)));
+    assert_eq!(new["status"], json!({"replicas": 1}));
+}

@@ -28,6 +28,7 @@ pub(super) fn call<'a>(name: &str, values: &[Val<'a>], budget: &mut Budget) -> A
         ("contains", [Val::Text(other)]) => Val::Bool(text.contains(&**other)),
         ("startsWith", [Val::Text(other)]) => Val::Bool(text.starts_with(&**other)),
         ("endsWith", [Val::Text(other)]) => Val::Bool(text.ends_with(&**other)),
+        ("jsonpatch.escapeKey", []) => Val::text(text.replace('~', "~0").replace('/', "~1")),
         ("lowerAscii", []) => Val::text(text.to_ascii_lowercase()),
         ("upperAscii", []) => Val::text(text.to_ascii_uppercase()),
         ("trim", []) => Val::text(text.trim()),

@@ -1,4 +1,4 @@
-//! `ValidatingAdmissionPolicy`: rules in CEL about writes, compiled once and asked for each write.
+//! Admission policies: rules and changes in CEL, compiled once and asked for each write.
 //!
 //! # Invariants
 //! - A policy whose expressions do not compile is refused when it is written; if one is stored all the same, it fails
@@ -7,20 +7,16 @@
 
 use std::rc::Rc;
 
-use master_api::field::FieldPath;
 use master_api::meta;
-use master_api::status::FieldError;
 use serde_json::Value;
 
 use super::matching::Matcher;
 use crate::cel::{Budget, Names, Program, Type, Val, json};
-use crate::check::{self, Findings};
 
 /// Steps of all expressions of a policy for one write, as upstream bounds them.
 const STEPS_MAX: u64 = 10_000_000;
 /// How long a message that an expression makes may be.
 const MESSAGE_BYTES_MAX: usize = 5 * 1024;
-const REASONS: [&str; 4] = ["Forbidden", "Invalid", "RequestEntityTooLarge", "Unauthorized"];
 
 /// What expressions may name; null where there is none.
 #[derive(Clone, Copy, Debug)]
@@ -49,6 +45,22 @@ pub struct Policy {
     conditions: Vec<Expression>,
     variables: Vec<(String, Expression)>,
     validations: Vec<Validation>,
+    mutations: Vec<Mutation>,
+}
+
+/// What a policy makes of an object.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Patch {
+    /// An applied configuration.
+    Apply(Value),
+    /// A JSON patch.
+    Json(Value),
+}
+
+#[derive(Debug)]
+pub(super) struct Mutation {
+    expression: Expression,
+    is_json: bool,
 }
 
 #[derive(Debug)]
@@ -61,20 +73,24 @@ struct Validation {
 
 /// An expression, or what is wrong with it.
 #[derive(Debug)]
-struct Expression {
+pub(super) struct Expression {
     source: String,
-    program: Result<Program, String>,
+    pub(super) program: Result<Program, String>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Wanted {
+pub(super) enum Wanted {
     Bool,
     Text,
     Any,
+    /// An object, made in place.
+    Object,
+    /// A list of `JSONPatch`.
+    Patches,
 }
 
 impl Expression {
-    fn compile(source: &str, has_variables: bool, wanted: Wanted) -> Self {
+    pub(super) fn compile(source: &str, has_variables: bool, wanted: Wanted) -> Self {
         let source = source.trim().to_owned();
         let mut names: Names<'_> = ["object", "oldObject", "request", "params", "namespaceObject"]
             .map(|name| (name, Type::Dyn))
@@ -82,11 +98,23 @@ impl Expression {
         if has_variables {
             names.insert("variables", Type::Dyn);
         }
+        match wanted {
+            Wanted::Object => drop(names.insert("Object", Type::Type)),
+            Wanted::Patches => {
+                names.insert("Object", Type::Type);
+                names.insert("JSONPatch", Type::Type);
+            }
+            Wanted::Bool | Wanted::Text | Wanted::Any => {}
+        }
         let program = match (Program::compile(&source, &names), wanted) {
             (Ok((program, _)), Wanted::Any)
             | (Ok((program, Type::Bool | Type::Dyn)), Wanted::Bool)
-            | (Ok((program, Type::Text | Type::Dyn)), Wanted::Text) => Ok(program),
+            | (Ok((program, Type::Text | Type::Dyn)), Wanted::Text)
+            | (Ok((program, Type::Map(_) | Type::Dyn)), Wanted::Object)
+            | (Ok((program, Type::List(_) | Type::Dyn)), Wanted::Patches) => Ok(program),
             (Ok(_), Wanted::Text) => Err("must evaluate to string".to_owned()),
+            (Ok(_), Wanted::Object) => Err("must evaluate to Object".to_owned()),
+            (Ok(_), Wanted::Patches) => Err("must evaluate to list(JSONPatch)".to_owned()),
             (Ok(_), _) => Err("must evaluate to bool".to_owned()),
             (Err(error), _) => Err(format!("compilation failed: {error}")),
         };
@@ -135,36 +163,79 @@ impl Policy {
                 })
                 .collect(),
             validations: meta::items(spec, &["validations"]).iter().map(validation).collect(),
+            mutations: meta::items(spec, &["mutations"]).iter().map(Mutation::compile).collect(),
         }
+    }
+
+    /// Changes an object, mutation by mutation; `apply` carries one out.
+    ///
+    /// # Errors
+    /// Why the write is refused, if the policy is strict; a lenient one leaves out what fails.
+    pub fn mutate(
+        &self,
+        input: &Input<'_>,
+        apply: &dyn Fn(&Value, Patch) -> Result<Value, String>,
+    ) -> Result<Option<Value>, Denial> {
+        let mut changed: Option<Value> = None;
+        let mut budget = Budget::new(STEPS_MAX);
+        for mutation in &self.mutations {
+            let object = changed.as_ref().unwrap_or(input.object);
+            let input = Input { object, ..*input };
+            match self.mutated(mutation, &input, &mut budget, apply) {
+                Ok(Some(new)) => changed = Some(new),
+                Ok(None) => return Ok(None),
+                Err(error) => match self.failed(error) {
+                    Some(denial) => return Err(denial),
+                    None => continue,
+                },
+            }
+        }
+        Ok(changed)
+    }
+
+    /// The object after one mutation; `None` if the policy is not for it.
+    fn mutated(
+        &self,
+        mutation: &Mutation,
+        input: &Input<'_>,
+        budget: &mut Budget,
+        apply: &dyn Fn(&Value, Patch) -> Result<Value, String>,
+    ) -> Result<Option<Value>, String> {
+        let mut names = names(input);
+        if !self.applies(&names, budget)? {
+            return Ok(None);
+        }
+        self.add_variables(&mut names, budget);
+        let patch = mutation.expression.run(&names, budget)?.to_json()?;
+        let patch = if mutation.is_json { Patch::Json(patch) } else { Patch::Apply(patch) };
+        apply(input.object, patch).map(Some)
     }
 
     /// What the policy has against a write.
     pub fn judge(&self, input: &Input<'_>) -> Vec<Denial> {
         let mut budget = Budget::new(STEPS_MAX);
-        let mut names = vec![
-            ("object", json(input.object, None)),
-            ("oldObject", json(input.old, None)),
-            ("request", json(input.request, None)),
-            ("params", json(input.params, None)),
-            ("namespaceObject", json(input.namespace, None)),
-        ];
+        let mut names = names(input);
         match self.applies(&names, &mut budget) {
             Ok(true) => {}
             Ok(false) => return Vec::new(),
             Err(error) => return self.failed(error).into_iter().collect(),
         }
-        // One that cannot be evaluated is missing for those that name it, and for nobody else.
+        self.add_variables(&mut names, &mut budget);
+        let denial = |validation| self.denial(validation, &names, &mut budget);
+        self.validations.iter().filter_map(denial).collect()
+    }
+
+    /// One that cannot be evaluated is missing for those that name it, and for nobody else.
+    fn add_variables<'a>(&'a self, names: &mut Vec<(&'static str, Val<'a>)>, budget: &mut Budget) {
         let mut variables = Vec::new();
         for (name, expression) in &self.variables {
             let mut names = names.clone();
             names.push(("variables", Val::Map(Rc::new(variables.clone()))));
-            if let Ok(value) = expression.run(&names, &mut budget) {
+            if let Ok(value) = expression.run(&names, budget) {
                 variables.push((Val::Text(name.as_str().into()), value));
             }
         }
         names.push(("variables", Val::Map(Rc::new(variables))));
-        let denial = |validation| self.denial(validation, &names, &mut budget);
-        self.validations.iter().filter_map(denial).collect()
     }
 
     /// What becomes of a write that could not be judged.
@@ -208,6 +279,34 @@ impl Policy {
     }
 }
 
+fn names<'a>(input: &Input<'a>) -> Vec<(&'static str, Val<'a>)> {
+    vec![
+        ("object", json(input.object, None)),
+        ("oldObject", json(input.old, None)),
+        ("request", json(input.request, None)),
+        ("params", json(input.params, None)),
+        ("namespaceObject", json(input.namespace, None)),
+    ]
+}
+
+impl Mutation {
+    fn compile(mutation: &Value) -> Self {
+        let is_json = meta::text(mutation, &["patchType"]) == "JSONPatch";
+        let (field, wanted) = Self::place(is_json);
+        let source = meta::text(mutation, &[field, "expression"]);
+        Self { expression: Expression::compile(source, true, wanted), is_json }
+    }
+
+    /// Where the expression stands, and what it must come to.
+    pub(super) fn place(is_json: bool) -> (&'static str, Wanted) {
+        if is_json {
+            ("jsonPatch", Wanted::Patches)
+        } else {
+            ("applyConfiguration", Wanted::Object)
+        }
+    }
+}
+
 impl Validation {
     fn said<'a>(&'a self, names: &[(&'static str, Val<'a>)], budget: &mut Budget) -> String {
         if let Some(expression) = &self.message_expression
@@ -223,95 +322,6 @@ impl Validation {
         }
         self.message.clone()
     }
-}
-
-/// Rules of the kind. Expressions that are as they were are not compiled again.
-pub(crate) fn policy_rules(new: &Value, old: Option<&Value>) -> Vec<FieldError> {
-    let (mut errors, path) = (Vec::new(), FieldPath::new("spec"));
-    let spec = &new["spec"];
-    check::one_of(spec, "failurePolicy", &path, &["Fail", "Ignore"], &mut errors);
-    if spec["paramKind"].is_object() {
-        let path = path.child("paramKind");
-        check::required(&spec["paramKind"], "apiVersion", &path, &mut errors);
-        check::required(&spec["paramKind"], "kind", &path, &mut errors);
-    }
-    let constraints = path.child("matchConstraints");
-    if !spec["matchConstraints"].is_object() {
-        errors.push(FieldError::required(constraints, ""));
-    } else if meta::items(spec, &["matchConstraints", "resourceRules"]).is_empty() {
-        errors.push(FieldError::required(constraints.child("resourceRules"), ""));
-    } else if let Err(error) = Matcher::of_policy(&spec["matchConstraints"]) {
-        errors.push(FieldError::invalid(constraints, Value::Null, error));
-    }
-    let count = |field: &str| meta::items(spec, &[field]).len();
-    if count("validations") + count("auditAnnotations") == 0 {
-        let detail = "validations or auditAnnotations must contain at least one item";
-        for field in ["validations", "auditAnnotations"] {
-            errors.push(FieldError::required(path.child(field), detail));
-        }
-    }
-    if old.is_some_and(|old| old["spec"] == *spec) {
-        return errors;
-    }
-    for (list, field, has_variables, wanted) in [
-        ("matchConditions", "expression", false, Wanted::Bool),
-        ("variables", "expression", true, Wanted::Any),
-        ("validations", "expression", true, Wanted::Bool),
-        ("validations", "messageExpression", true, Wanted::Text),
-        ("auditAnnotations", "valueExpression", true, Wanted::Any),
-    ] {
-        for (at, item) in meta::items(spec, &[list]).iter().enumerate() {
-            let path = path.child(list).index(at);
-            if field == "expression" || field == "valueExpression" {
-                check::required(item, field, &path, &mut errors);
-            }
-            let source = meta::text(item, &[field]);
-            if source.is_empty() {
-                continue;
-            }
-            if let Err(error) = Expression::compile(source, has_variables, wanted).program {
-                errors.push(FieldError::invalid(path.child(field), source, error));
-            }
-        }
-    }
-    for (at, validation) in meta::items(spec, &["validations"]).iter().enumerate() {
-        let path = path.child("validations").index(at);
-        check::one_of(validation, "reason", &path, &REASONS, &mut errors);
-    }
-    errors
-}
-
-/// Rules of bindings.
-pub(crate) fn binding_rules(new: &Value, _old: Option<&Value>) -> Vec<FieldError> {
-    let (mut errors, path): (Findings, _) = (Vec::new(), FieldPath::new("spec"));
-    let spec = &new["spec"];
-    check::required(spec, "policyName", &path, &mut errors);
-    let place = path.child("validationActions");
-    let actions: Vec<&str> = meta::items(spec, &["validationActions"])
-        .iter()
-        .map(|action| action.as_str().unwrap_or_default())
-        .collect();
-    if actions.is_empty() {
-        let detail = "at least one validation action is required";
-        errors.push(FieldError::required(place.clone(), detail));
-    }
-    for (at, action) in actions.iter().enumerate() {
-        if !["Audit", "Deny", "Warn"].contains(action) {
-            let known = ["Audit", "Deny", "Warn"];
-            errors.push(FieldError::not_supported(place.index(at), *action, &known));
-        } else if actions[..at].contains(action) {
-            errors.push(FieldError::duplicate(place.index(at), *action));
-        }
-    }
-    if actions.contains(&"Deny") && actions.contains(&"Warn") {
-        let detail = "must not contain both Deny and Warn (repeating the same validation failure \
-            information in the API response and headers serves no purpose)";
-        errors.push(FieldError::invalid(place, actions.join(", "), detail));
-    }
-    if let Err(error) = Matcher::of_binding(&spec["matchResources"]) {
-        errors.push(FieldError::invalid(path.child("matchResources"), Value::Null, error));
-    }
-    errors
 }
 
 #[cfg(test)]
@@ -384,52 +394,37 @@ mod tests {
     }
 
     #[test]
-    fn policies_that_make_no_sense_are_refused() {
-        let rules = json!({"resourceRules": [{"apiGroups": ["*"], "apiVersions": ["*"], "operations": ["*"], "resources": ["*"]}]});
-        let findings = |change: Value| {
-            let mut spec = json!({"failurePolicy": "Fail", "matchConstraints": rules, "validations": [{"expression": "true"}]});
-            for (key, value) in change.as_object().unwrap() {
-                spec[key] = value.clone();
-            }
-            let found = policy_rules(&json!({ "spec": spec }), None);
-            found.iter().map(ToString::to_string).collect::<Vec<_>>()
+    fn mutations_make_patches_one_upon_the_other() {
+        let spec = json!({
+            "variables": [{"name": "team", "expression": "object.metadata.labels['acme.io/team']"}],
+            "mutations": [
+                {"patchType": "ApplyConfiguration", "applyConfiguration": {"expression":
+                    "Object{metadata: Object.metadata{annotations: {'team': variables.team}}, \
+                     spec: Object.spec{replicas: object.spec.replicas + 1, ?paused: optional.none()}}"}},
+                {"patchType": "JSONPatch", "jsonPatch": {"expression":
+                    "[JSONPatch{op: 'add', path: '/metadata/labels/' + jsonpatch.escapeKey('acme.io/n'), \
+                     value: string(object.spec.replicas)}]"}},
+            ],
+        });
+        let policy = Policy::compile(&json!({ "spec": spec }));
+        let object =
+            json!({"metadata": {"labels": {"acme.io/team": "a"}}, "spec": {"replicas": 1}});
+        let input = Input {
+            object: &object,
+            old: &Value::Null,
+            request: &Value::Null,
+            params: &Value::Null,
+            namespace: &Value::Null,
         };
-        assert_eq!(findings(json!({})), [""; 0]);
-        for (change, start) in [
-            (json!({"matchConstraints": null}), "spec.matchConstraints: Required value"),
-            (json!({"validations": []}), "spec.validations: Required value"),
-            (
-                json!({"validations": [{"expression": "1 +"}]}),
-                "spec.validations[0].expression: Invalid value: \"1 +\": compilation failed",
-            ),
-            (
-                json!({"validations": [{"expression": "1"}]}),
-                "spec.validations[0].expression: Invalid value: \"1\": must evaluate to bool",
-            ),
-            (
-                json!({"matchConditions": [{"expression": "variables.x"}]}),
-                "spec.matchConditions[0].expression: Invalid value",
-            ),
-            (
-                json!({"paramKind": {"kind": "ConfigMap"}}),
-                "spec.paramKind.apiVersion: Required value",
-            ),
-        ] {
-            let found = findings(change);
-            assert!(found.first().is_some_and(|one| one.starts_with(start)), "{start}: {found:?}");
-        }
-    }
-
-    #[test]
-    fn bindings_say_what_a_failed_rule_comes_to() {
-        let findings = |actions: Value| {
-            let binding = json!({"spec": {"policyName": "p", "validationActions": actions}});
-            binding_rules(&binding, None).len()
+        let apply = |object: &Value, patch: Patch| match patch {
+            Patch::Apply(patch) => Ok(master_api::patch::merge_patch(object.clone(), &patch)),
+            Patch::Json(patch) => master_api::patch::json_patch(object.clone(), &patch)
+                .map_err(|error| error.to_string()),
         };
-        assert_eq!(findings(json!(["Deny", "Audit"])), 0);
-        assert_eq!(findings(json!(["Deny", "Warn"])), 1);
-        assert_eq!(findings(json!([])), 1);
-        assert_eq!(findings(json!(["Refuse"])), 1);
-        assert_eq!(findings(json!(["Deny", "Deny"])), 1);
+        let expected = json!({"metadata": {"annotations": {"team": "a"},
+            "labels": {"acme.io/team": "a", "acme.io/n": "2"}}, "spec": {"replicas": 2}});
+        assert_eq!(policy.mutate(&input, &apply), Ok(Some(expected)));
+        let refused = policy.mutate(&Input { object: &json!({}), ..input }, &apply).unwrap_err();
+        assert!(refused.message.ends_with("no such key: team"), "{}", refused.message);
     }
 }

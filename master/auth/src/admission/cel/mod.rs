@@ -1,29 +1,41 @@
-//! ValidatingAdmissionPolicy: rules that administrators write in CEL, bound to what they are for.
+//! Admission policies: what administrators write in CEL, bound to what it is for.
 //!
 //! A policy counts on each master from the moment it is in that master's memory.
+//!
+//! # Path
+//! [`MutatingPolicy`], [`ValidatingPolicy`] → [`Asked`] (matched, with its parameters) → `master_registry`'s
+//! `admissionregistration::policy` (compiled, evaluated)
+
+mod mutating;
+mod validating;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, OnceLock};
 
 use master_api::access::{Identity, Reader};
 use master_api::meta;
-use master_api::selector::LabelSelector as Selector;
+use master_api::selector::LabelSelector;
 use master_api::status::{ApiError, Subject};
+use master_registry::Resource;
 use master_registry::admissionregistration::matching::{Matcher, Write};
-use master_registry::admissionregistration::validating::{Denial, Input, Policy};
+use master_registry::admissionregistration::policy::{Denial, Input, Policy};
 use parking_lot::Mutex;
 use serde_json::{Value, json};
 
-use crate::admission::{Operation, Plugin, Request};
+use crate::admission::{Operation, Request};
 use crate::json::text;
+
+pub(super) use mutating::MutatingPolicy;
+pub(super) use validating::ValidatingPolicy;
 
 const GROUP: &str = "admissionregistration.k8s.io";
 /// What policies are never asked about: themselves, and questions.
 const EXEMPT: [&str; 3] = [GROUP, "authentication.k8s.io", "authorization.k8s.io"];
 
-/// Compiled policies, by name.
-#[derive(Debug, Default)]
-pub(super) struct ValidatingPolicy {
+/// Compiled policies of one kind, by name.
+#[derive(Debug)]
+struct Known {
+    plural: &'static str,
     compiled: Mutex<BTreeMap<String, Compiled>>,
 }
 
@@ -33,78 +45,15 @@ struct Compiled {
     policy: Arc<Policy>,
 }
 
-/// A write and all that may be asked about it.
-struct Asked<'a> {
-    request: &'a Request<'a>,
-    write: Write<'a>,
-    described: Value,
-}
-
-impl Plugin for ValidatingPolicy {
-    fn validate(
-        &self,
-        request: &Request<'_>,
-        object: &Value,
-        warnings: &mut Vec<String>,
-    ) -> Result<(), ApiError> {
-        if EXEMPT.contains(&request.group) {
-            return Ok(());
-        }
-        let bindings = request.reader.list(GROUP, "validatingadmissionpolicybindings", None);
-        if bindings.is_empty() {
-            return Ok(());
-        }
-        let namespace = match request.namespace {
-            "" => None,
-            name => request.reader.get("", "namespaces", "", name),
-        };
-        let old = request.old.unwrap_or(&Value::Null);
-        let known = if object.is_null() { old } else { object };
-        let (_, version) = meta::split_api_version(meta::api_version(known));
-        let write = Write {
-            operation: operation(request.operation),
-            group: request.group,
-            version,
-            resource: request.resource,
-            subresource: request.subresource,
-            name: request.name,
-            namespace: request.namespace,
-            namespace_object: namespace.as_deref().unwrap_or(&Value::Null),
-            new: object,
-            old,
-        };
-        let asked = Asked { request, write, described: described(request, version) };
-        let mut refusal = None;
-        for binding in &bindings {
-            let name = text(binding, "/spec/policyName");
-            let Some(policy) = self.policy(request.reader, name) else { continue };
-            for denial in asked.denials(&policy, binding) {
-                let binding_name = meta::name(binding);
-                for action in meta::items(binding, &["spec", "validationActions"]) {
-                    match action.as_str() {
-                        Some("Deny") => {
-                            refusal.get_or_insert_with(|| {
-                                asked.refusal(name, binding_name, &denial)
-                            });
-                        }
-                        Some("Warn") => warnings.push(format!(
-                            "Validation failed for ValidatingAdmissionPolicy '{name}' with binding '{binding_name}': {}",
-                            denial.message
-                        )),
-                        _ => {}
-                    }
-                }
-            }
-        }
-        refusal.map_or(Ok(()), Err)
+impl Known {
+    fn new(plural: &'static str) -> Self {
+        Self { plural, compiled: Mutex::default() }
     }
-}
 
-impl ValidatingPolicy {
     /// A policy as it is now, compiled once.
     fn policy(&self, reader: &dyn Reader, name: &str) -> Option<Compiled> {
         let mut compiled = self.compiled.lock();
-        let Some(stored) = reader.get(GROUP, "validatingadmissionpolicies", "", name) else {
+        let Some(stored) = reader.get(GROUP, self.plural, "", name) else {
             compiled.remove(name);
             return None;
         };
@@ -119,40 +68,66 @@ impl ValidatingPolicy {
     }
 }
 
-impl Asked<'_> {
-    /// What a policy, bound so, has against the write.
-    fn denials(&self, compiled: &Compiled, binding: &Value) -> Vec<Denial> {
-        let policy = &compiled.policy;
+/// A write and all that may be asked about it.
+struct Asked<'a> {
+    request: &'a Request<'a>,
+    write: Write<'a>,
+    described: Value,
+}
+
+impl<'a> Asked<'a> {
+    /// `namespace` is the object of the write's namespace, or null.
+    fn new(request: &'a Request<'a>, object: &'a Value, namespace: &'a Value) -> Self {
+        let old = request.old.unwrap_or(&Value::Null);
+        let known = if object.is_null() { old } else { object };
+        let (_, version) = meta::split_api_version(meta::api_version(known));
+        let write = Write {
+            operation: operation(request.operation),
+            group: request.group,
+            version,
+            resource: request.resource,
+            subresource: request.subresource,
+            name: request.name,
+            namespace: request.namespace,
+            namespace_object: namespace,
+            new: object,
+            old,
+        };
+        Self { request, write, described: described(request, version) }
+    }
+
+    /// The parameters with which a policy, bound so, is to be asked; none if it is not for this write.
+    fn bound(&self, compiled: &Compiled, binding: &Value) -> Result<Vec<Arc<Value>>, Denial> {
         let failed = |what: &str, error: &str| {
             let message = format!("failed to configure {what}: {error}");
-            policy.failed(message).into_iter().collect::<Vec<_>>()
+            compiled.policy.failed(message).map_or(Ok(Vec::new()), Err)
         };
-        match &policy.matcher {
-            Ok(matcher) if !matcher.matches(&self.write) => return Vec::new(),
+        match &compiled.policy.matcher {
+            Ok(matcher) if !matcher.matches(&self.write) => return Ok(Vec::new()),
             Ok(_) => {}
             Err(error) => return failed("policy", error),
         }
         match Matcher::of_binding(&binding["spec"]["matchResources"]) {
-            Ok(matcher) if !matcher.matches(&self.write) => return Vec::new(),
+            Ok(matcher) if !matcher.matches(&self.write) => return Ok(Vec::new()),
             Ok(_) => {}
             Err(error) => return failed("binding", &error),
         }
-        let params = match self.params(&compiled.stored["spec"]["paramKind"], binding) {
-            Ok(params) => params,
-            Err(error) => return failed("binding", &error),
-        };
+        match self.params(&compiled.stored["spec"]["paramKind"], binding) {
+            Ok(params) => Ok(params),
+            Err(error) => failed("binding", &error),
+        }
+    }
+
+    /// What expressions see.
+    fn input<'i>(&'i self, params: &'i Value) -> Input<'i> {
         let is_namespace = self.request.group.is_empty() && self.request.resource == "namespaces";
-        let namespace = if is_namespace { &Value::Null } else { self.write.namespace_object };
-        let judge = |params: &Arc<Value>| {
-            policy.judge(&Input {
-                object: self.write.new,
-                old: self.write.old,
-                request: &self.described,
-                params,
-                namespace,
-            })
-        };
-        params.iter().flat_map(judge).collect()
+        Input {
+            object: self.write.new,
+            old: self.write.old,
+            request: &self.described,
+            params,
+            namespace: if is_namespace { &Value::Null } else { self.write.namespace_object },
+        }
     }
 
     /// The objects that a binding takes its values from; null if it takes none.
@@ -181,7 +156,7 @@ impl Asked<'_> {
         };
         let found: Vec<_> = match text(reference, "/name") {
             "" => {
-                let selector = Selector::from_json(&reference["selector"])?;
+                let selector = LabelSelector::from_json(&reference["selector"])?;
                 let scope = place.is_namespaced.then_some(namespace);
                 let all = reader.list(&place.group, &place.resource, scope).into_iter();
                 all.filter(|object| selector.matches_object(object)).collect()
@@ -198,15 +173,24 @@ impl Asked<'_> {
         Ok(found)
     }
 
-    fn refusal(&self, policy: &str, binding: &str, denial: &Denial) -> ApiError {
+    fn refusal(&self, kind: &str, policy: &str, binding: &str, denial: &Denial) -> ApiError {
         let message = format!(
-            "ValidatingAdmissionPolicy '{policy}' with binding '{binding}' denied request: {}",
+            "{kind} '{policy}' with binding '{binding}' denied request: {}",
             denial.message
         );
         let subject = Subject::new(self.request.group, self.request.resource);
         let name = self.request.name.to_owned();
         ApiError::Denied { subject, name, message, reason: denial.reason.clone() }
     }
+}
+
+/// The object of the namespace that a write is in; null if it is in none.
+fn namespace_of(request: &Request<'_>) -> Arc<Value> {
+    let found = match request.namespace {
+        "" => None,
+        name => request.reader.get("", "namespaces", "", name),
+    };
+    found.unwrap_or_default()
 }
 
 /// Where objects of a kind are stored.
@@ -219,22 +203,16 @@ struct Place {
 
 impl Place {
     fn find(reader: &dyn Reader, api_version: &str, kind: &str) -> Option<Self> {
-        static BUILTIN: OnceLock<BTreeMap<(String, String), Place>> = OnceLock::new();
-        let builtin = BUILTIN.get_or_init(|| {
-            let stored = master_registry::builtin().into_iter().filter(|it| it.is_stored());
-            let place = |resource: Arc<master_registry::Resource>| {
-                let (group, plural) = resource.storage();
-                let place = Self {
-                    group: group.to_owned(),
-                    resource: plural.to_owned(),
-                    is_namespaced: resource.namespaced,
-                };
-                ((resource.api_version(), resource.kind.to_string()), place)
-            };
-            stored.map(place).collect()
-        });
-        if let Some(place) = builtin.get(&(api_version.to_owned(), kind.to_owned())) {
-            return Some(place.clone());
+        let is_meant = |it: &&Arc<Resource>| {
+            it.kind == kind && it.api_version() == api_version && it.is_stored()
+        };
+        if let Some(resource) = builtin().iter().find(is_meant) {
+            let (group, plural) = resource.storage();
+            return Some(Self {
+                group: group.to_owned(),
+                resource: plural.to_owned(),
+                is_namespaced: resource.namespaced,
+            });
         }
         let (wanted, _) = meta::split_api_version(api_version);
         let group = "apiextensions.k8s.io";
@@ -249,6 +227,12 @@ impl Place {
             is_namespaced: text(found, "/spec/scope") == "Namespaced",
         })
     }
+}
+
+/// The kinds that are built in, looked up for policies only.
+fn builtin() -> &'static [Arc<Resource>] {
+    static BUILTIN: OnceLock<Vec<Arc<Resource>>> = OnceLock::new();
+    BUILTIN.get_or_init(master_registry::builtin)
 }
 
 fn operation(operation: Operation) -> &'static str {

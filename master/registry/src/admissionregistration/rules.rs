@@ -1,0 +1,245 @@
+//! What policies and bindings must be to be stored.
+
+use master_api::field::FieldPath;
+use master_api::meta;
+use master_api::status::FieldError;
+use serde_json::Value;
+
+use super::matching::Matcher;
+use super::policy::{Expression, Mutation, Wanted};
+use crate::check::{self, Findings};
+
+const REASONS: [&str; 4] = ["Forbidden", "Invalid", "RequestEntityTooLarge", "Unauthorized"];
+
+/// Of a ValidatingAdmissionPolicy. Expressions that are as they were are not compiled again.
+pub(crate) fn policy_rules(new: &Value, old: Option<&Value>) -> Vec<FieldError> {
+    let (mut errors, path) = (Vec::new(), FieldPath::new("spec"));
+    let spec = &new["spec"];
+    common_rules(spec, &path, &mut errors);
+    let count = |field: &str| meta::items(spec, &[field]).len();
+    if count("validations") + count("auditAnnotations") == 0 {
+        let detail = "validations or auditAnnotations must contain at least one item";
+        for field in ["validations", "auditAnnotations"] {
+            errors.push(FieldError::required(path.child(field), detail));
+        }
+    }
+    if old.is_some_and(|old| old["spec"] == *spec) {
+        return errors;
+    }
+    expressions(
+        spec,
+        &path,
+        &[
+            ("matchConditions", "expression", false, Wanted::Bool),
+            ("variables", "expression", true, Wanted::Any),
+            ("validations", "expression", true, Wanted::Bool),
+            ("validations", "messageExpression", true, Wanted::Text),
+            ("auditAnnotations", "valueExpression", true, Wanted::Any),
+        ],
+        &mut errors,
+    );
+    for (at, validation) in meta::items(spec, &["validations"]).iter().enumerate() {
+        let path = path.child("validations").index(at);
+        check::one_of(validation, "reason", &path, &REASONS, &mut errors);
+    }
+    errors
+}
+
+/// Of a MutatingAdmissionPolicy.
+pub(crate) fn mutating_rules(new: &Value, old: Option<&Value>) -> Vec<FieldError> {
+    let (mut errors, path) = (Vec::new(), FieldPath::new("spec"));
+    let spec = &new["spec"];
+    common_rules(spec, &path, &mut errors);
+    check::required_one_of(spec, "reinvocationPolicy", &path, &["IfNeeded", "Never"], &mut errors);
+    let mutations = meta::items(spec, &["mutations"]);
+    if mutations.is_empty() {
+        let detail = "mutations must contain at least one item";
+        errors.push(FieldError::required(path.child("mutations"), detail));
+    }
+    let is_as_it_was = old.is_some_and(|old| old["spec"] == *spec);
+    for (at, mutation) in mutations.iter().enumerate() {
+        let place = path.child("mutations").index(at);
+        let kinds = ["ApplyConfiguration", "JSONPatch"];
+        check::required_one_of(mutation, "patchType", &place, &kinds, &mut errors);
+        let (field, wanted) = Mutation::place(mutation["patchType"] == "JSONPatch");
+        let place = place.child(field);
+        let source = meta::text(mutation, &[field, "expression"]);
+        if source.is_empty() {
+            errors.push(FieldError::required(place.child("expression"), ""));
+        } else if !is_as_it_was
+            && let Err(error) = Expression::compile(source, true, wanted).program
+        {
+            errors.push(FieldError::invalid(place.child("expression"), source, error));
+        }
+    }
+    if !is_as_it_was {
+        let lists = [
+            ("matchConditions", "expression", false, Wanted::Bool),
+            ("variables", "expression", true, Wanted::Any),
+        ];
+        expressions(spec, &path, &lists, &mut errors);
+    }
+    errors
+}
+
+/// What all policies have.
+fn common_rules(spec: &Value, path: &FieldPath, errors: &mut Findings) {
+    check::one_of(spec, "failurePolicy", path, &["Fail", "Ignore"], errors);
+    if spec["paramKind"].is_object() {
+        let path = path.child("paramKind");
+        check::required(&spec["paramKind"], "apiVersion", &path, errors);
+        check::required(&spec["paramKind"], "kind", &path, errors);
+    }
+    let constraints = path.child("matchConstraints");
+    if !spec["matchConstraints"].is_object() {
+        errors.push(FieldError::required(constraints, ""));
+    } else if meta::items(spec, &["matchConstraints", "resourceRules"]).is_empty() {
+        errors.push(FieldError::required(constraints.child("resourceRules"), ""));
+    } else if let Err(error) = Matcher::of_policy(&spec["matchConstraints"]) {
+        errors.push(FieldError::invalid(constraints, Value::Null, error));
+    }
+}
+
+/// Compiles the expressions of some lists: list, field, whether it sees variables, what it comes to.
+fn expressions(
+    spec: &Value,
+    path: &FieldPath,
+    lists: &[(&str, &str, bool, Wanted)],
+    errors: &mut Findings,
+) {
+    for (list, field, has_variables, wanted) in lists {
+        for (at, item) in meta::items(spec, &[list]).iter().enumerate() {
+            let path = path.child(list).index(at);
+            if *field != "messageExpression" {
+                check::required(item, field, &path, errors);
+            }
+            let source = meta::text(item, &[field]);
+            if source.is_empty() {
+                continue;
+            }
+            if let Err(error) = Expression::compile(source, *has_variables, *wanted).program {
+                errors.push(FieldError::invalid(path.child(field), source, error));
+            }
+        }
+    }
+}
+
+/// Of a binding of a ValidatingAdmissionPolicy.
+pub(crate) fn binding_rules(new: &Value, _old: Option<&Value>) -> Vec<FieldError> {
+    let (mut errors, path): (Findings, _) = (Vec::new(), FieldPath::new("spec"));
+    let spec = &new["spec"];
+    check::required(spec, "policyName", &path, &mut errors);
+    let place = path.child("validationActions");
+    let actions: Vec<&str> = meta::items(spec, &["validationActions"])
+        .iter()
+        .map(|action| action.as_str().unwrap_or_default())
+        .collect();
+    if actions.is_empty() {
+        let detail = "at least one validation action is required";
+        errors.push(FieldError::required(place.clone(), detail));
+    }
+    for (at, action) in actions.iter().enumerate() {
+        if !["Audit", "Deny", "Warn"].contains(action) {
+            let known = ["Audit", "Deny", "Warn"];
+            errors.push(FieldError::not_supported(place.index(at), *action, &known));
+        } else if actions[..at].contains(action) {
+            errors.push(FieldError::duplicate(place.index(at), *action));
+        }
+    }
+    if actions.contains(&"Deny") && actions.contains(&"Warn") {
+        let detail = "must not contain both Deny and Warn (repeating the same validation failure \
+            information in the API response and headers serves no purpose)";
+        errors.push(FieldError::invalid(place, actions.join(", "), detail));
+    }
+    if let Err(error) = Matcher::of_binding(&spec["matchResources"]) {
+        errors.push(FieldError::invalid(path.child("matchResources"), Value::Null, error));
+    }
+    errors
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn policies_that_make_no_sense_are_refused() {
+        let rules = json!({"resourceRules": [{"apiGroups": ["*"], "apiVersions": ["*"], "operations": ["*"], "resources": ["*"]}]});
+        let findings = |change: Value| {
+            let mut spec = json!({"failurePolicy": "Fail", "matchConstraints": rules, "validations": [{"expression": "true"}]});
+            for (key, value) in change.as_object().unwrap() {
+                spec[key] = value.clone();
+            }
+            let found = policy_rules(&json!({ "spec": spec }), None);
+            found.iter().map(ToString::to_string).collect::<Vec<_>>()
+        };
+        assert_eq!(findings(json!({})), [""; 0]);
+        for (change, start) in [
+            (json!({"matchConstraints": null}), "spec.matchConstraints: Required value"),
+            (json!({"validations": []}), "spec.validations: Required value"),
+            (
+                json!({"validations": [{"expression": "1 +"}]}),
+                "spec.validations[0].expression: Invalid value: \"1 +\": compilation failed",
+            ),
+            (
+                json!({"validations": [{"expression": "1"}]}),
+                "spec.validations[0].expression: Invalid value: \"1\": must evaluate to bool",
+            ),
+            (
+                json!({"matchConditions": [{"expression": "variables.x"}]}),
+                "spec.matchConditions[0].expression: Invalid value",
+            ),
+            (
+                json!({"paramKind": {"kind": "ConfigMap"}}),
+                "spec.paramKind.apiVersion: Required value",
+            ),
+        ] {
+            let found = findings(change);
+            assert!(found.first().is_some_and(|one| one.starts_with(start)), "{start}: {found:?}");
+        }
+    }
+
+    #[test]
+    fn bindings_say_what_a_failed_rule_comes_to() {
+        let findings = |actions: Value| {
+            let binding = json!({"spec": {"policyName": "p", "validationActions": actions}});
+            binding_rules(&binding, None).len()
+        };
+        assert_eq!(findings(json!(["Deny", "Audit"])), 0);
+        assert_eq!(findings(json!(["Deny", "Warn"])), 1);
+        assert_eq!(findings(json!([])), 1);
+        assert_eq!(findings(json!(["Refuse"])), 1);
+        assert_eq!(findings(json!(["Deny", "Deny"])), 1);
+    }
+
+    #[test]
+    fn mutations_must_come_to_objects_or_patches() {
+        let rules = json!({"resourceRules": [{"apiGroups": ["*"], "apiVersions": ["*"], "operations": ["*"], "resources": ["*"]}]});
+        let findings = |mutation: Value| {
+            let spec = json!({"failurePolicy": "Fail", "reinvocationPolicy": "Never", "matchConstraints": rules, "mutations": [mutation]});
+            let found = mutating_rules(&json!({ "spec": spec }), None);
+            found.iter().map(|finding| finding.field.clone()).collect::<Vec<_>>()
+        };
+        let apply = |source: &str| json!({"patchType": "ApplyConfiguration", "applyConfiguration": {"expression": source}});
+        let patch =
+            |source: &str| json!({"patchType": "JSONPatch", "jsonPatch": {"expression": source}});
+        assert_eq!(findings(apply("Object{spec: Object.spec{replicas: 3}}")), [""; 0]);
+        assert_eq!(
+            findings(patch("[JSONPatch{op: 'add', path: '/a', value: Object.spec{b: 1}}]")),
+            [""; 0]
+        );
+        for wrong in [apply("3"), apply("JSONPatch{op: 'add'}")] {
+            assert_eq!(findings(wrong), ["spec.mutations[0].applyConfiguration.expression"]);
+        }
+        for wrong in
+            [patch("JSONPatch{op: 'add'}"), patch("[JSONPatch{operation: 'add'}]"), patch("")]
+        {
+            assert_eq!(findings(wrong), ["spec.mutations[0].jsonPatch.expression"]);
+        }
+        assert_eq!(
+            findings(json!({"patchType": "Other"})).first().map(String::as_str),
+            Some("spec.mutations[0].patchType")
+        );
+    }
+}
