@@ -66,19 +66,19 @@ pub fn object(
     now: jiff::Timestamp,
 ) -> Response {
     match output.form {
-        Form::Object if !output.yaml && !output.pretty => bytes(code, entry.json.clone()),
-        Form::Object | Form::AggregatedDiscovery => value(code, output, entry.value()),
+        Form::Object if !output.yaml && !output.pretty => bytes(code, entry.json()),
+        Form::Object | Form::AggregatedDiscovery => value(code, output, &entry.value_once()),
         Form::PartialMetadata | Form::PartialMetadataList if !output.yaml && !output.pretty => {
             bytes(code, entry.partial_json())
         }
-        Form::PartialMetadata => value(code, output, &table::partial(entry.value())),
+        Form::PartialMetadata => value(code, output, &table::partial(&entry.value_once())),
         // A list form for one object: upstream answers 406; the object itself does no harm.
-        Form::PartialMetadataList => value(code, output, &table::partial(entry.value())),
+        Form::PartialMetadataList => value(code, output, &table::partial(&entry.value_once())),
         Form::Table => {
-            let rows = [entry.value()];
-            let version = entry.value()["metadata"]["resourceVersion"].clone();
+            let object = entry.value_once();
+            let version = object["metadata"]["resourceVersion"].clone();
             let meta = serde_json::json!({ "resourceVersion": version });
-            let rows = rows.iter().map(|object| &***object);
+            let rows = std::iter::once(&*object);
             value(code, output, &table::table(resource, rows, meta, include, now, true))
         }
     }

@@ -4,13 +4,14 @@
 //! copies, so that a busy loop costs the API server one watch and no reads.
 //!
 //! # Path
-//! `kube::Api` list → [`Store::replace`]; watch event → [`Store::apply`] → subscribers
+//! list → `Held` → `Store::replace_held`; line of a watch → `Held` → `Store::apply_held` → subscribers
 //!
 //! # Invariants
 //! - A list is consistent (no resourceVersion asked for): the copy never goes back in time, even
 //!   when another master answers.
 //! - A watch resumes from the last version seen; only 410 Gone makes it list again.
 
+mod held;
 mod store;
 #[cfg(test)]
 mod tests;
@@ -18,17 +19,19 @@ mod tests;
 use std::fmt::{self, Debug};
 use std::time::Duration;
 
-use futures::{StreamExt, TryStreamExt, pin_mut};
-use kube::api::{ListParams, WatchEvent, WatchParams};
-use kube::core::Status;
+use futures::{AsyncBufReadExt, StreamExt, pin_mut};
+use kube::api::{ListParams, WatchParams};
+use kube::core::{ListMeta, Request, Status};
 use rand::Rng;
 use rand::rngs::StdRng;
-use serde::Serialize;
 use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
 use store_env::task::TaskResult;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
+use held::Held;
 pub use store::{Change, Store, key_of};
 
 /// A list of one page is given up after this.
@@ -89,16 +92,40 @@ impl ListWatch {
 
 /// The task that feeds a [`Store`].
 pub struct Informer<K> {
-    api: kube::Api<K>,
+    client: kube::Client,
+    requests: Request,
     params: ListWatch,
     store: Store<K>,
     backoff: Backoff,
 }
 
+/// A page of a list.
+#[derive(Deserialize)]
+struct Page {
+    metadata: ListMeta,
+    #[serde(default)]
+    items: Vec<Box<RawValue>>,
+}
+
+/// An event of a watch.
+#[derive(Deserialize)]
+struct Event<'a> {
+    #[serde(rename = "type")]
+    kind: &'a str,
+    #[serde(borrow)]
+    object: &'a RawValue,
+}
+
+/// A bookmark's version.
+#[derive(Deserialize)]
+struct Mark {
+    metadata: ListMeta,
+}
+
 impl<K: kube::Resource> Debug for Informer<K> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Informer")
-            .field("resource", &self.api.resource_url())
+            .field("resource", &self.requests.url_path)
             .field("params", &self.params)
             .finish_non_exhaustive()
     }
@@ -119,7 +146,8 @@ impl<K: Watched> Informer<K> {
     pub fn new(api: kube::Api<K>, params: ListWatch) -> (Store<K>, Self) {
         let store = Store::default();
         let backoff = Backoff::new(api.resource_url());
-        (store.clone(), Self { api, params, store, backoff })
+        let requests = Request::new(api.resource_url());
+        (store.clone(), Self { client: api.into_client(), requests, params, store, backoff })
     }
 
     /// Lists, watches, and begins again, until told to stop.
@@ -135,7 +163,7 @@ impl<K: Watched> Informer<K> {
         loop {
             match self.list().await {
                 Ok((objects, version)) => {
-                    self.store.replace(objects, &version);
+                    self.store.replace_held(objects, &version);
                     self.backoff.reset();
                     self.watch_on().await;
                 }
@@ -145,7 +173,7 @@ impl<K: Watched> Informer<K> {
     }
 
     /// A consistent list, in pages; in one piece if its history was compacted on the way.
-    async fn list(&self) -> Result<(Vec<K>, String), String> {
+    async fn list(&self) -> Result<(Vec<Held<K>>, String), String> {
         match self.pages(Some(PAGE_MAX)).await {
             Err(kube::Error::Api(status)) if is_gone(&status) => self.pages(None).await,
             result => result,
@@ -153,7 +181,7 @@ impl<K: Watched> Informer<K> {
         .map_err(|error| format!("list: {error}"))
     }
 
-    async fn pages(&self, limit: Option<u32>) -> Result<(Vec<K>, String), kube::Error> {
+    async fn pages(&self, limit: Option<u32>) -> Result<(Vec<Held<K>>, String), kube::Error> {
         let mut params = ListParams {
             label_selector: self.params.labels.clone(),
             field_selector: self.params.fields.clone(),
@@ -162,8 +190,12 @@ impl<K: Watched> Informer<K> {
         };
         let mut objects = Vec::new();
         loop {
-            let page = timeout(LIST_DEADLINE, self.api.list(&params)).await.map_err(too_late)??;
-            objects.extend(page.items);
+            let request = self.requests.list(&params).map_err(kube::Error::BuildRequest)?;
+            let page = self.client.request::<Page>(request);
+            let page = timeout(LIST_DEADLINE, page).await.map_err(too_late)??;
+            for item in page.items {
+                objects.push(Held::of_text(item.get()).map_err(kube::Error::SerdeError)?);
+            }
             match page.metadata.continue_.filter(|token| !token.is_empty()) {
                 Some(token) => params.continue_token = Some(token),
                 None => return Ok((objects, page.metadata.resource_version.unwrap_or_default())),
@@ -195,21 +227,23 @@ impl<K: Watched> Informer<K> {
             timeout: Some(seconds),
             ..WatchParams::default()
         };
-        let opened = timeout(WATCH_OPEN_DEADLINE, self.api.watch(&params, from)).await;
-        let stream = match opened {
-            Ok(Ok(stream)) => stream.into_stream(),
+        let request = match self.requests.watch(&params, from) {
+            Ok(request) => request,
+            Err(error) => return end_of(kube::Error::BuildRequest(error)),
+        };
+        let opened = timeout(WATCH_OPEN_DEADLINE, self.client.request_stream(request)).await;
+        let lines = match opened {
+            Ok(Ok(stream)) => stream.lines(),
             Ok(Err(error)) => return end_of(error),
             Err(late) => return end_of(too_late(late)),
         };
-        pin_mut!(stream);
+        pin_mut!(lines);
         let mut events = 0_u64;
         let all = async {
-            while let Some(event) = stream.next().await {
+            while let Some(line) = lines.next().await {
                 events += 1;
-                match event {
-                    Ok(event) => self.take(event)?,
-                    Err(error) => return Err(end_of(error)),
-                }
+                let line = line.map_err(|error| End::Retry(format!("watch: {error}")))?;
+                self.take(&line)?;
             }
             Ok(())
         };
@@ -222,21 +256,32 @@ impl<K: Watched> Informer<K> {
         }
     }
 
-    fn take(&self, event: WatchEvent<K>) -> Result<(), End> {
-        match event {
-            WatchEvent::Added(object) | WatchEvent::Modified(object) => self.store.apply(object),
-            WatchEvent::Deleted(object) => self.store.delete(object),
-            WatchEvent::Bookmark(mark) => {
-                self.store.advance(&mark.metadata.resource_version, false);
+    fn take(&self, line: &str) -> Result<(), End> {
+        let malformed = |error| end_of(kube::Error::SerdeError(error));
+        let Event { kind, object } = serde_json::from_str(line).map_err(malformed)?;
+        let text = object.get();
+        match kind {
+            "ADDED" | "MODIFIED" => {
+                self.store.apply_held(Held::of_text(text).map_err(malformed)?);
             }
-            WatchEvent::Error(status) => return Err(end_of(kube::Error::Api(status))),
+            "DELETED" => self.store.delete_held(Held::of_text(text).map_err(malformed)?),
+            "BOOKMARK" => {
+                let mark: Mark = serde_json::from_str(text).map_err(malformed)?;
+                let version = mark.metadata.resource_version.unwrap_or_default();
+                self.store.advance(&version, false);
+            }
+            "ERROR" => {
+                let status: Status = serde_json::from_str(text).map_err(malformed)?;
+                return Err(end_of(kube::Error::Api(Box::new(status))));
+            }
+            other => return Err(End::Retry(format!("watch: unknown event {other:?}"))),
         }
         Ok(())
     }
 
     async fn pause(&mut self, reason: &str) {
         let delay = self.backoff.next();
-        let resource = self.api.resource_url();
+        let resource = &self.requests.url_path;
         tracing::debug!(resource, reason, ?delay, "informer waits");
         tokio::time::sleep(delay).await;
     }

@@ -14,6 +14,7 @@ mod plugin;
 mod pod;
 mod preemption;
 mod queue;
+mod refusals;
 mod resources;
 mod scheduler;
 mod state;

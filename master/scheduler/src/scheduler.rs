@@ -26,6 +26,7 @@ use crate::plugin::{self, Event};
 use crate::pod::PodInfo;
 use crate::preemption::{self, Budget, Outcome, Plan};
 use crate::queue::{Queue, Waiting};
+use crate::refusals::Refusals;
 use crate::state::State;
 
 /// Writes under way at most.
@@ -53,6 +54,7 @@ pub(crate) struct Scheduler {
     decider: Decider,
     state: State,
     queue: Queue,
+    refusals: Refusals,
     rng: StdRng,
     crew: Crew,
     in_flight: usize,
@@ -78,6 +80,7 @@ pub(crate) async fn run(
         recorder,
         state: State::default(),
         queue: Queue::default(),
+        refusals: Refusals::default(),
         rng: store_env::rng::named("scheduler", 0),
         crew: Crew::new(),
         in_flight: 0,
@@ -105,10 +108,19 @@ impl Scheduler {
         if self.queue.next_due_ms().is_some_and(|due| due <= self.state.now_ms) {
             self.queue.flush(self.state.now_ms);
         }
+        while self.in_flight < IN_FLIGHT_MAX
+            && let Some((key, message)) = self.refusals.pop(self.state.now_ms)
+        {
+            // The pod as it is by now.
+            if let Some(waiting) = self.queue.waiting(&key) {
+                self.report(Arc::clone(&waiting.pod), message, None);
+            }
+        }
     }
 
     fn until_due(&self) -> Duration {
-        let due = self.queue.next_due_ms();
+        let due =
+            [self.queue.next_due_ms(), self.refusals.next_due_ms()].into_iter().flatten().min();
         due.map_or(IDLE, |due| {
             Duration::from_millis(due.saturating_sub(self.state.now_ms).max(1)).min(IDLE)
         })
@@ -179,6 +191,7 @@ impl Scheduler {
         self.state.confirm(key);
         self.state.denominate(key);
         self.queue.remove(key);
+        self.refusals.remove(key);
         if self.state.take_pod(key).is_some() {
             self.stir(Event::PodGone);
         }
@@ -220,6 +233,7 @@ impl Scheduler {
     fn bound(&mut self, pod: Arc<PodInfo>, node: &str) {
         let key = pod.key.clone();
         self.queue.remove(&key);
+        self.refusals.remove(&key);
         self.state.confirm(&key);
         let is_new = self.state.place(&key).is_none();
         if is_new || pod.nominated.is_some() {
@@ -247,6 +261,7 @@ impl Scheduler {
 
     fn bind(&mut self, waiting: Waiting, node: String) {
         self.state.denominate(&waiting.pod.key);
+        self.refusals.remove(&waiting.pod.key);
         self.state.assume(Arc::clone(&waiting.pod), &node);
         let client = self.context.client.clone();
         self.send(async move {
@@ -274,6 +289,17 @@ impl Scheduler {
             self.state.denominate(&pod.key);
         }
         self.queue.unschedulable(waiting, no_fit.plugins.clone(), self.state.now_ms);
+        // Where others make room for it, the next scheduler must know at once.
+        if nominated.is_some() {
+            self.refusals.remove(&pod.key);
+            self.report(pod, message, nominated);
+        } else {
+            self.refusals.put(&pod.key, message);
+        }
+    }
+
+    /// Says why a pod waits.
+    fn report(&mut self, pod: Arc<PodInfo>, message: String, nominated: Option<String>) {
         self.recorder.record(Note::about(&pod, "FailedScheduling", message.clone()));
         if act::is_reported(&pod, &message, nominated.as_deref()) {
             return;

@@ -8,9 +8,10 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::ops::Bound;
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
 use bytes::{BufMut, Bytes, BytesMut};
+use parking_lot::Mutex;
 use store_handle::Revision;
 use tokio::sync::mpsc;
 
@@ -18,7 +19,9 @@ use super::entry::Entry;
 
 /// How many changes, and of how many bytes, a watch may lie behind before it reads from history.
 const WINDOW_CHANGES_MAX: usize = 4096;
-const WINDOW_BYTES_MAX: usize = 16 << 20;
+const WINDOW_BYTES_MAX: usize = 4 << 20;
+/// How many of the latest changes keep their frames: those that watchers are being sent.
+const FRAMES_KEPT: usize = 256;
 /// Changes that wait for one watcher; a slower one is ended.
 const QUEUE: usize = 2048;
 
@@ -36,8 +39,15 @@ pub struct Change {
     pub revision: Revision,
     pub prev: Option<Arc<Entry>>,
     pub new: Option<Arc<Entry>>,
-    /// The watch frames of each kind, made once for all watchers.
-    frames: [OnceLock<Bytes>; 3],
+    frames: Mutex<Frames>,
+}
+
+/// The watch frames of a change, one for each kind, made once for all watchers.
+#[derive(Debug, Default)]
+struct Frames {
+    made: [Option<Bytes>; 3],
+    /// Most watchers have been sent theirs: one that is made now is not kept.
+    is_past: bool,
 }
 
 /// A change as one watcher sees it.
@@ -139,7 +149,7 @@ impl Change {
     /// A change from `prev` to `new`; one of them at least is there.
     pub fn new(revision: Revision, prev: Option<Arc<Entry>>, new: Option<Arc<Entry>>) -> Self {
         assert!(prev.is_some() || new.is_some(), "a change is of an object");
-        Self { revision, prev, new, frames: Default::default() }
+        Self { revision, prev, new, frames: Mutex::default() }
     }
 
     fn key(&self) -> &str {
@@ -147,7 +157,11 @@ impl Change {
     }
 
     fn bytes(&self) -> usize {
-        self.prev.as_ref().map_or(0, |entry| entry.json.len())
+        self.prev.as_ref().map_or(0, |entry| entry.json_len_max())
+    }
+
+    fn forget_frames(&self) {
+        *self.frames.lock() = Frames { is_past: true, ..Frames::default() };
     }
 }
 
@@ -181,12 +195,19 @@ impl Notice {
 
     /// The frame to send: one line of JSON, shared by all watchers.
     pub fn frame(&self) -> Bytes {
-        let cell = &self.change.frames[self.kind as usize];
-        cell.get_or_init(|| match self.kind {
-            Kind::Added | Kind::Modified => frame(self.kind.name(), &self.entry().json),
-            Kind::Deleted => frame("DELETED", &self.entry().json_at(self.change.revision)),
-        })
-        .clone()
+        let mut frames = self.change.frames.lock();
+        if let Some(frame) = &frames.made[self.kind as usize] {
+            return frame.clone();
+        }
+        let revision = match self.kind {
+            Kind::Added | Kind::Modified => self.entry().revision,
+            Kind::Deleted => self.change.revision,
+        };
+        let frame = entry_frame(self.kind, self.entry(), revision);
+        if !frames.is_past {
+            frames.made[self.kind as usize] = Some(frame.clone());
+        }
+        frame
     }
 }
 
@@ -203,11 +224,20 @@ impl Kind {
 
 /// One event of a watch as a line of JSON.
 pub fn frame(kind: &str, object: &[u8]) -> Bytes {
-    let mut out = BytesMut::with_capacity(object.len() + 32);
+    framed(kind, object.len(), |out| out.put_slice(object))
+}
+
+/// One event of a watch with a version as it is stored, at this revision.
+pub fn entry_frame(kind: Kind, entry: &Entry, revision: Revision) -> Bytes {
+    framed(kind.name(), entry.json_len_max(), |out| entry.write_json(out, revision))
+}
+
+fn framed(kind: &str, len_max: usize, object: impl FnOnce(&mut BytesMut)) -> Bytes {
+    let mut out = BytesMut::with_capacity(len_max + 40);
     out.put_slice(b"{\"type\":\"");
     out.put_slice(kind.as_bytes());
     out.put_slice(b"\",\"object\":");
-    out.put_slice(object);
+    object(&mut out);
     out.put_slice(b"}\n");
     out.freeze()
 }
@@ -270,7 +300,7 @@ impl Table {
         if prev.is_none() && new.is_none() {
             return;
         }
-        let change = Arc::new(Change::new(revision, prev, new));
+        let change = Arc::new(Change::new(revision, prev.map(Entry::replaced), new));
         self.remember(change.clone());
         self.tell(&change);
     }
@@ -278,6 +308,10 @@ impl Table {
     fn remember(&mut self, change: Arc<Change>) {
         self.window_bytes += change.bytes();
         self.window.push_back(change);
+        let past = self.window.len().checked_sub(FRAMES_KEPT + 1);
+        if let Some(past) = past.and_then(|at| self.window.get(at)) {
+            past.forget_frames();
+        }
         while self.window.len() > WINDOW_CHANGES_MAX || self.window_bytes > WINDOW_BYTES_MAX {
             let Some(oldest) = self.window.pop_front() else { return };
             self.window_bytes -= oldest.bytes();
@@ -412,6 +446,32 @@ mod tests {
         assert_eq!(refused.low, 11);
         let replay = table.subscribe(Scope::all(), None, Start::After(11)).unwrap().replay;
         assert_eq!((replay.len(), replay[0].change.revision), (WINDOW_CHANGES_MAX, 12));
+    }
+
+    #[test]
+    fn frames_of_the_past_are_made_again_and_not_kept() {
+        let mut table = Table::starting(1);
+        let mut watcher = table.subscribe(Scope::all(), None, Start::Now).unwrap();
+        table.apply(2, "x", Some(entry("x", "red", 2)));
+        let first = watcher.live.try_recv().unwrap();
+        let frame = first.frame();
+        assert_eq!(first.change.frames.lock().made[0], Some(frame.clone()));
+        for revision in 3..3 + FRAMES_KEPT as Revision {
+            table.apply(revision, "x", Some(entry("x", "red", revision)));
+        }
+        assert_eq!(first.frame(), frame);
+        assert_eq!(first.change.frames.lock().made, [None, None, None]);
+    }
+
+    #[test]
+    fn what_was_replaced_is_not_kept_decoded() {
+        let mut table = Table::starting(1);
+        let first = entry("x", "red", 2);
+        first.value();
+        table.apply(2, "x", Some(first));
+        table.apply(3, "x", Some(entry("x", "blue", 3)));
+        let prev = table.window[1].prev.clone().unwrap();
+        assert!(!prev.is_decoded());
     }
 
     #[test]

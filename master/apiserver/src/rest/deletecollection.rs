@@ -44,6 +44,6 @@ pub async fn run(server: &Server, call: &mut Call, target: &Target) -> Result<Re
     let resource = &target.resource;
     let metadata = json!({ "resourceVersion": server.cacher.revision().to_string() });
     let (kind, api_version) = (resource.list_kind(), resource.api_version());
-    let items = deleted.iter().map(|entry| entry.json.clone());
-    Ok(respond::pieces(list::pieces(&kind, &api_version, &metadata, items)))
+    let pieces = list::pieces(&kind, &api_version, &metadata, &deleted, list::push_whole);
+    Ok(respond::pieces(pieces))
 }

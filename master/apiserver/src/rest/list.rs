@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use bytes::Bytes;
+use bytes::{BufMut, Bytes, BytesMut};
 use http::StatusCode;
 use master_api::status::ApiError;
 use serde::{Deserialize, Serialize};
@@ -28,6 +28,10 @@ use crate::table::{self, Include};
 
 /// Keys read from history at a time when a selector may drop some.
 const CHUNK: i64 = 500;
+
+/// What is between two objects, about, and how much of it is allocated at once.
+const BETWEEN_BYTES: usize = 56;
+const BETWEEN_BYTES_MAX: usize = 64 << 10;
 
 /// Where a list goes on; opaque to clients.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -184,7 +188,8 @@ fn render(server: &Server, call: &Call, target: &Target, page: Page) -> Result<R
     let (kind, api_version) = match output.form {
         Form::Table => {
             let include = Include::of(&call.query)?;
-            let objects = entries.iter().map(|entry| &**entry.value());
+            let objects: Vec<_> = entries.iter().map(|entry| entry.value_once()).collect();
+            let objects = objects.iter().map(|object| &**object);
             let table = table::table(resource, objects, metadata, include, server.now(), true);
             return Ok(respond::value(StatusCode::OK, output, &table));
         }
@@ -195,18 +200,17 @@ fn render(server: &Server, call: &Call, target: &Target, page: Page) -> Result<R
     };
     let is_partial = kind == "PartialObjectMetadataList";
     if !output.yaml && !output.pretty {
-        let item = |entry: &Arc<Entry>| {
-            if is_partial { entry.partial_json() } else { entry.json.clone() }
+        let pieces = if is_partial {
+            let item = |out: &mut Pieces, entry: &Arc<Entry>| out.push(entry.partial_json());
+            pieces(&kind, &api_version, &metadata, &entries, item)
+        } else {
+            pieces(&kind, &api_version, &metadata, &entries, push_whole)
         };
-        return Ok(respond::pieces(pieces(
-            &kind,
-            &api_version,
-            &metadata,
-            entries.iter().map(item),
-        )));
+        return Ok(respond::pieces(pieces));
     }
     let item = |entry: &Arc<Entry>| -> Value {
-        if is_partial { table::partial(entry.value()) } else { (**entry.value()).clone() }
+        let object = entry.value_once();
+        if is_partial { table::partial(&object) } else { (*object).clone() }
     };
     let items: Vec<Value> = entries.iter().map(item).collect();
     let list =
@@ -214,27 +218,55 @@ fn render(server: &Server, call: &Call, target: &Target, page: Page) -> Result<R
     Ok(respond::value(StatusCode::OK, output, &list))
 }
 
+/// What a body is made of.
+#[derive(Debug)]
+pub struct Pieces {
+    pieces: Vec<Bytes>,
+    /// What is between the shared pieces, in one allocation for many.
+    between: BytesMut,
+}
+
+impl Pieces {
+    fn push(&mut self, piece: Bytes) {
+        if !self.between.is_empty() {
+            self.pieces.push(self.between.split().freeze());
+        }
+        self.pieces.push(piece);
+    }
+}
+
+/// An object as it is stored, with its resourceVersion.
+pub fn push_whole(out: &mut Pieces, entry: &Arc<Entry>) {
+    let rest = entry.write_head(&mut out.between);
+    out.push(rest);
+}
+
 /// A list as the shared bytes of its objects with what goes between them.
 pub fn pieces(
     kind: &str,
     api_version: &str,
     metadata: &Value,
-    items: impl ExactSizeIterator<Item = Bytes>,
+    entries: &[Arc<Entry>],
+    push: impl Fn(&mut Pieces, &Arc<Entry>),
 ) -> Vec<Bytes> {
-    const COMMA: Bytes = Bytes::from_static(b",");
     let head = format!(
         "{{\"kind\":\"{kind}\",\"apiVersion\":\"{api_version}\",\"metadata\":{metadata},\"items\":["
     );
-    let mut pieces = Vec::with_capacity(items.len() * 2 + 2);
-    pieces.push(Bytes::from(head));
-    for (index, item) in items.enumerate() {
+    let between = head.len() + (entries.len() * BETWEEN_BYTES).min(BETWEEN_BYTES_MAX);
+    let mut out = Pieces {
+        pieces: Vec::with_capacity(entries.len() * 2 + 1),
+        between: BytesMut::with_capacity(between),
+    };
+    out.between.put_slice(head.as_bytes());
+    for (index, entry) in entries.iter().enumerate() {
         if index > 0 {
-            pieces.push(COMMA);
+            out.between.put_u8(b',');
         }
-        pieces.push(item);
+        push(&mut out, entry);
     }
-    pieces.push(Bytes::from_static(b"]}"));
-    pieces
+    out.between.put_slice(b"]}");
+    out.pieces.push(out.between.freeze());
+    out.pieces
 }
 
 /// The history of the token's revision is gone; the client may go on, inconsistently, with a new token.

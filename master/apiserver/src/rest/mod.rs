@@ -83,7 +83,7 @@ impl Target {
         if self.resource.serves_as_stored(entry.revision) {
             return entry;
         }
-        let mut object = (**entry.value()).clone();
+        let mut object = (*entry.value_once()).clone();
         self.resource.strategy.served_form(&mut object);
         Arc::new(Entry::from_stored(entry.key.clone(), &encode(&object), entry.revision))
     }

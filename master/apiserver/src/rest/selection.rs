@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use master_api::selector::{FieldSelector, LabelSelector};
+use master_api::selector::{FieldSelector, FieldTerm, LabelSelector};
 use master_api::status::ApiError;
 use master_registry::Resource;
 
@@ -11,6 +11,10 @@ use crate::cacher::entry::Entry;
 use crate::cacher::object_key;
 use crate::cacher::table::{Matcher, Scope};
 use crate::call::Call;
+
+/// The fields that every object can be selected by.
+const NAME: &str = "metadata.name";
+const NAMESPACE: &str = "metadata.namespace";
 
 /// Where to look, and what an object must be like.
 #[derive(Clone, Debug)]
@@ -22,29 +26,39 @@ pub struct Selection {
 #[derive(Debug)]
 struct Selectors {
     labels: LabelSelector,
+    /// Terms about the object's name and namespace.
+    names: FieldSelector,
+    /// Terms about fields that only this kind has.
     fields: FieldSelector,
     resource: Arc<Resource>,
 }
 
 impl Matcher for Selectors {
     fn matches(&self, entry: &Entry) -> bool {
-        if !self.labels.is_everything() && !self.labels.matches_object(entry.value()) {
-            return false;
-        }
-        if self.fields.is_everything() {
-            return true;
-        }
-        let strategy = &self.resource.strategy;
-        let mut fields = if !self.resource.serves_as_stored(entry.revision) {
-            let mut object = (**entry.value()).clone();
-            strategy.served_form(&mut object);
-            strategy.fields(&object)
-        } else {
-            strategy.fields(entry.value())
+        let is_named = |term: &FieldTerm| {
+            let name = if term.key == NAME { entry.name() } else { entry.namespace() };
+            (name == term.value) == term.is_equal
         };
-        fields.insert("metadata.name".into(), entry.name().into());
-        fields.insert("metadata.namespace".into(), entry.namespace().into());
-        self.fields.matches(&fields)
+        self.names.terms.iter().all(is_named)
+            && (self.labels.is_everything() || self.labels.matches_map(entry.labels()))
+            && (self.fields.is_everything() || self.matches_fields(entry))
+    }
+}
+
+impl Selectors {
+    fn matches_fields(&self, entry: &Entry) -> bool {
+        let strategy = &self.resource.strategy;
+        let is_stored_form = self.resource.serves_as_stored(entry.revision);
+        if !is_stored_form {
+            let mut object = (*entry.value_once()).clone();
+            strategy.served_form(&mut object);
+            return self.fields.matches(&strategy.fields(&object));
+        }
+        // What a defined kind can be selected by changes with its definition.
+        if self.resource.custom.is_some() {
+            return self.fields.matches(&strategy.fields(entry.value()));
+        }
+        self.fields.matches(entry.fields(|object| strategy.fields(object)))
     }
 }
 
@@ -59,11 +73,11 @@ pub fn of(call: &Call, target: &Target) -> Result<Selection, ApiError> {
     let mut namespace = target.namespace.clone();
     if target.resource.namespaced
         && namespace.is_empty()
-        && let Some(selected) = fields.required("metadata.namespace")
+        && let Some(selected) = fields.required(NAMESPACE)
     {
         namespace = selected.to_owned();
     }
-    let name = fields.required("metadata.name").unwrap_or(&target.name).to_owned();
+    let name = fields.required(NAME).unwrap_or(&target.name).to_owned();
     if !target.name.is_empty() && name != target.name {
         return Err(ApiError::bad_request(
             "fieldSelector metadata.name doesn't match requested name",
@@ -77,15 +91,18 @@ pub fn of(call: &Call, target: &Target) -> Result<Selection, ApiError> {
     };
     // What the scope already says need not be looked at again, object by object.
     fields.terms.retain(|term| {
-        let by_scope = (term.key == "metadata.name" && is_one)
-            || (term.key == "metadata.namespace" && !namespace.is_empty());
+        let by_scope =
+            (term.key == NAME && is_one) || (term.key == NAMESPACE && !namespace.is_empty());
         !(term.is_equal && by_scope && (term.value == name || term.value == namespace))
     });
-    let everything = labels.is_everything() && fields.is_everything();
-    let resource = target.resource.clone();
-    let matcher: Option<Arc<dyn Matcher>> =
-        if everything { None } else { Some(Arc::new(Selectors { labels, fields, resource })) };
-    Ok(Selection { scope, matcher })
+    if labels.is_everything() && fields.is_everything() {
+        return Ok(Selection { scope, matcher: None });
+    }
+    let is_name = |term: &FieldTerm| matches!(term.key.as_str(), NAME | NAMESPACE);
+    let (names, others) = fields.terms.into_iter().partition(is_name);
+    let (names, fields) = (FieldSelector { terms: names }, FieldSelector { terms: others });
+    let matcher = Selectors { labels, names, fields, resource: target.resource.clone() };
+    Ok(Selection { scope, matcher: Some(Arc::new(matcher)) })
 }
 
 /// A field that the kind cannot be selected by is an error, not an empty result.
@@ -96,7 +113,7 @@ fn known_fields(resource: &Resource, fields: &FieldSelector) -> Result<(), ApiEr
     let known = resource.strategy.fields(&serde_json::json!({ "metadata": {} }));
     for term in &fields.terms {
         let key = term.key.as_str();
-        if !matches!(key, "metadata.name" | "metadata.namespace") && !known.contains_key(key) {
+        if !matches!(key, NAME | NAMESPACE) && !known.contains_key(key) {
             return Err(ApiError::bad_request(format!("field label not supported: {key}")));
         }
     }

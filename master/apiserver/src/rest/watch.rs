@@ -22,8 +22,8 @@ use super::options::{Freshness, ListOptions};
 use super::selection::{self, Selection};
 use super::{Target, get};
 use crate::body::Body;
-use crate::cacher::entry::{Entry, partial_json};
-use crate::cacher::table::{Change, Kind, Notice, Start, Subscription, frame};
+use crate::cacher::entry::Entry;
+use crate::cacher::table::{Change, Kind, Notice, Start, Subscription, entry_frame, frame};
 use crate::call::{Call, Response};
 use crate::content::{self, Form, Output};
 use crate::metrics::Gauge;
@@ -180,7 +180,7 @@ impl Stream {
     async fn run(mut self, first: First) -> Result<(), Ended> {
         let mut batch = BytesMut::new();
         for entry in first.initial {
-            batch.extend_from_slice(&self.writer.entry(Kind::Added, &entry, &entry.json));
+            batch.extend_from_slice(&self.writer.entry(Kind::Added, &entry, entry.revision));
             if batch.len() >= BATCH_BYTES {
                 self.send(batch.split().freeze()).await?;
             }
@@ -347,35 +347,32 @@ impl Writer {
         if self.is_plain(notice.entry()) {
             return notice.frame();
         }
-        match notice.kind {
-            Kind::Added | Kind::Modified => {
-                let entry = notice.entry();
-                self.entry(notice.kind, entry, &entry.json)
-            }
-            Kind::Deleted => {
-                let json = notice.entry().json_at(notice.change.revision);
-                self.entry(notice.kind, notice.entry(), &json)
-            }
-        }
+        let revision = match notice.kind {
+            Kind::Added | Kind::Modified => notice.entry().revision,
+            Kind::Deleted => notice.change.revision,
+        };
+        self.entry(notice.kind, notice.entry(), revision)
     }
 
-    /// `json` is the object with the resourceVersion to send.
-    fn entry(&mut self, kind: Kind, entry: &Entry, json: &Bytes) -> Bytes {
+    /// `revision` is the resourceVersion to send.
+    fn entry(&mut self, kind: Kind, entry: &Entry, revision: Revision) -> Bytes {
         if self.is_plain(entry) {
-            return frame(kind.name(), json);
+            return entry_frame(kind, entry, revision);
         }
         let serves_as_stored = self.target.resource.serves_as_stored(entry.revision);
         let is_partial =
             matches!(self.output.form, Form::PartialMetadata | Form::PartialMetadataList);
         if is_partial && serves_as_stored {
-            return frame(kind.name(), &partial_json(json));
+            return frame(kind.name(), &entry.partial_json_at(revision));
         }
-        let decoded: Value;
+        let mut decoded: Value;
+        let known = entry.value_once();
         let object: &Value = if kind == Kind::Deleted {
-            decoded = serde_json::from_slice(json).unwrap_or_default();
+            decoded = (*known).clone();
+            decoded["metadata"]["resourceVersion"] = revision.to_string().into();
             &decoded
         } else {
-            entry.value()
+            &known
         };
         let converted;
         let object = if !serves_as_stored {

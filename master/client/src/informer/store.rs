@@ -1,6 +1,7 @@
 //! The local copy of one kind's objects, shared by everyone in the process who reads that kind.
 //!
-//! A reader never waits for the network: it sees the cluster as of [`Store::resource_version`].
+//! A reader never waits for the network: it sees the cluster as of [`Store::resource_version`]. Objects are
+//! decoded when somebody first looks at them ([`Held`]).
 //!
 //! # Invariants
 //! - The store changes before its subscribers hear of it.
@@ -15,6 +16,7 @@ use parking_lot::Mutex;
 use tokio::sync::{mpsc, watch};
 
 use super::Watched;
+use super::held::Held;
 
 /// Messages that wait for one subscriber at most.
 const QUEUE_MAX: usize = 1024;
@@ -71,7 +73,7 @@ impl<K> Subscriber<K> {
 }
 
 struct State<K> {
-    objects: BTreeMap<String, Arc<K>>,
+    objects: BTreeMap<String, Held<K>>,
     /// Keys of the objects that a controlling owner's uid has.
     owned: BTreeMap<String, BTreeSet<String>>,
     subscribers: Vec<Subscriber<K>>,
@@ -123,26 +125,33 @@ impl<K: Watched> Default for Store<K> {
 impl<K: Watched> Store<K> {
     /// One object by `namespace/name` (`name` if cluster-scoped).
     pub fn get(&self, key: &str) -> Option<Arc<K>> {
-        self.state.lock().objects.get(key).cloned()
+        self.state.lock().objects.get_mut(key)?.get()
     }
 
     /// All objects, ordered by key.
     pub fn list(&self) -> Vec<Arc<K>> {
-        self.state.lock().objects.values().cloned().collect()
+        self.state.lock().objects.values_mut().filter_map(Held::get).collect()
     }
 
     /// The objects of one namespace, ordered by name.
     pub fn list_in(&self, namespace: &str) -> Vec<Arc<K>> {
         // '0' is the byte after '/': no key of another namespace lies between.
         let (from, to) = (format!("{namespace}/"), format!("{namespace}0"));
-        self.state.lock().objects.range(from..to).map(|(_, object)| object.clone()).collect()
+        let mut state = self.state.lock();
+        state.objects.range_mut(from..to).filter_map(|(_, object)| object.get()).collect()
     }
 
     /// The objects whose controlling owner has this uid, ordered by key.
     pub fn owned_by(&self, uid: &str) -> Vec<Arc<K>> {
-        let state = self.state.lock();
-        let keys = state.owned.get(uid).into_iter().flatten();
-        keys.filter_map(|key| state.objects.get(key).cloned()).collect()
+        let State { objects, owned, .. } = &mut *self.state.lock();
+        let keys = owned.get(uid).into_iter().flatten();
+        keys.filter_map(|key| objects.get_mut(key)?.get()).collect()
+    }
+
+    /// How many objects nobody has looked at yet.
+    #[cfg(test)]
+    pub(super) fn undecoded(&self) -> usize {
+        self.state.lock().objects.values().filter(|object| object.is_text()).count()
     }
 
     /// How many objects there are.
@@ -208,11 +217,25 @@ impl<K: Watched> Store<K> {
     /// Takes over a whole list as of `resource_version`: what it lacks is deleted. Done by the
     /// informer; public so that tests of readers can fill a store.
     pub fn replace(&self, objects: Vec<K>, resource_version: &str) {
+        self.replace_held(objects.into_iter().map(Held::from).collect(), resource_version);
+    }
+
+    /// Takes over one written object.
+    pub fn apply(&self, object: K) {
+        self.apply_held(object.into());
+    }
+
+    /// Forgets one object; `last` is its state when it was deleted.
+    pub fn delete(&self, last: K) {
+        self.delete_held(last.into());
+    }
+
+    pub(super) fn replace_held(&self, objects: Vec<Held<K>>, resource_version: &str) {
         {
             let mut state = self.state.lock();
             let mut absent: BTreeSet<String> = state.objects.keys().cloned().collect();
             for object in objects {
-                absent.remove(&key_of(&object));
+                absent.remove(&object.head.key);
                 state.apply(object);
             }
             for key in absent {
@@ -222,17 +245,16 @@ impl<K: Watched> Store<K> {
         self.advance(resource_version, true);
     }
 
-    /// Takes over one written object.
-    pub fn apply(&self, object: K) {
-        let resource_version = object.meta().resource_version.clone().unwrap_or_default();
+    pub(super) fn apply_held(&self, object: Held<K>) {
+        let resource_version = object.head.resource_version.clone().unwrap_or_default();
         self.state.lock().apply(object);
         self.advance(&resource_version, false);
     }
 
-    /// Forgets one object; `last` is its state when it was deleted.
-    pub fn delete(&self, last: K) {
-        let resource_version = last.meta().resource_version.clone().unwrap_or_default();
-        self.state.lock().delete(&key_of(&last), Some(last));
+    pub(super) fn delete_held(&self, last: Held<K>) {
+        let resource_version = last.head.resource_version.clone().unwrap_or_default();
+        let key = last.head.key.clone();
+        self.state.lock().delete(&key, Some(last));
         self.advance(&resource_version, false);
     }
 
@@ -248,53 +270,62 @@ impl<K: Watched> Store<K> {
 }
 
 impl<K: Watched> State<K> {
-    fn apply(&mut self, mut object: K) {
-        object.meta_mut().managed_fields = None; // nobody here reads them, and they are large
-        let key = key_of(&object);
-        let old = self.objects.get(&key).cloned();
-        if old.as_ref().is_some_and(|old| old.meta().uid != object.meta().uid) {
+    fn apply(&mut self, mut object: Held<K>) {
+        let key = object.head.key.clone();
+        let known = self.objects.get(&key).map(|known| &known.head);
+        if known.is_some_and(|known| known.uid != object.head.uid) {
             self.delete(&key, None); // same name, another object
-        } else if old.as_ref().is_some_and(|old| is_same(old.meta(), object.meta())) {
+        } else if known.is_some_and(|known| {
+            known.resource_version.is_some()
+                && known.resource_version == object.head.resource_version
+        }) {
             return;
         }
-        let old = self.objects.remove(&key);
+        let mut old = self.objects.remove(&key);
         if let Some(old) = &old {
-            self.disown(&key, old);
+            self.disown(old);
         }
-        if let Some(uid) = controller_uid(&object) {
-            self.owned.entry(uid.to_owned()).or_default().insert(key.clone());
+        if let Some(uid) = &object.head.controller {
+            self.owned.entry(uid.clone()).or_default().insert(key.clone());
         }
-        let new = Arc::new(object);
-        self.objects.insert(key, new.clone());
-        self.tell(&Change::Applied { old, new });
+        if self.is_heard() {
+            let old = old.as_mut().and_then(Held::get);
+            match (object.get(), old) {
+                (Some(new), old) => self.tell(&Change::Applied { old, new }),
+                (None, Some(old)) => self.tell(&Change::Deleted(old)),
+                (None, None) => {}
+            }
+        }
+        self.objects.insert(key, object);
     }
 
-    fn delete(&mut self, key: &str, last: Option<K>) {
-        let Some(known) = self.objects.remove(key) else { return };
-        self.disown(key, &known);
-        self.tell(&Change::Deleted(last.map_or(known, Arc::new)));
+    fn delete(&mut self, key: &str, last: Option<Held<K>>) {
+        let Some(mut known) = self.objects.remove(key) else { return };
+        self.disown(&known);
+        if self.is_heard()
+            && let Some(last) = last.and_then(|mut last| last.get()).or_else(|| known.get())
+        {
+            self.tell(&Change::Deleted(last));
+        }
     }
 
-    fn disown(&mut self, key: &str, object: &K) {
-        let Some(uid) = controller_uid(object) else { return };
+    fn disown(&mut self, object: &Held<K>) {
+        let Some(uid) = &object.head.controller else { return };
         if let Some(keys) = self.owned.get_mut(uid) {
-            keys.remove(key);
+            keys.remove(&object.head.key);
             if keys.is_empty() {
                 self.owned.remove(uid);
             }
         }
     }
 
+    /// Whether anybody listens: else nothing need be decoded.
+    fn is_heard(&mut self) -> bool {
+        self.subscribers.retain(|subscriber| !subscriber.queue.is_closed());
+        !self.subscribers.is_empty()
+    }
+
     fn tell(&mut self, change: &Change<K>) {
         self.subscribers.retain_mut(|subscriber| subscriber.offer(change));
     }
-}
-
-fn is_same(old: &kube::core::ObjectMeta, new: &kube::core::ObjectMeta) -> bool {
-    old.resource_version.is_some() && old.resource_version == new.resource_version
-}
-
-fn controller_uid<K: kube::Resource>(object: &K) -> Option<&str> {
-    let owners = object.meta().owner_references.as_deref().unwrap_or_default();
-    owners.iter().find(|owner| owner.controller == Some(true)).map(|owner| owner.uid.as_str())
 }

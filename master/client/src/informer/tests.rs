@@ -223,6 +223,28 @@ async fn list_whose_continue_token_expired_is_fetched_whole() {
     assert_eq!(bench.wire.0.lock().seen[..3], ["list", "list continue", "list whole"]);
 }
 
+#[tokio::test(start_paused = true)]
+async fn objects_are_decoded_when_somebody_looks() {
+    let bench = start(vec![list(5, &[map("a", 3), map("b", 4)], "")]);
+    bench.wire.until_watched_from("5").await;
+    bench.wire.send("MODIFIED", map("a", 6));
+    bench.store.wait_version("6").await;
+    assert_eq!(bench.store.undecoded(), 2);
+    assert!(bench.store.get("default/b").is_some());
+    assert_eq!(bench.store.undecoded(), 1);
+    // Whoever listens is told of what was there before, too.
+    let mut changes = bench.store.subscribe();
+    bench.wire.send("MODIFIED", map("a", 7));
+    bench.store.wait_version("7").await;
+    assert!(matches!(changes.try_recv(), Ok(Change::Resync)));
+    let Ok(Change::Applied { old: Some(old), new }) = changes.try_recv() else {
+        panic!("no change was heard")
+    };
+    let version = |map: &ConfigMap| map.metadata.resource_version.clone().unwrap();
+    assert_eq!((version(&old), version(&new)), ("6".to_owned(), "7".to_owned()));
+    assert_eq!(bench.store.undecoded(), 0);
+}
+
 fn typed(name: &str, version: u64) -> ConfigMap {
     serde_json::from_value(map(name, version)).unwrap()
 }

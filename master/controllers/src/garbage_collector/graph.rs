@@ -1,6 +1,7 @@
 //! Who owns whom, and what that means for an object. Pure.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use kube::api::{ApiResource, PropagationPolicy};
@@ -12,7 +13,8 @@ use super::{FOREGROUND, ORPHAN};
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Node {
     pub(super) uid: String,
-    pub(super) resource: ApiResource,
+    /// Shared by all objects of the kind.
+    pub(super) resource: Arc<ApiResource>,
     pub(super) namespace: Option<String>,
     pub(super) name: String,
     pub(super) owners: Vec<OwnerReference>,
@@ -22,7 +24,7 @@ pub(super) struct Node {
 }
 
 impl Node {
-    pub(super) fn of(resource: &ApiResource, meta: &ObjectMeta) -> Self {
+    pub(super) fn of(resource: &Arc<ApiResource>, meta: &ObjectMeta) -> Self {
         let finalizers = meta.finalizers.iter().flatten();
         Self {
             uid: meta.uid.clone().unwrap_or_default(),
@@ -94,7 +96,7 @@ impl Graph {
 
     /// The uids of all objects of a kind.
     pub(super) fn of_kind(&self, resource: &ApiResource) -> BTreeSet<String> {
-        let same = |node: &&Node| node.resource == *resource;
+        let same = |node: &&Node| *node.resource == *resource;
         self.nodes.values().filter(same).map(|node| node.uid.clone()).collect()
     }
 

@@ -1,6 +1,7 @@
 //! One informer a kind feeds the graph; kinds come and go with discovery.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use kube::Client;
@@ -24,7 +25,7 @@ const RETRY: Duration = Duration::from_millis(200);
 const IGNORED: [(&str, &str); 2] = [("", "events"), ("events.k8s.io", "events")];
 
 struct Monitor {
-    resource: ApiResource,
+    resource: Arc<ApiResource>,
     store: Store<Partial>,
     stop: CancellationToken,
 }
@@ -117,6 +118,7 @@ fn follow(
 fn start(client: &Client, shared: &Shared, resource: ApiResource, crew: &mut Crew) -> Monitor {
     let api: Api<Partial> = Api::all_with(client.clone(), &resource);
     let (store, informer) = Informer::new(api, ListWatch::all());
+    let resource = Arc::new(resource);
     let stop = CancellationToken::new();
     let token = stop.clone();
     crew.spawn(async move { drop(informer.run(token).await) });
@@ -138,7 +140,7 @@ fn feed_all(shared: &Shared, monitors: &BTreeMap<String, Monitor>) {
     }
 }
 
-async fn feed(shared: Shared, resource: ApiResource, store: Store<Partial>) {
+async fn feed(shared: Shared, resource: Arc<ApiResource>, store: Store<Partial>) {
     let mut changes = store.subscribe();
     while let Some(change) = changes.recv().await {
         match change {
@@ -159,7 +161,7 @@ async fn feed(shared: Shared, resource: ApiResource, store: Store<Partial>) {
     }
 }
 
-fn take(shared: &Shared, resource: &ApiResource, meta: &ObjectMeta) {
+fn take(shared: &Shared, resource: &Arc<ApiResource>, meta: &ObjectMeta) {
     let affected = shared.graph.lock().apply(Node::of(resource, meta));
     affected.into_iter().for_each(|uid| shared.queue.add(uid));
 }

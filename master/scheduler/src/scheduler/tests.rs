@@ -195,6 +195,27 @@ async fn a_pod_that_fits_nowhere_says_why_and_goes_when_a_node_comes() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn many_that_fit_nowhere_are_told_of_a_hundred_at_once_then_fifty_a_second() {
+    let (server, group, stop) = started(Vec::new());
+    for index in 0..300 {
+        server.inputs.pods.apply(pod(&format!("p{index}"), "1", json!({})));
+    }
+    let began = tokio::time::Instant::now();
+    let told = |server: &Server| {
+        let pods = server.inputs.pods.list();
+        pods.iter()
+            .filter(|pod| pod.status.as_ref().is_some_and(|s| s.conditions.is_some()))
+            .count()
+    };
+    server.until(|server| told(server) == 100).await;
+    assert!(began.elapsed() < Duration::from_millis(100), "{:?}", began.elapsed());
+    server.until(|server| told(server) == 300).await;
+    let took = began.elapsed();
+    assert!(took > Duration::from_millis(3_900) && took < Duration::from_millis(4_100), "{took:?}");
+    stopped(group, stop).await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_refused_binding_is_tried_again_and_its_room_given_back() {
     let (server, group, stop) = started(vec![node("n", json!({}))]);
     *server.refusals.lock() = 2;
