@@ -33,7 +33,7 @@ pub trait Known: Kind {
 }
 
 macro_rules! informers {
-    ($($(#[$doc:meta])* $field:ident: $kind:ty = $api:expr, $params:expr;)+) => {
+    ($($(#[$doc:meta])* $field:ident: $kind:ty = $api:expr, $params:expr $(, without $trim:expr)?;)+) => {
         /// The stores. Cheap to clone.
         #[derive(Clone, Debug)]
         #[allow(missing_docs, reason = "a field is named after its kind")]
@@ -47,6 +47,7 @@ macro_rules! informers {
                 $(
                     let api: fn(kube::Client) -> Api<$kind> = $api;
                     let (store, informer) = Informer::new(api(client.clone()), $params);
+                    $(store.trim_with($trim);)?
                     group.spawn(
                         concat!("informer of ", stringify!($field)),
                         |stop| informer.run(stop),
@@ -76,7 +77,8 @@ macro_rules! informers {
 }
 
 informers! {
-    pods: Pod = Api::all, ListWatch::all();
+    /// Trimmed: fit for conditions, owners and resources, not to be written back as a whole.
+    pods: Pod = Api::all, ListWatch::all(), without what_only_nodes_need;
     nodes: Node = Api::all, ListWatch::all();
     services: Service = Api::all, ListWatch::all();
     endpoints: Endpoints = Api::all, ListWatch::all();
@@ -101,4 +103,51 @@ informers! {
     root_cas: ConfigMap = Api::all, ListWatch::all().fields(format!("metadata.name={ROOT_CA}"));
     /// Those of nodes only.
     node_leases: Lease = |client| Api::namespaced(client, NODE_LEASES), ListWatch::all();
+}
+
+/// Of a pod: what its containers do and what they are given, half of its size. Claims stay.
+fn what_only_nodes_need(pod: &mut Pod) {
+    let Some(spec) = &mut pod.spec else { return };
+    if let Some(volumes) = &mut spec.volumes {
+        volumes.retain(|v| v.persistent_volume_claim.is_some() || v.ephemeral.is_some());
+    }
+    spec.volumes.take_if(|volumes| volumes.is_empty());
+    let containers = spec.init_containers.iter_mut().flatten().chain(&mut spec.containers);
+    for container in containers {
+        container.args = None;
+        container.command = None;
+        container.env = None;
+        container.env_from = None;
+        container.lifecycle = None;
+        container.liveness_probe = None;
+        container.readiness_probe = None;
+        container.security_context = None;
+        container.startup_probe = None;
+        container.volume_mounts = None;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn pods_keep_what_controllers_and_the_scheduler_look_at() {
+        let pod = |volumes: serde_json::Value, more: serde_json::Value| -> Pod {
+            let mut container = json!({"name": "c", "image": "i", "ports": [{"containerPort": 80}],
+                "resources": {"requests": {"cpu": "1"}}});
+            container.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+            let spec = json!({"nodeName": "n", "containers": [container],
+                "initContainers": [container], "volumes": volumes});
+            serde_json::from_value(json!({"spec": spec})).unwrap()
+        };
+        let claim = json!({"name": "v", "persistentVolumeClaim": {"claimName": "c"}});
+        let more = json!({"command": ["x"], "env": [{"name": "a", "value": "b"}],
+            "volumeMounts": [{"name": "v", "mountPath": "/v"}]});
+        let mut whole = pod(json!([claim, {"name": "w", "emptyDir": {}}]), more.clone());
+        what_only_nodes_need(&mut whole);
+        assert_eq!(whole, pod(json!([claim]), json!({})));
+    }
 }

@@ -85,11 +85,14 @@ impl<K: Watched> Held<K> {
         Ok(Self { head, content: Content::Text(text) })
     }
 
-    /// The object, decoded from its text when first asked for; `None` if it is malformed.
-    pub(super) fn get(&mut self) -> Option<Arc<K>> {
+    /// The object, decoded from its text and trimmed when first asked for; `None` if it is malformed.
+    pub(super) fn get(&mut self, trim: fn(&mut K)) -> Option<Arc<K>> {
         if let Content::Text(text) = &self.content {
-            self.content = match serde_json::from_str(text) {
-                Ok(object) => Content::Known(Arc::new(trimmed(object))),
+            self.content = match serde_json::from_str(text).map(unmanaged) {
+                Ok(mut object) => {
+                    trim(&mut object);
+                    Content::Known(Arc::new(object))
+                }
                 Err(error) => {
                     tracing::error!(key = self.head.key, %error, "object is not of its kind");
                     Content::Malformed
@@ -120,12 +123,12 @@ impl<K: Watched> From<K> for Held<K> {
                 .find(|owner| owner.controller == Some(true))
                 .map(|owner| owner.uid.clone()),
         };
-        Self { head, content: Content::Known(Arc::new(trimmed(object))) }
+        Self { head, content: Content::Known(Arc::new(unmanaged(object))) }
     }
 }
 
 /// Without the owners of fields: nobody here reads them, and they are large.
-fn trimmed<K: Watched>(mut object: K) -> K {
+fn unmanaged<K: Watched>(mut object: K) -> K {
     object.meta_mut().managed_fields = None;
     object
 }
@@ -176,7 +179,7 @@ mod tests {
             let Content::Text(kept) = &held.content else { panic!("decoded too early") };
             assert_eq!(kept.contains("managedFields"), text.contains('\n'));
             let expected: Pod = serde_json::from_str(&text).unwrap();
-            assert_eq!(*held.get().unwrap(), trimmed(expected));
+            assert_eq!(*held.get(|_| {}).unwrap(), unmanaged(expected));
             assert!(!held.is_text());
         }
     }
@@ -184,7 +187,7 @@ mod tests {
     #[test]
     fn what_is_not_of_its_kind_is_no_object() {
         let mut held = Held::<Pod>::of_text(r#"{"metadata": {"name": "p"}, "spec": 7}"#).unwrap();
-        assert!(held.get().is_none() && held.get().is_none());
+        assert!(held.get(|_| {}).is_none() && held.get(|_| {}).is_none());
         assert!(Held::<Pod>::of_text("{}").is_err());
     }
 }

@@ -77,6 +77,8 @@ struct State<K> {
     /// Keys of the objects that a controlling owner's uid has.
     owned: BTreeMap<String, BTreeSet<String>>,
     subscribers: Vec<Subscriber<K>>,
+    /// Takes away what no reader needs, from each object that is decoded.
+    trim: fn(&mut K),
 }
 
 /// The copy that an [`Informer`](super::Informer) keeps. Cheap to clone.
@@ -115,8 +117,12 @@ pub fn key_of<K: kube::Resource>(object: &K) -> String {
 impl<K: Watched> Default for Store<K> {
     /// Empty and never synced unless an informer (or a test) fills it.
     fn default() -> Self {
-        let state =
-            State { objects: BTreeMap::new(), owned: BTreeMap::new(), subscribers: Vec::new() };
+        let state = State {
+            objects: BTreeMap::new(),
+            owned: BTreeMap::new(),
+            subscribers: Vec::new(),
+            trim: |_| {},
+        };
         let (progress, _) = watch::channel(Progress::default());
         Self { state: Arc::new(Mutex::new(state)), progress: Arc::new(progress) }
     }
@@ -125,12 +131,16 @@ impl<K: Watched> Default for Store<K> {
 impl<K: Watched> Store<K> {
     /// One object by `namespace/name` (`name` if cluster-scoped).
     pub fn get(&self, key: &str) -> Option<Arc<K>> {
-        self.state.lock().objects.get_mut(key)?.get()
+        let mut state = self.state.lock();
+        let trim = state.trim;
+        state.objects.get_mut(key)?.get(trim)
     }
 
     /// All objects, ordered by key.
     pub fn list(&self) -> Vec<Arc<K>> {
-        self.state.lock().objects.values_mut().filter_map(Held::get).collect()
+        let mut state = self.state.lock();
+        let trim = state.trim;
+        state.objects.values_mut().filter_map(|object| object.get(trim)).collect()
     }
 
     /// The objects of one namespace, ordered by name.
@@ -138,14 +148,15 @@ impl<K: Watched> Store<K> {
         // '0' is the byte after '/': no key of another namespace lies between.
         let (from, to) = (format!("{namespace}/"), format!("{namespace}0"));
         let mut state = self.state.lock();
-        state.objects.range_mut(from..to).filter_map(|(_, object)| object.get()).collect()
+        let trim = state.trim;
+        state.objects.range_mut(from..to).filter_map(|(_, object)| object.get(trim)).collect()
     }
 
     /// The objects whose controlling owner has this uid, ordered by key.
     pub fn owned_by(&self, uid: &str) -> Vec<Arc<K>> {
-        let State { objects, owned, .. } = &mut *self.state.lock();
+        let State { objects, owned, trim, .. } = &mut *self.state.lock();
         let keys = owned.get(uid).into_iter().flatten();
-        keys.filter_map(|key| objects.get_mut(key)?.get()).collect()
+        keys.filter_map(|key| objects.get_mut(key)?.get(*trim)).collect()
     }
 
     /// How many objects nobody has looked at yet.
@@ -212,6 +223,12 @@ impl<K: Watched> Store<K> {
         subscriber.offer(&Change::Resync);
         self.state.lock().subscribers.push(subscriber);
         changes
+    }
+
+    /// From now on, `trim` takes away from each object that is decoded what no reader of this store needs: a typed pod
+    /// is six times as large as its text. Never write such an object back as a whole.
+    pub fn trim_with(&self, trim: fn(&mut K)) {
+        self.state.lock().trim = trim;
     }
 
     /// Takes over a whole list as of `resource_version`: what it lacks is deleted. Done by the
@@ -289,8 +306,8 @@ impl<K: Watched> State<K> {
             self.owned.entry(uid.clone()).or_default().insert(key.clone());
         }
         if self.is_heard() {
-            let old = old.as_mut().and_then(Held::get);
-            match (object.get(), old) {
+            let old = old.as_mut().and_then(|old| old.get(self.trim));
+            match (object.get(self.trim), old) {
                 (Some(new), old) => self.tell(&Change::Applied { old, new }),
                 (None, Some(old)) => self.tell(&Change::Deleted(old)),
                 (None, None) => {}
@@ -303,7 +320,8 @@ impl<K: Watched> State<K> {
         let Some(mut known) = self.objects.remove(key) else { return };
         self.disown(&known);
         if self.is_heard()
-            && let Some(last) = last.and_then(|mut last| last.get()).or_else(|| known.get())
+            && let Some(last) =
+                last.and_then(|mut last| last.get(self.trim)).or_else(|| known.get(self.trim))
         {
             self.tell(&Change::Deleted(last));
         }

@@ -211,7 +211,7 @@ mod tests {
         };
         Node {
             uid: uid.to_owned(),
-            resource: ApiResource::erase::<k8s_openapi::api::core::v1::Pod>(&()),
+            resource: ApiResource::erase::<k8s_openapi::api::core::v1::Pod>(&()).into(),
             namespace: None,
             name: uid.to_owned(),
             owners: owners.split(',').filter(|word| !word.is_empty()).map(owner).collect(),

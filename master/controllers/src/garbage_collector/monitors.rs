@@ -118,6 +118,10 @@ fn follow(
 fn start(client: &Client, shared: &Shared, resource: ApiResource, crew: &mut Crew) -> Monitor {
     let api: Api<Partial> = Api::all_with(client.clone(), &resource);
     let (store, informer) = Informer::new(api, ListWatch::all());
+    store.trim_with(|object: &mut Partial| {
+        object.metadata.labels = None;
+        object.metadata.annotations = None;
+    });
     let resource = Arc::new(resource);
     let stop = CancellationToken::new();
     let token = stop.clone();
