@@ -1,11 +1,12 @@
 //! Runs one pod of a DaemonSet on each node that it fits.
 //!
-//! Watches: `DaemonSet`, `Node`; `Pod`, through its owner. Writes: `Pod`, the set's status.
+//! Watches: `DaemonSet`, `Node`; `Pod`, through its owner. Writes: `Pod`, `ControllerRevision`, the set's status.
 //!
 //! # Invariants
 //! - Never two living pods of a set meant for one node for longer than it takes to see them.
 
 mod fit;
+mod history;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -60,7 +61,7 @@ async fn reconcile(cx: Cx, key: String) -> Result<Requeue, Error> {
     if is_terminating(&set.metadata) {
         return Ok(Requeue::OnChange);
     }
-    let hash = hash_of(&set);
+    let Some(hash) = history::current(&cx, &set).await? else { return Ok(Requeue::OnChange) };
     let plan = plan(&set, &hash, &cx.informers.nodes.list(), &claimed, cx.now());
     let (context, owner, hash) = (&cx, &set, &hash);
     let delete = |(pod, why)| async move { remove(context, owner, pod, why).await };
@@ -74,6 +75,7 @@ async fn reconcile(cx: Cx, key: String) -> Result<Requeue, Error> {
         cx.replace_status(&changed).await.or_gone()?;
     }
     deleted.into_iter().chain(created).collect::<Result<(), Error>>()?;
+    history::clean(context, owner, hash, &claimed).await?;
     Ok(Requeue::OnChange)
 }
 

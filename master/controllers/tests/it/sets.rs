@@ -1,6 +1,6 @@
 //! The other kinds that make pods: jobs, daemons, numbered sets.
 
-use k8s_openapi::api::apps::v1::{DaemonSet, StatefulSet};
+use k8s_openapi::api::apps::v1::{ControllerRevision, DaemonSet, StatefulSet};
 use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::{Node, Pod};
 use kube::api::{Api, Patch, PatchParams};
@@ -61,5 +61,50 @@ async fn daemon_runs_on_each_node_and_numbered_pods_come_in_order() {
     until(vec!["db-0".to_owned()], names).await;
     world.make_ready("db:1").await;
     until(vec!["db-0".to_owned(), "db-1".to_owned()], names).await;
+    world.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn daemon_has_a_revision_for_each_template_and_goes_back_to_one() {
+    let world = World::start().await;
+    add(&world, "node-1").await;
+    let daemon = json!({"metadata": {"name": "d"}, "spec": {
+        "selector": {"matchLabels": {"app": "web"}}, "template": template("daemon:1")}});
+    world.create::<DaemonSet>(daemon).await;
+    // Number and hash of each, the newest last.
+    let revisions = async || {
+        let list = world.api::<ControllerRevision>().list(&Default::default()).await.unwrap();
+        let mut found: Vec<(i64, String)> = list
+            .items
+            .into_iter()
+            .map(|it| {
+                (it.revision, it.metadata.labels.unwrap()["controller-revision-hash"].clone())
+            })
+            .collect();
+        found.sort();
+        found
+    };
+    let running = async |image: &str| {
+        let pods = world.pods(image).await.into_iter();
+        let hashes = pods.filter_map(|pod| pod.metadata.labels?.remove("controller-revision-hash"));
+        hashes.collect::<Vec<_>>()
+    };
+    until(1, async || running("daemon:1").await.len()).await;
+    let first = revisions().await;
+    assert_eq!(first.iter().map(|(number, _)| *number).collect::<Vec<_>>(), [1]);
+    assert_eq!(running("daemon:1").await, [first[0].1.clone()]);
+    let change = async |image: &str| {
+        let patch = json!({"spec": {"template": {"spec": {"containers": [{"name": "c", "image": image}]}}}});
+        let patch = Patch::Strategic(patch);
+        world.api::<DaemonSet>().patch("d", &Default::default(), &patch).await.unwrap();
+    };
+    change("daemon:2").await;
+    until(1, async || running("daemon:2").await.len()).await;
+    let second = revisions().await;
+    assert_eq!((second.len(), second[1].0), (2, 2));
+    change("daemon:1").await;
+    until(vec![first[0].1.clone()], async || running("daemon:1").await).await;
+    // The same revision, with the greatest number.
+    assert_eq!(revisions().await, [second[1].clone(), (3, first[0].1.clone())]);
     world.end().await;
 }
