@@ -7,11 +7,14 @@ use std::time::Duration;
 use anyhow::{Context as _, bail};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
+use store_env::clock::SystemClock;
 
 use super::layout::Layout;
 
 /// How often we look whether a process has gone.
 const LOOK_EVERY: Duration = Duration::from_millis(20);
+/// How long a process may take to turn into another program.
+const WORDLESS_MAX_MS: u64 = 1_000;
 
 /// One process of the cluster.
 #[derive(Clone, Debug)]
@@ -118,17 +121,27 @@ impl Daemon {
     }
 }
 
-/// A process's words. While it is turning into another program it has none for a moment.
+/// A process's words. While it is turning into another program it has none, on a busy machine for milliseconds.
 fn command_line(pid: u32) -> Option<Vec<u8>> {
-    const LOOKS: usize = 1_000;
-    for _ in 0..LOOKS {
-        let words = std::fs::read(format!("/proc/{pid}/cmdline")).ok()?;
+    let folder = PathBuf::from(format!("/proc/{pid}"));
+    let words = || std::fs::read(folder.join("cmdline")).ok();
+    settled(words, || folder.join("exe").read_link().is_ok())
+}
+
+/// Asks until there are words. What has no program never has any: a process that has ended, or one of the kernel's.
+fn settled(words: impl Fn() -> Option<Vec<u8>>, has_program: impl Fn() -> bool) -> Option<Vec<u8>> {
+    let clock = SystemClock::shared();
+    let until_ms = clock.monotonic_ms() + WORDLESS_MAX_MS;
+    loop {
+        let words = words()?;
         if !words.is_empty() {
             return Some(words);
         }
+        if !has_program() || clock.monotonic_ms() > until_ms {
+            return None;
+        }
         std::thread::yield_now();
     }
-    None
 }
 
 fn command_has(command: &[u8], arg: &str) -> bool {
@@ -170,6 +183,18 @@ pub(super) async fn run_program(name: &str, args: &[String]) -> anyhow::Result<(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn program_that_takes_long_to_start_is_waited_for_and_what_has_ended_is_not() {
+        let asked = std::cell::Cell::new(0);
+        let after_many = || {
+            asked.set(asked.get() + 1);
+            Some(if asked.get() > 20_000 { b"kmaster".to_vec() } else { Vec::new() })
+        };
+        assert_eq!(settled(after_many, || true).as_deref(), Some(&b"kmaster"[..]));
+        assert_eq!(settled(|| Some(Vec::new()), || false), None, "a zombie");
+        assert_eq!(settled(|| None, || true), None, "there is none");
+    }
 
     #[tokio::test]
     async fn daemon_is_known_from_its_first_moment() {
