@@ -68,7 +68,10 @@ fn hunt(mutant: &Mutant) -> anyhow::Result<Option<(u64, String)>> {
             .output()
             .with_context(|| program.display().to_string())?;
         let told = String::from_utf8_lossy(&output.stdout);
-        let violation = told.lines().find_map(|line| line.split_once("VIOLATION ")).map(|it| it.1);
+        let violations = told.lines().filter_map(|line| line.split_once("VIOLATION "));
+        let is_wanted =
+            |found: &&str| mutant.by.is_none_or(|by| found.split(':').next() == Some(by));
+        let violation = violations.map(|(_, found)| found).find(is_wanted);
         if let Some(found) = violation {
             let text: String = found.chars().take(TEXT_MAX).collect();
             return Ok(Some((seed, text.replace('|', "/"))));

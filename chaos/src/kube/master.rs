@@ -16,11 +16,15 @@ use tokio_util::sync::CancellationToken;
 
 use super::witness::{Witness, told};
 use super::{API_PORT, keys};
+use crate::mutant::Mutation;
 use crate::net::SimNetwork;
 use crate::world::SharedWorld;
 
 /// Shorter than anybody's, so that a seed shows it.
 pub(crate) const NODE_GRACE: Duration = Duration::from_secs(8);
+
+/// Nodes renew about as often: with this mutation, some that live are taken for silent.
+const HASTY_GRACE: Duration = Duration::from_millis(1_500);
 
 /// Starts everything that a master has above its store.
 pub(crate) async fn start(
@@ -55,7 +59,10 @@ pub(crate) async fn start(
         "10.244.0.0/16".into(),
         Arc::new(keys::NoSigner),
     );
-    controllers.node_grace = NODE_GRACE;
+    controllers.node_grace = match world.lock().mutation {
+        Some(Mutation::EvictsHastily) => HASTY_GRACE,
+        _ => NODE_GRACE,
+    };
     let replica = Replica::start(Config { server, controllers }, group)?;
     let door = network.listen(&format!("0.0.0.0:{API_PORT}")).await?;
     let server = replica.server.clone();

@@ -7,9 +7,9 @@ use futures::future::BoxFuture;
 use parking_lot::Mutex;
 use store_env::task::Crew;
 use store_handle::{
-    Command, Export, Handle, Hash, Leadership, LeaseId, LeaseInfo, Member, MemberId,
-    MembershipChange, OpReply, ProposeError, RangeReply, RangeRequest, ReadError, Reply, Revision,
-    Status, Target, Term, TxnReply, WatchRequest, Watcher,
+    Command, DeleteRequest, Export, Handle, Hash, KeyRange, Leadership, LeaseId, LeaseInfo, Member,
+    MemberId, MembershipChange, Op, OpReply, ProposeError, RangeReply, RangeRequest, ReadError,
+    Reply, Revision, Status, Target, Term, TxnReply, WatchRequest, Watcher,
 };
 use tokio::sync::watch;
 
@@ -85,10 +85,24 @@ fn blind(mutation: Mutation, mut command: Command) -> Command {
                 is_new || !compare.range.start.starts_with(PODS.as_bytes())
             }),
             Mutation::IgnoresGuards => txn.compare.truncate(1),
+            Mutation::RemovesAtOnce => txn.success.iter_mut().for_each(remove_at_once),
             _ => {}
         }
     }
     command
+}
+
+/// A pod that is told to go is gone.
+fn remove_at_once(op: &mut Op) {
+    let Op::Put(put) = op else { return };
+    if !put.key.starts_with(PODS.as_bytes()) {
+        return;
+    }
+    let pod: serde_json::Value = serde_json::from_slice(&put.value).unwrap_or_default();
+    if !pod["metadata"]["deletionTimestamp"].is_null() {
+        let range = KeyRange::key(put.key.clone());
+        *op = Op::Delete(DeleteRequest { range, prev_kv: false });
+    }
 }
 
 impl Handle for MutantHandle {

@@ -43,6 +43,8 @@ pub enum Mutation {
     ProgressTooEarly,
     BindsBlindly,
     IgnoresGuards,
+    RemovesAtOnce,
+    EvictsHastily,
 }
 
 impl Mutation {

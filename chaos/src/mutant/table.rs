@@ -12,6 +12,15 @@ pub struct Mutant {
     pub scenario: &'static str,
     /// It must be found within so many.
     pub seeds: u64,
+    /// The check that must find it; nothing: whichever.
+    pub by: Option<&'static str>,
+}
+
+impl Mutant {
+    /// This check must find it.
+    const fn by(self, check: &'static str) -> Self {
+        Self { by: Some(check), ..self }
+    }
 }
 
 const fn mutant(
@@ -20,7 +29,7 @@ const fn mutant(
     scenario: &'static str,
     title: &'static str,
 ) -> Mutant {
-    Mutant { name, title, mutation, scenario, seeds: 20 }
+    Mutant { name, title, mutation, scenario, seeds: 20, by: None }
 }
 
 /// Every mutant.
@@ -49,8 +58,11 @@ pub const MUTANTS: &[Mutant] = &[
     mutant("watch-reorders", Mutation::WatchReorders, "watches", "a revision is delivered after its successor"),
     mutant("watch-ignores-compaction", Mutation::WatchIgnoresCompaction, "compaction", "a watch from before a compaction goes on after it, with a gap"),
     mutant("progress-too-early", Mutation::ProgressTooEarly, "watches", "progress is told of revisions that were not delivered"),
-    mutant("kube-drops-fence", Mutation::DropsFence, "kube-late-leaders", "a controller's or the scheduler's write is accepted after its term has ended"),
-    mutant("kube-stale-cache", Mutation::StaleReads, "kube-masters", "a master answers lists from its copy without asking how old that is: versions go back from one master to the next"),
-    mutant("kube-binds-blindly", Mutation::BindsBlindly, "kube-races", "a pod is written without looking whether somebody else has: it is bound twice"),
-    mutant("kube-ignores-guards", Mutation::IgnoresGuards, "kube-races", "a pod is created though its quota was used up meanwhile"),
+    mutant("kube-drops-fence", Mutation::DropsFence, "kube-late-leaders", "a controller's or the scheduler's write is accepted after its term has ended").by("terms"),
+    mutant("kube-stale-cache", Mutation::StaleReads, "kube-masters", "a master answers lists from its copy without asking how old that is: versions go back from one master to the next").by("versions"),
+    mutant("kube-binds-blindly", Mutation::BindsBlindly, "kube-races", "a pod is written without looking whether somebody else has: it is bound twice").by("bound-once"),
+    mutant("kube-ignores-guards", Mutation::IgnoresGuards, "kube-races", "a pod is created though its quota was used up meanwhile").by("within-quota"),
+    mutant("kube-removes-at-once", Mutation::RemovesAtOnce, "kube-nodes", "a pod that is told to go is removed before its node has stopped it").by("one-place"),
+    mutant("kube-evicts-hastily", Mutation::EvictsHastily, "kube-nodes", "a node that was heard a moment ago is taken for silent").by("evictions"),
+    mutant("kube-two-schedulers", Mutation::DropsFence, "kube-late-leaders", "the scheduler of a term that is over binds, too: a node is promised twice").by("within-capacity"),
 ];

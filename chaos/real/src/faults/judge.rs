@@ -98,17 +98,19 @@ async fn held(client: &mut Client, revision: i64) -> anyhow::Result<Final> {
 
 /// Prints what it covered.
 pub(super) fn tell(history: &History, record: &SharedRecord, rounds: &[Round]) {
+    let rounds = by_kind(rounds);
+    let width = rounds.keys().map(|kinds| kinds.len()).max().unwrap_or(0).max(20);
     println!(
-        "\n{:<20} {:>5} {:>14} {:>14} {:>14}",
+        "\n{:<width$} {:>5} {:>14} {:>14} {:>14}",
         "fault", "times", "gap median ms", "longest ms", "whole after ms"
     );
-    for (kind, rounds) in by_kind(rounds) {
+    for (kinds, rounds) in rounds {
         let mut gaps: Vec<_> = rounds.iter().map(|round| round.gap_ms).collect();
         let mut whole: Vec<_> = rounds.iter().map(|round| round.whole_ms).collect();
         gaps.sort_unstable();
         whole.sort_unstable();
         println!(
-            "{kind:<20} {:>5} {:>14} {:>14} {:>14}",
+            "{kinds:<width$} {:>5} {:>14} {:>14} {:>14}",
             rounds.len(),
             gaps[gaps.len() / 2],
             gaps[gaps.len() - 1],

@@ -1,10 +1,11 @@
 //! What clients of the API do: one file a workload. Each has a host of its own.
 
+mod config_maps;
+mod crowd;
 mod deployments;
 mod namespaces;
 mod once;
 mod quota;
-mod registers;
 mod second_scheduler;
 mod sets;
 mod versions;
@@ -13,8 +14,8 @@ use futures::future::BoxFuture;
 
 use super::client::Seat;
 
+pub use config_maps::VALUE as REGISTER;
 pub(crate) use quota::{MAX as QUOTA_MAX, NAMESPACE as QUOTA_NAMESPACE};
-pub use registers::VALUE as REGISTER;
 
 /// A kind of client.
 #[derive(Clone, Copy, Debug)]
@@ -28,6 +29,16 @@ pub struct Workload {
 
 /// Every workload.
 pub const WORKLOADS: &[Workload] = &[
+    Workload {
+        name: "config-maps",
+        title: "config maps that are read, put, and put only if nobody else has, on one master after another: each a register",
+        run: |seat| Box::pin(config_maps::run(seat)),
+    },
+    Workload {
+        name: "crowd",
+        title: "more pods than nodes have room for, of which some go and others come",
+        run: |seat| Box::pin(crowd::run(seat)),
+    },
     Workload {
         name: "deployments",
         title: "deployments that are created, scaled and rolled, each wish repeated until it is granted",
@@ -47,11 +58,6 @@ pub const WORKLOADS: &[Workload] = &[
         name: "quota",
         title: "more pods than a quota allows, asked for on all masters at once",
         run: |seat| Box::pin(quota::run(seat)),
-    },
-    Workload {
-        name: "registers",
-        title: "config maps that are read, put, and put only if nobody else has, on one master after another: each a register",
-        run: |seat| Box::pin(registers::run(seat)),
     },
     Workload {
         name: "second-scheduler",

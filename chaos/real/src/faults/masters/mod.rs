@@ -40,9 +40,9 @@ pub(crate) use judge::judge;
 
 /// What clients do, of what they do in simulations.
 const WORKLOADS: &[&str] = &[
-    "registers",
-    "registers",
-    "registers",
+    "config-maps",
+    "config-maps",
+    "config-maps",
     "deployments",
     "sets",
     "second-scheduler",
