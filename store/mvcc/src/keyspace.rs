@@ -39,6 +39,21 @@ pub(crate) struct Written {
     pub(crate) key: Key,
 }
 
+/// Stored versions, on their way back.
+#[derive(Debug, Default)]
+pub(crate) struct Batch {
+    /// In the order in which they were written; and whether the value is in memory.
+    lines: Vec<(Written, bool)>,
+    /// With the index of their line.
+    versions: Vec<(usize, Version)>,
+}
+
+impl Batch {
+    pub(crate) fn len(&self) -> usize {
+        self.lines.len()
+    }
+}
+
 /// All keys.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Keyspace {
@@ -205,49 +220,65 @@ impl Keyspace {
         keys.flat_map(move |(key, history)| history.kept(compacted).map(move |seen| (key, seen)))
     }
 
-    /// Takes back a version that was stored; call in the order in which they were written. Its value
-    /// stays in memory if there is room. False if the key has a version of the same revision.
-    pub(crate) fn restore(
+    /// Takes a stored version into `batch`; call in the order in which they were written. Its value stays in
+    /// memory if there is room.
+    pub(crate) fn collect(
         &mut self,
+        batch: &mut Batch,
         key: &[u8],
         mut version: Version,
         value: &[u8],
-        compacted: Revision,
-    ) -> bool {
-        let Position { revision, sub } = version.position();
-        if value.is_empty() || self.residents.fits(value.len()) {
+    ) {
+        let is_resident = value.is_empty() || self.residents.fits(value.len());
+        if is_resident {
+            self.residents.count(value.len());
             version.value = Some(Bytes::copy_from_slice(value));
         }
-        let bytes = version.value.as_ref().map_or(0, Bytes::len);
-        let key = match self.keys.entry(Key::from(key)) {
-            Entry::Occupied(mut known) => {
-                let key = known.key().clone();
-                let history = known.get_mut();
-                if history.latest.mod_revision >= revision {
-                    return false;
+        let Position { revision, sub } = version.position();
+        batch.lines.push((Written { revision, sub, key: key.into() }, is_resident));
+        batch.versions.push((batch.versions.len(), version));
+    }
+
+    /// Takes back a batch, later than all that was taken back before. Fails with the place of a version whose
+    /// key has another of the same revision.
+    pub(crate) fn restore(&mut self, batch: Batch, compacted: Revision) -> Result<(), Position> {
+        let Batch { mut lines, mut versions } = batch;
+        // The way to a key is then in the processor's caches, from the one before: of a million keys, that
+        // counts. Versions of one key stay in the order in which they were written.
+        versions.sort_by(|(a, _), (b, _)| lines[*a].0.key.cmp(&lines[*b].0.key));
+        for (index, version) in versions {
+            let key = &mut lines[index].0.key;
+            match self.keys.entry(key.clone()) {
+                Entry::Occupied(mut known) => {
+                    key.clone_from(known.key());
+                    let history = known.get_mut();
+                    if history.latest.mod_revision >= version.mod_revision {
+                        return Err(version.position());
+                    }
+                    // What is older than the last version up to `compacted` is forgotten.
+                    let replaced = if version.mod_revision > compacted {
+                        history.push(version)
+                    } else {
+                        let replaced = history.replace(version);
+                        self.debris.push_back(replaced.position());
+                        replaced
+                    };
+                    self.residents.remove(replaced.value.as_ref().map_or(0, Bytes::len));
                 }
-                // What is older than the last version up to `compacted` is forgotten.
-                let replaced = if revision > compacted {
-                    history.push(version)
-                } else {
-                    let replaced = history.replace(version);
-                    self.debris.push_back(replaced.position());
-                    replaced
-                };
-                self.residents.remove(replaced.value.as_ref().map_or(0, Bytes::len));
-                key
+                Entry::Vacant(free) => {
+                    free.insert(History::new(version));
+                }
             }
-            Entry::Vacant(free) => {
-                let key = free.key().clone();
-                free.insert(History::new(version));
-                key
-            }
-        };
-        self.residents.add(&key, revision, bytes);
-        if revision >= compacted {
-            self.log.push_back(Written { revision, sub, key });
         }
-        true
+        for (line, is_resident) in lines {
+            if is_resident {
+                self.residents.line_up(&line.key, line.revision);
+            }
+            if line.revision >= compacted {
+                self.log.push_back(line);
+            }
+        }
+        Ok(())
     }
 
     /// All versions are back; `buried` are keys with a tombstone older than `compacted`.

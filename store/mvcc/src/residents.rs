@@ -35,11 +35,25 @@ impl Residents {
         self.bytes_max.is_none_or(|max| self.bytes + value_bytes + OVERHEAD_BYTES <= max)
     }
 
-    /// Counts a value; one without bytes costs nothing and always stays.
+    /// Counts a value, and lines it up.
     pub(crate) fn add(&mut self, key: &Arc<[u8]>, revision: Revision, value_bytes: usize) {
+        self.count(value_bytes);
+        if value_bytes > 0 {
+            self.line_up(key, revision);
+        }
+    }
+
+    /// Counts a value that is lined up later; one without bytes costs nothing and always stays.
+    pub(crate) fn count(&mut self, value_bytes: usize) {
         if self.bytes_max.is_some() && value_bytes > 0 {
             self.bytes += value_bytes + OVERHEAD_BYTES;
             self.count += 1;
+        }
+    }
+
+    /// It goes after those that are lined up already.
+    pub(crate) fn line_up(&mut self, key: &Arc<[u8]>, revision: Revision) {
+        if self.bytes_max.is_some() {
             self.queue.push_back((key.clone(), revision));
         }
     }

@@ -1,13 +1,20 @@
-//! The state from its stored records, one by one: nothing is held twice.
+//! The state from its stored records, batch by batch: no more of it is held twice.
 //!
 //! # Invariants
 //! - Records that contradict each other, or are not in the order of their keys, are refused.
 
+use std::mem;
+
 use crate::history::Version;
-use crate::keyspace::Key;
+use crate::keyspace::{Batch, Key};
 use crate::record::{self, Corrupt, Parsed, RawKeyValue};
 use crate::state::State;
 use crate::types::{KeyRange, Revision};
+use crate::versions::Position;
+
+/// Versions that are taken in together: enough to be close to each other among a million keys, and a tenth of
+/// what these take in memory.
+const BATCH_VERSIONS: usize = 1 << 16;
 
 /// A state in the making.
 #[derive(Debug)]
@@ -16,6 +23,7 @@ pub struct Restore {
     has_meta: bool,
     /// The position of the last version that was added.
     last: (Revision, u32),
+    batch: Batch,
     /// Keys with a tombstone that a compaction has forgotten.
     buried: Vec<Key>,
 }
@@ -24,7 +32,8 @@ impl Restore {
     /// Begins; see [`State::new`].
     pub fn new(resident_bytes_max: Option<usize>) -> Self {
         let state = State::new(resident_bytes_max);
-        Self { state, has_meta: false, last: (0, 0), buried: Vec::new() }
+        let (batch, buried) = (Batch::default(), Vec::new());
+        Self { state, has_meta: false, last: (0, 0), batch, buried }
     }
 
     /// Adds a record; they come in the order of their keys.
@@ -40,13 +49,17 @@ impl Restore {
             Parsed::Lease(id, lease) => self.state.lessor.restore(id, &lease),
             Parsed::Version(sub, kv) => {
                 self.version(sub, &kv).map_err(|reason| Corrupt::new(key, reason))?;
+                if self.batch.len() >= BATCH_VERSIONS {
+                    self.settle()?;
+                }
             }
         }
         Ok(())
     }
 
     /// The state whose records these were. No records at all are the empty state.
-    pub fn finish(self) -> Result<State, Corrupt> {
+    pub fn finish(mut self) -> Result<State, Corrupt> {
+        self.settle()?;
         let Self { mut state, has_meta, buried, .. } = self;
         if !has_meta {
             return if state.lessor.next_due_ms().is_none() {
@@ -85,14 +98,20 @@ impl Restore {
             lease: kv.lease,
             sub,
         };
-        let compacted = self.state.compacted;
-        if !self.state.keys.restore(kv.key, version, kv.value, compacted) {
-            return Err("a second version of its key in one revision");
-        }
-        if kv.version == 0 && kv.mod_revision < compacted {
+        self.state.keys.collect(&mut self.batch, kv.key, version, kv.value);
+        if kv.version == 0 && kv.mod_revision < self.state.compacted {
             self.buried.push(kv.key.into());
         }
         Ok(())
+    }
+
+    /// Takes in what was collected.
+    fn settle(&mut self) -> Result<(), Corrupt> {
+        let restored = self.state.keys.restore(mem::take(&mut self.batch), self.state.compacted);
+        restored.map_err(|Position { revision, sub }| {
+            let key = record::version_key(revision, sub);
+            Corrupt::new(&key, "a second version of its key in one revision")
+        })
     }
 }
 
