@@ -67,6 +67,16 @@ impl Core {
         self.raft.metrics().borrow_watched().current_leader
     }
 
+    /// Waits until another member leads than `before`.
+    pub(crate) async fn led_by_another(&self, before: Option<MemberId>) {
+        let mut leadership = self.leadership.subscribe();
+        let is_another = |now: &Leadership| now.leader.is_some() && now.leader != before;
+        if leadership.wait_for(is_another).await.is_err() {
+            // Nobody says it any more.
+            std::future::pending::<()>().await;
+        }
+    }
+
     /// What time it is in the log.
     pub(crate) fn now_ms(&self) -> u64 {
         let term = {

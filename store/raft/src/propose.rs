@@ -244,10 +244,20 @@ pub(crate) async fn run(
         let mine: Vec<Pending> = taken.filter(Pending::take).collect();
         let core = core.clone();
         crew.spawn(async move {
-            for part in split(mine) {
-                settle(&core, part).await;
+            let before = core.leadership.borrow().leader;
+            let settled = async {
+                for part in split(mine) {
+                    settle(&core, part).await;
+                }
+            };
+            tokio::pin!(settled);
+            tokio::select! {
+                biased;
+                () = &mut settled => return,
+                () = core.led_by_another(before) => drop(permit),
             }
-            drop(permit);
+            // What the former leader was sent it may answer late, or never: nothing else waits for that.
+            settled.await;
         });
     }
     queue.close();

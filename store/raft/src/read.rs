@@ -78,6 +78,7 @@ async fn round(core: &Core) -> Result<Revision, ReadError> {
     // A leader of an earlier version does not know the question.
     let mut vouches = true;
     while Instant::now() < until {
+        let before = core.leadership.borrow().leader;
         let index = match core.leader() {
             Some(leader) if leader == core.id() => confirm(core).await,
             Some(leader) => {
@@ -87,7 +88,13 @@ async fn round(core: &Core) -> Result<Revision, ReadError> {
                     false => Ask::ReadIndex,
                 };
                 vouches = false;
-                match core.peers.ask(leader, &question, within).await {
+                let answer = tokio::select! {
+                    biased;
+                    answer = core.peers.ask(leader, &question, within) => answer,
+                    // That one may be silent for ever.
+                    () = core.led_by_another(before) => continue,
+                };
+                match answer {
                     Ok(Answer::ReadIndex(answer)) => answer,
                     Ok(other) => Err(format!("unexpected {other:?}")),
                     Err(error) => Err(error.to_string()),

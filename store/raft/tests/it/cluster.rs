@@ -51,6 +51,7 @@ pub(crate) struct Cluster {
     /// As usual, if `None`.
     pub(crate) log_bytes: Option<u64>,
     pub(crate) election_ms: u64,
+    pub(crate) heartbeat_ms: u64,
     /// Log disks of a special kind.
     pub(crate) logs: BTreeMap<MemberId, Arc<dyn LogDisk>>,
     /// State disks of a special kind.
@@ -105,7 +106,13 @@ impl Cluster {
     pub(crate) fn new() -> Self {
         let network: SharedNetwork = Arc::new(MemoryNetwork::default());
         let network = Some(network);
-        Self { network, snapshot_entries: 10_000, election_ms: 500, ..Self::default() }
+        Self {
+            network,
+            snapshot_entries: 10_000,
+            election_ms: 500,
+            heartbeat_ms: 50,
+            ..Self::default()
+        }
     }
 
     /// Members 1 to `count`, founded together, led by one of them.
@@ -129,6 +136,7 @@ impl Cluster {
     /// Starts a member, or says why it does not start.
     pub(crate) async fn try_start(&mut self, id: MemberId, start: Start) -> Result<(), String> {
         let mut config = config(id, start);
+        config.heartbeat_ms = self.heartbeat_ms;
         config.election_min_ms = self.election_ms;
         config.election_max_ms = 2 * self.election_ms;
         config.snapshot_entries = self.snapshot_entries;

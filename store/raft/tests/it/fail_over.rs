@@ -40,6 +40,38 @@ async fn silent_leader_is_succeeded_after_the_time_out() {
     assert!(gap < Duration::from_millis(1_500), "{gap:?}: the first election succeeds");
 }
 
+/// Those who asked the silent leader in time wait for it; those who come later need not.
+#[tokio::test]
+async fn nobody_waits_behind_what_a_silent_leader_was_asked() {
+    let mut cluster = Cluster::new();
+    // Its connections are given up after 1,250 ms; it is succeeded after 700.
+    cluster.heartbeat_ms = 150;
+    cluster.found(3).await;
+    let leader = cluster.leader().await;
+    let survivor = cluster.follower().await;
+    let store = cluster.store(survivor).clone();
+    insist(&store, "before", "1").await;
+    cluster.freeze(leader);
+    let silent = tokio::time::Instant::now();
+    let tick = Duration::from_millis(20);
+    let each = |n: u32| {
+        let store = &store;
+        async move {
+            tokio::time::sleep(tick * n).await;
+            let written = write(store, "after", &n.to_string()).await;
+            (written.is_ok(), silent.elapsed())
+        }
+    };
+    let reads = async {
+        store.read_index().await.unwrap();
+        silent.elapsed()
+    };
+    let (written, read) = tokio::join!(futures::future::join_all((0..60).map(each)), reads);
+    let first = written.iter().filter(|(is_ok, _)| *is_ok).map(|(_, gap)| *gap).min().unwrap();
+    assert!(first < Duration::from_millis(950), "{first:?} until a write was done");
+    assert!(read < Duration::from_millis(950), "{read:?} until a read was answered");
+}
+
 #[tokio::test]
 async fn leader_that_stops_hands_over_first() {
     let mut cluster = Cluster::founded(3).await;
