@@ -43,6 +43,7 @@ pub enum Mutation {
     ProgressTooEarly,
     BindsBlindly,
     IgnoresGuards,
+    RepeatsGenerated,
     RemovesAtOnce,
     EvictsHastily,
 }

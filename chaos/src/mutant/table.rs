@@ -62,6 +62,7 @@ pub const MUTANTS: &[Mutant] = &[
     mutant("kube-stale-cache", Mutation::StaleReads, "kube-masters", "a master answers lists from its copy without asking how old that is: versions go back from one master to the next").by("versions"),
     mutant("kube-binds-blindly", Mutation::BindsBlindly, "kube-races", "a pod is written without looking whether somebody else has: it is bound twice").by("bound-once"),
     mutant("kube-ignores-guards", Mutation::IgnoresGuards, "kube-races", "a pod is created though its quota was used up meanwhile").by("within-quota"),
+    mutant("kube-repeats-generated", Mutation::RepeatsGenerated, "kube-masters", "a create of a generated name whose outcome is unknown is sent again: two objects").by("created-once"),
     mutant("kube-removes-at-once", Mutation::RemovesAtOnce, "kube-nodes", "a pod that is told to go is removed before its node has stopped it").by("one-place"),
     mutant("kube-evicts-hastily", Mutation::EvictsHastily, "kube-nodes", "a node that was heard a moment ago is taken for silent").by("evictions"),
     mutant("kube-two-schedulers", Mutation::DropsFence, "kube-late-leaders", "the scheduler of a term that is over binds, too: a node is promised twice").by("within-capacity"),

@@ -12,6 +12,7 @@ use serde_json::json;
 use super::super::client::{Seat, brief};
 use super::super::node::from;
 use super::super::story::Create;
+use crate::mutant::Mutation;
 use crate::world::now_us;
 
 /// The field that carries the mark of a create.
@@ -48,6 +49,10 @@ pub(super) async fn run(mut seat: Seat) {
                 Ok(made) => made.metadata.resource_version,
                 Err(error) => {
                     seat.note(format_args!("create any-{mark}: {}", brief(&error)));
+                    if seat.world.lock().mutation == Some(Mutation::RepeatsGenerated) {
+                        // Whether that was done is of no interest: the first may have been.
+                        let _ = ask().await;
+                    }
                     continue;
                 }
             }
