@@ -106,6 +106,7 @@ impl Strategy for Definitions {
         // What could not be reached any more because no version was served: nothing of it comes back.
         let mut rest = None;
         if let Some(new) = new {
+            names::reconsider(new, old);
             names::judge(new, cx);
             has = names::keys(new);
             meta::name(new).clone_into(&mut owner);

@@ -29,6 +29,24 @@ pub(super) fn judge(definition: &mut Value, cx: &Cx<'_>) {
     approve(definition, cx.now);
 }
 
+/// Takes back what this very write was given: it was judged from memory, which may lag behind the store, and a name
+/// that a definition has is its own.
+pub(super) fn reconsider(definition: &mut Value, old: Option<&Value>) {
+    let status = meta::object_mut(definition, &["status"]);
+    match old.map(|old| &old["status"]["acceptedNames"]).filter(|had| had.is_object()) {
+        Some(had) => drop(status.insert("acceptedNames".to_owned(), had.clone())),
+        None => drop(status.remove("acceptedNames")),
+    }
+    let is_established = |old: &Value| {
+        condition(old, "Established").is_some_and(|condition| condition["status"] == "True")
+    };
+    if !old.is_some_and(is_established)
+        && let Some(conditions) = status.get_mut("conditions").and_then(Value::as_array_mut)
+    {
+        conditions.retain(|condition| condition["type"] != "Established");
+    }
+}
+
 fn accept(definition: &mut Value, rivals: &[&Arc<Value>], now: Timestamp) {
     let (mut resources, mut kinds) = (BTreeSet::new(), BTreeSet::new());
     for rival in rivals {
@@ -189,6 +207,25 @@ mod tests {
             format!("{}={} {}", text("type"), text("status"), text("reason"))
         };
         meta::items(definition, &["status", "conditions"]).iter().map(shown).collect()
+    }
+
+    #[test]
+    fn a_name_that_turns_out_to_be_taken_is_not_kept_from_the_first_look() {
+        let now = Timestamp::UNIX_EPOCH;
+        let mut first = definition("a", "widgets", "Widget", &["w"]);
+        accept(&mut first, &[], now);
+        let first = Arc::new(first);
+        let mut second = definition("b", "widgets", "Gadget", &[]);
+        accept(&mut second, &[], now); // the first is not in memory yet
+        reconsider(&mut second, None);
+        accept(&mut second, &[&first], now);
+        let refused = ["NamesAccepted=False PluralConflict", "Established=False NotAccepted"];
+        assert_eq!(conditions(&second), refused);
+        assert!(keys(&second).is_disjoint(&keys(&first)));
+        // What it had before the write stays its own.
+        let mut again = (*first).clone();
+        reconsider(&mut again, Some(&first));
+        assert_eq!(again, *first);
     }
 
     #[test]
