@@ -51,6 +51,9 @@ const GONE_MAX: usize = 10_000;
 
 type Partial = PartialObjectMeta<DynamicObject>;
 
+/// Told of a namespace that an object has left; of none if that is not known.
+type OnLeave = dyn Fn(Option<&str>) + Send + Sync;
+
 /// What the monitors know, shared with the workers.
 #[derive(Clone)]
 struct Shared {
@@ -59,8 +62,7 @@ struct Shared {
     kinds: Arc<Mutex<BTreeMap<(String, String), Served>>>,
     gone: Arc<Mutex<BTreeSet<String>>>,
     queue: Queue,
-    /// Told of the namespace of every object that goes.
-    on_leave: Arc<dyn Fn(&str) + Send + Sync>,
+    on_leave: Arc<OnLeave>,
 }
 
 impl Shared {
@@ -80,12 +82,13 @@ impl Shared {
     }
 }
 
-/// Starts the collector. Since it sees objects of every kind go, it tells `on_leave` of their namespaces.
+/// Starts the collector. Since it sees objects of every kind go, it tells `on_leave` of their
+/// namespaces, or of none if it cannot know which.
 pub(crate) fn start(
     cx: &Cx,
     definitions: Store<Definition>,
     group: &mut Group,
-    on_leave: impl Fn(&str) + Send + Sync + 'static,
+    on_leave: impl Fn(Option<&str>) + Send + Sync + 'static,
 ) {
     let shared = {
         let controller = Controller::new("garbage-collector-controller", cx, group);

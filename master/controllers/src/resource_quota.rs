@@ -29,9 +29,11 @@ use crate::owner::namespace_of;
 /// Kinds that no event tells of are counted again this often, as upstream does.
 const RESYNC: Duration = Duration::from_secs(300);
 
-/// Starts the controller. What it returns is to be told of each namespace that an object has left.
-pub(crate) fn start(cx: &Cx, group: &mut Group) -> impl Fn(&str) + Send + Sync + 'static {
-    let of = |meta: &ObjectMeta, quotas: &Store<ResourceQuota>| keys(quotas, namespace_of(meta));
+/// Starts the controller. What it returns is to be told of each namespace that an object has left; of none, if
+/// objects may have left any.
+pub(crate) fn start(cx: &Cx, group: &mut Group) -> impl Fn(Option<&str>) + Send + Sync + 'static {
+    let of =
+        |meta: &ObjectMeta, quotas: &Store<ResourceQuota>| keys(quotas, Some(namespace_of(meta)));
     let quotas = || cx.informers.quotas.clone();
     let (pods, services, claims) = (quotas(), quotas(), quotas());
     let controller = Controller::new("resourcequota-controller", cx, group)
@@ -45,10 +47,13 @@ pub(crate) fn start(cx: &Cx, group: &mut Group) -> impl Fn(&str) + Send + Sync +
     move |namespace| keys(&quotas, namespace).into_iter().for_each(|key| queue.add(key))
 }
 
-/// The keys of a namespace's quotas.
-fn keys(quotas: &Store<ResourceQuota>, namespace: &str) -> Vec<String> {
+/// The keys of a namespace's quotas, or of all.
+fn keys(quotas: &Store<ResourceQuota>, namespace: Option<&str>) -> Vec<String> {
     let all = quotas.list();
-    let here = all.iter().filter(|quota| namespace_of(&quota.metadata) == namespace);
+    let is_here = |quota: &ResourceQuota| {
+        namespace.is_none_or(|namespace| namespace_of(&quota.metadata) == namespace)
+    };
+    let here = all.iter().filter(|quota| is_here(quota));
     here.map(|quota| key_of(&**quota)).collect()
 }
 

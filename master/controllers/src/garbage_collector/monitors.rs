@@ -44,7 +44,9 @@ pub(super) async fn run(
         let Some(found) = stop.run_until_cancelled(discover(&client)).await else { return Ok(()) };
         let pause = match found {
             Ok((served, unknown)) => {
-                follow(&client, &shared, served, unknown.is_empty(), &mut monitors, &mut crew);
+                let is_complete = unknown.is_empty();
+                let is_more =
+                    follow(&client, &shared, served, is_complete, &mut monitors, &mut crew);
                 let synced = async {
                     for monitor in monitors.values() {
                         monitor.store.wait_synced().await;
@@ -56,6 +58,10 @@ pub(super) async fn run(
                 // Each kind is in the graph as of its first list; `feed` may still be at it.
                 feed_all(&shared, &monitors);
                 shared.graph.lock().is_synced = true;
+                if is_more {
+                    // What went before the first list was told by nobody.
+                    (shared.on_leave)(None);
+                }
                 REDISCOVER
             }
             Err(error) => {
@@ -76,7 +82,7 @@ pub(super) async fn run(
     }
 }
 
-/// Starts monitors for new kinds and, if nothing was left unasked, stops those of kinds gone.
+/// Starts monitors for new kinds and, if nothing was left unasked, stops those of kinds gone. Whether any was started.
 fn follow(
     client: &Client,
     shared: &Shared,
@@ -84,7 +90,7 @@ fn follow(
     is_complete: bool,
     monitors: &mut BTreeMap<String, Monitor>,
     crew: &mut Crew,
-) {
+) -> bool {
     let mut kinds = BTreeMap::new();
     for kind in &served {
         let resource = &kind.resource;
@@ -110,9 +116,11 @@ fn follow(
     } else {
         shared.kinds.lock().extend(kinds);
     }
+    let known = monitors.len();
     for (name, kind) in wanted {
         monitors.entry(name).or_insert_with(|| start(client, shared, kind.resource, crew));
     }
+    monitors.len() > known
 }
 
 fn start(client: &Client, shared: &Shared, resource: ApiResource, crew: &mut Crew) -> Monitor {
@@ -151,7 +159,7 @@ async fn feed(shared: Shared, resource: Arc<ApiResource>, store: Store<Partial>)
             Change::Applied { new, .. } => take(&shared, &resource, &new.metadata),
             Change::Deleted(last) => {
                 forget(&shared, &last.metadata.uid.clone().unwrap_or_default());
-                (shared.on_leave)(last.metadata.namespace.as_deref().unwrap_or_default());
+                (shared.on_leave)(Some(last.metadata.namespace.as_deref().unwrap_or_default()));
             }
             Change::Resync => {
                 let mut absent = shared.graph.lock().of_kind(&resource);
@@ -160,6 +168,9 @@ async fn feed(shared: Shared, resource: Arc<ApiResource>, store: Store<Partial>)
                     take(&shared, &resource, &object.metadata);
                 }
                 absent.iter().for_each(|uid| forget(&shared, uid));
+                if !absent.is_empty() {
+                    (shared.on_leave)(None);
+                }
             }
         }
     }
