@@ -37,7 +37,8 @@ const COMMANDS_MAX: usize = 1_024;
 /// Bytes of one entry, about; one command may be larger.
 const ENTRY_BYTES: usize = 1 << 20;
 
-/// Batches under way at once: while one waits for the disks, the next is on the network.
+/// Batches under way at once: while one waits for the disks, the next is on the network. Those that were sent
+/// to one that leads no more do not count.
 const IN_FLIGHT_MAX: usize = 2;
 
 /// What a client of a member hears that stops.

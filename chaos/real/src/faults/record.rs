@@ -77,11 +77,18 @@ impl Record {
         }
     }
 
-    pub(crate) fn lead(&self, lead: Lead) {
-        let leads = &mut self.world.lock().history.leads;
-        if leads.last() != Some(&lead) {
-            leads.push(lead);
+    /// Notes that a member leads once it says so twice: an answer is put together from what may change
+    /// meanwhile. `before` is what it said last.
+    pub(crate) fn lead(&self, before: &mut Option<Lead>, says: Option<Lead>) {
+        if let Some(lead) = says
+            && *before == says
+        {
+            let leads = &mut self.world.lock().history.leads;
+            if leads.last() != Some(&lead) {
+                leads.push(lead);
+            }
         }
+        *before = says;
     }
 
     pub(crate) fn holds(&self, member: u64, held: Final) {

@@ -26,7 +26,7 @@ pub(super) async fn run(mut seat: Seat, stop: CancellationToken) {
     }
 }
 
-/// Who leads, as this member says of itself. Said twice: its answer is put together from what may change meanwhile.
+/// Who leads, as this member says of itself.
 pub(super) async fn leads(mut seat: Seat, stop: CancellationToken) {
     let mut before = None;
     loop {
@@ -43,12 +43,7 @@ pub(super) async fn leads(mut seat: Seat, stop: CancellationToken) {
         let me = status.header().map_or(0, |header| header.member_id());
         let lead = Lead { term: status.raft_term(), member: me };
         let says = (status.leader() == me && me != 0).then_some(lead);
-        if let Some(lead) = says
-            && before == says
-        {
-            seat.record.lead(lead);
-        }
-        before = says;
+        seat.record.lead(&mut before, says);
     }
 }
 

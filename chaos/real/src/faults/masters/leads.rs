@@ -1,4 +1,4 @@
-//! Who leads, as each master says of itself. Said twice: its answer is put together from what may change meanwhile.
+//! Who leads, as each master says of itself.
 
 use std::time::Duration;
 
@@ -33,12 +33,7 @@ pub(super) fn seat(
             let me = status.members.iter().find(|member| member.name == status.name);
             let leads = status.role == "leader";
             let says = me.filter(|_| leads).map(|me| Lead { term: status.term, member: me.id });
-            if let Some(lead) = says
-                && before == says
-            {
-                record.lead(lead);
-            }
-            before = says;
+            record.lead(&mut before, says);
         }
     });
 }
