@@ -3,17 +3,18 @@
 use std::collections::BTreeMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
 
+use serde::{Deserialize, Serialize};
 use store_handle::Revision;
 
 /// A write of a controller or the scheduler, fenced to its term, that was done.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FencedReply {
     pub term: u64,
     pub revision: Revision,
 }
 
 /// A pod's containers on a node, from when they started until they had stopped.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Run {
     pub node: String,
     /// namespace/name.
@@ -24,7 +25,7 @@ pub struct Run {
 }
 
 /// An answer of a master that told a resourceVersion: of a write, or of a read that asked for the newest.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Sighting {
     pub client: u64,
     pub called_us: u64,
@@ -34,7 +35,7 @@ pub struct Sighting {
 }
 
 /// A node that no master heard for a while.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Silence {
     pub node: String,
     pub from_us: u64,
@@ -65,7 +66,7 @@ pub(crate) fn fingerprint(key: &[u8], value: &[u8]) -> u64 {
 }
 
 /// A create as a client asked for it.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Create {
     /// The client repeats it until it is told that the object is there.
     pub is_retried: bool,
