@@ -10,7 +10,7 @@ FRESH ?= $(shell date -u +%Y%m%d)00..$(shell date -u +%Y%m%d)02
 # How long `make chaos` goes on, and how long `make real` breaks members of the store, and whole masters.
 CHAOS_SECONDS ?= 3600
 REAL_SECONDS ?= 70
-MASTERS_SECONDS ?= 25
+MASTERS_SECONDS ?= 45
 
 .PHONY: help packages rocksdb build up down status test check unit sim real chaos demo bench-store bench-api clean
 

@@ -17,11 +17,16 @@ const CHANGE_WITHIN: Duration = Duration::from_secs(30);
 
 /// Who leads, if its own members say so and all of them take writes, and answer reads that need a quorum.
 async fn look(field: &Field) -> anyhow::Result<usize> {
-    if let Some(masters) = &field.masters {
-        return masters.look(&field.machines).await;
+    match &field.masters {
+        Some(masters) => masters.look(&field.machines).await,
+        None => leader(&field.machines).await,
     }
+}
+
+/// The same of members of the store.
+pub(crate) async fn leader(machines: &[Machine]) -> anyhow::Result<usize> {
     let mut said = Vec::new();
-    for machine in &field.machines {
+    for machine in machines {
         let status = async {
             let mut client = connect(&machine.endpoint()).await?;
             client.put("whole", "yes", None).await?;
@@ -61,7 +66,7 @@ pub(crate) async fn whole(field: &mut Field, within: Duration) -> anyhow::Result
 
 /// What an operator does about a member whose disk is spoiled: it is removed, and comes back with an empty one.
 pub(crate) async fn replace(field: &mut Field, spoiled: usize) -> anyhow::Result<()> {
-    if let Some(masters) = field.masters.clone() {
+    if let Some(masters) = field.masters.clone().filter(|masters| !masters.is_upstream) {
         return masters.replace(field, spoiled).await;
     }
     field.machines[spoiled].wipe()?;

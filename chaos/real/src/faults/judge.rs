@@ -67,6 +67,19 @@ pub(super) async fn judge(
     Ok(())
 }
 
+/// Clients that did not go on elsewhere while they could.
+pub(super) fn stayed(rounds: &[Round]) -> Option<String> {
+    let stayed = rounds.iter().find_map(|round| {
+        let (gap_ms, within) = (round.loyal_gap_ms?, round.moves_within?);
+        (u128::from(gap_ms) >= within.as_millis()).then_some((round, gap_ms, within))
+    });
+    let (round, gap_ms, within) = stayed?;
+    Some(format!(
+        "{}: a client of all masters had no write acknowledged for {gap_ms} ms; within {within:?} it must go on at another",
+        round.kinds
+    ))
+}
+
 /// Lets checks speak; returns those that found something wrong.
 pub(super) fn speak(
     history: &History,
@@ -101,19 +114,22 @@ pub(super) fn tell(history: &History, record: &SharedRecord, rounds: &[Round]) {
     let rounds = by_kind(rounds);
     let width = rounds.keys().map(|kinds| kinds.len()).max().unwrap_or(0).max(20);
     println!(
-        "\n{:<width$} {:>5} {:>14} {:>14} {:>14}",
-        "fault", "times", "gap median ms", "longest ms", "whole after ms"
+        "\n{:<width$} {:>5} {:>14} {:>14} {:>14} {:>14}",
+        "fault", "times", "gap median ms", "longest ms", "of one there", "whole after ms"
     );
     for (kinds, rounds) in rounds {
         let mut gaps: Vec<_> = rounds.iter().map(|round| round.gap_ms).collect();
         let mut whole: Vec<_> = rounds.iter().map(|round| round.whole_ms).collect();
+        let mut loyal: Vec<_> = rounds.iter().filter_map(|round| round.loyal_gap_ms).collect();
         gaps.sort_unstable();
         whole.sort_unstable();
+        loyal.sort_unstable();
         println!(
-            "{kinds:<width$} {:>5} {:>14} {:>14} {:>14}",
+            "{kinds:<width$} {:>5} {:>14} {:>14} {:>14} {:>14}",
             rounds.len(),
             gaps[gaps.len() / 2],
             gaps[gaps.len() - 1],
+            loyal.get(loyal.len() / 2).map_or_else(|| "-".to_owned(), u64::to_string),
             whole[whole.len() / 2]
         );
     }
@@ -149,4 +165,21 @@ pub(super) fn leave(
     }
     println!("history: kchaos check {}; the members' logs beside it", file.display());
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn client_that_does_not_go_on_elsewhere_is_found() {
+        let run = |loyal_gap_ms, moves_within_s: Option<u64>| {
+            let moves_within = moves_within_s.map(Duration::from_secs);
+            let kinds = "clients-from-leader".to_owned();
+            stayed(&[Round { kinds, gap_ms: 40, loyal_gap_ms, moves_within, whole_ms: 0 }])
+        };
+        assert_eq!(run(Some(1_200), Some(4)), None);
+        assert_eq!(run(Some(4_100), None), None, "other faults leave nobody to go to");
+        assert!(run(Some(4_100), Some(4)).is_some_and(|stayed| stayed.contains("4100 ms")));
+    }
 }

@@ -3,12 +3,13 @@
 use std::fs::File;
 use std::io::Write as _;
 use std::os::unix::fs::symlink;
+use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
-use nix::sys::signal::{Signal, kill};
+use nix::sys::signal::{Signal, kill, killpg};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::Pid;
 use serde_json::Value;
@@ -16,6 +17,7 @@ use serde_json::Value;
 use super::lab::cage::GROUPS;
 use super::lab::clock::Clock;
 use super::lab::{Disk, Switch};
+use super::upstream::Upstream;
 
 const CLIENTS: u16 = 2379;
 const PEERS: u16 = 2380;
@@ -37,6 +39,8 @@ pub(crate) enum Program {
     Store(PathBuf),
     /// A whole master, and what an operator sets it up with.
     Master { kmaster: PathBuf, kctl: PathBuf },
+    /// A whole master of Kubernetes' own programs.
+    Upstream(Upstream),
     /// A node with containers, which is set up once and left alone.
     Node { kctl: PathBuf },
 }
@@ -46,6 +50,7 @@ impl Program {
     pub(crate) fn path(&self) -> &Path {
         match self {
             Self::Store(program) | Self::Master { kmaster: program, .. } => program,
+            Self::Upstream(upstream) => &upstream.programs,
             Self::Node { kctl } => kctl,
         }
     }
@@ -56,20 +61,29 @@ enum Process {
     Own(Child),
     /// Its parent has ended: it is ours now, who are the first process in here.
     Left(Pid),
+    /// The first of a group of processes, all of which are meant.
+    Group(Pid),
 }
 
 impl Process {
     fn pid(&self) -> anyhow::Result<Pid> {
         match self {
             Self::Own(child) => Ok(Pid::from_raw(i32::try_from(child.id())?)),
-            Self::Left(pid) => Ok(*pid),
+            Self::Left(pid) | Self::Group(pid) => Ok(*pid),
+        }
+    }
+
+    fn signal(&self, signal: Signal) -> anyhow::Result<()> {
+        match self {
+            Self::Group(pid) => Ok(killpg(*pid, signal)?),
+            Self::Own(_) | Self::Left(_) => Ok(kill(self.pid()?, signal)?),
         }
     }
 
     fn is_running(&mut self) -> bool {
         match self {
             Self::Own(child) => matches!(child.try_wait(), Ok(None)),
-            Self::Left(pid) => {
+            Self::Left(pid) | Self::Group(pid) => {
                 matches!(waitpid(*pid, Some(WaitPidFlag::WNOHANG)), Ok(WaitStatus::StillAlive))
             }
         }
@@ -77,10 +91,15 @@ impl Process {
 
     fn kill(mut self) -> anyhow::Result<()> {
         if self.is_running() {
-            kill(self.pid()?, Signal::SIGKILL)?;
+            self.signal(Signal::SIGKILL)?;
             match self {
                 Self::Own(mut child) => drop(child.wait()?),
                 Self::Left(pid) => drop(waitpid(pid, None)?),
+                Self::Group(pid) => {
+                    // With the first its children become ours; in the end there is none of this group.
+                    waitpid(pid, None)?;
+                    while waitpid(Pid::from_raw(-pid.as_raw()), None).is_ok() {}
+                }
             }
         }
         Ok(())
@@ -152,6 +171,7 @@ impl Machine {
     pub(crate) fn store(&self) -> PathBuf {
         match self.program {
             Program::Store(_) => self.folder(),
+            Program::Upstream(_) => self.folder().join("etcd"),
             _ => self.folder().join(self.name()).join("store"),
         }
     }
@@ -159,16 +179,15 @@ impl Machine {
     pub(crate) fn start(&mut self) -> anyhow::Result<()> {
         anyhow::ensure!(!self.is_running(), "{} runs already", self.name());
         let log = File::options().create(true).append(true).open(&self.log)?;
-        let (client, peer) = (self.endpoint(), self.peer_url());
         let mut command = match &self.program {
             Program::Store(program) => {
                 let mut command = self.here(program);
-                command.args(["--name", &self.name(), "--data-dir"]).arg(self.folder());
+                command.args(self.member_flags());
                 command
-                    .args(["--listen-client-urls", &client, "--advertise-client-urls", &client])
-                    .args(["--listen-peer-urls", &peer, "--initial-advertise-peer-urls", &peer])
-                    .args(["--initial-cluster", &self.origin.0])
-                    .args(["--initial-cluster-state", self.origin.1]);
+            }
+            Program::Upstream(upstream) => {
+                let mut command = self.here(Path::new("sh"));
+                command.args(upstream.commands(self, &self.member_flags())).process_group(0);
                 command
             }
             Program::Node { .. } => bail!("{} is set up once, and ends once", self.name()),
@@ -185,8 +204,24 @@ impl Machine {
             .stderr(log)
             .spawn()
             .with_context(|| format!("{} cannot be started", self.name()))?;
-        self.process = Some(Process::Own(child));
+        self.process = Some(match &self.program {
+            Program::Upstream(_) => Process::Group(Pid::from_raw(i32::try_from(child.id())?)),
+            _ => Process::Own(child),
+        });
         Ok(())
+    }
+
+    /// What tells a member of the store, or of etcd, who and where it is.
+    fn member_flags(&self) -> Vec<String> {
+        let (client, peer) = (self.endpoint(), self.peer_url());
+        let data = self.store().display().to_string();
+        let flags = [
+            ["--name", &self.name(), "--data-dir", &data],
+            ["--listen-client-urls", &client, "--advertise-client-urls", &client],
+            ["--listen-peer-urls", &peer, "--initial-advertise-peer-urls", &peer],
+            ["--initial-cluster", &self.origin.0, "--initial-cluster-state", self.origin.1],
+        ];
+        flags.concat().into_iter().map(str::to_owned).collect()
     }
 
     /// A program that runs on this machine: in its network, on its disk, by its clock.
@@ -291,7 +326,7 @@ impl Machine {
 
     fn signal(&self, signal: Signal) -> anyhow::Result<()> {
         let process = self.process.as_ref().context("it does not run")?;
-        Ok(kill(process.pid()?, signal)?)
+        process.signal(signal)
     }
 }
 

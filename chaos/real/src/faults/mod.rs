@@ -14,6 +14,7 @@ mod masters;
 mod plan;
 mod record;
 mod run;
+mod upstream;
 
 use std::path::{Path, PathBuf};
 
@@ -22,6 +23,7 @@ use clap::Args as ClapArgs;
 
 use fault::{KINDS, Kind};
 use machine::Program;
+use upstream::Upstream;
 
 #[derive(ClapArgs, Clone, Debug)]
 pub(crate) struct Args {
@@ -40,6 +42,9 @@ pub(crate) struct Args {
     /// The member's program: kstore, or etcd; with --masters kmaster, beside which kctl lies
     #[arg(long)]
     program: Option<PathBuf>,
+    /// With --masters: those of Kubernetes itself; etcd, kube-apiserver, kube-controller-manager and kube-scheduler lie here
+    #[arg(long, requires = "masters", conflicts_with_all = ["program", "nodes"])]
+    upstream: Option<PathBuf>,
     /// Faults go on for so long
     #[arg(long, default_value_t = 120)]
     for_seconds: u64,
@@ -65,6 +70,10 @@ pub(crate) struct Args {
 
 impl Args {
     fn program(&self) -> anyhow::Result<Program> {
+        if let Some(programs) = &self.upstream {
+            let papers = self.lab.clone().unwrap_or_default().join("papers");
+            return Ok(Program::Upstream(Upstream::of(programs, papers)?));
+        }
         let usual = beside(if self.masters { "kmaster" } else { "kstore" });
         let given = self.program.as_ref().unwrap_or(&usual);
         let there = |program: &Path| {

@@ -22,6 +22,8 @@ use super::record::{Record, SharedRecord};
 use super::{Args, client, group, judge, masters};
 
 const START_WITHIN: Duration = Duration::from_secs(60);
+/// Twelve programs, on however few cores.
+const UPSTREAM_STARTS_WITHIN: Duration = Duration::from_secs(300);
 const WHOLE_WITHIN: Duration = Duration::from_secs(60);
 /// Between two faults.
 const SETTLE: Duration = Duration::from_millis(800);
@@ -33,6 +35,10 @@ pub(super) struct Round {
     pub(super) kinds: String,
     /// The longest time without an acknowledged write, from the fault until all was whole again.
     pub(super) gap_ms: u64,
+    /// The same of one client of whole masters, that was at the leader.
+    pub(super) loyal_gap_ms: Option<u64>,
+    /// Within how long that client must have found another.
+    pub(super) moves_within: Option<Duration>,
     /// From the end of the fault until all members answered.
     pub(super) whole_ms: u64,
 }
@@ -51,7 +57,8 @@ pub(super) async fn run(args: &Args, lab: &Path) -> anyhow::Result<()> {
     };
     let program = args.program()?;
     // Go asks the kernel itself.
-    let library = if is_etcd(&program) { None } else { clock::library(lab).ok() };
+    let is_go = is_etcd(&program) || matches!(program, Program::Upstream(_));
+    let library = if is_go { None } else { clock::library(lab).ok() };
     for number in 0..members {
         let library = library.as_deref();
         field.machines.push(Machine::new(number, members, &program, lab, library)?);
@@ -115,9 +122,18 @@ async fn play_masters(
     record: &SharedRecord,
     seed: u64,
 ) -> anyhow::Result<()> {
-    let masters = masters::found(&mut field.machines).await.context("no cluster came to be")?;
+    let (masters, within) = match args.program()? {
+        Program::Upstream(upstream) => {
+            (masters::found_upstream(&upstream, &mut field.machines)?, UPSTREAM_STARTS_WITHIN)
+        }
+        _ => (
+            masters::found(&mut field.machines).await.context("no cluster came to be")?,
+            START_WITHIN,
+        ),
+    };
     field.masters = Some(masters.clone());
-    field.leader = group::whole(field, START_WITHIN).await.context("the masters did not start")?;
+    field.leader = group::whole(field, within).await.context("the masters did not start")?;
+    masters.has_accounts(within).await?;
     let mut traffic = None;
     if args.nodes > 0 {
         let started = masters.start_traffic(&field.machines[0], &mut field.nodes).await;
@@ -139,6 +155,7 @@ async fn break_things(
     let mut plan = Plan::new(args, field)?;
     while plan.is_script() || Instant::now() < until {
         let Some(kinds) = plan.next(&mut field.rng) else { break };
+        field.masters.as_ref().map_or(Ok(()), |masters| masters.sit_at(field.leader))?;
         tokio::time::sleep(SETTLE).await;
         let names: Vec<_> = kinds.iter().map(|kind| kind.name).collect();
         let names = names.join("+");
@@ -187,10 +204,17 @@ async fn round(
     field.leader = group::whole(field, WHOLE_WITHIN).await?;
     let whole_ms = record.now_ms();
     let gap_ms = crate::load::longest_gap_ms(&record.acknowledged_ms(), injected_ms, whole_ms);
-    let round = Round { kinds: names.to_owned(), gap_ms, whole_ms: whole_ms - healed_ms };
+    let masters = field.masters.as_ref();
+    let loyal_gap_ms = masters.map(|masters| masters.loyal_gap_ms(injected_ms, whole_ms));
+    // Others that come with it may leave nobody to go to.
+    let moves_within = lasting.iter().find_map(|fault| fault.clients_move_within());
+    let moves_within = moves_within.filter(|_| kinds.len() == 1);
+    let whole_ms = whole_ms - healed_ms;
+    let round = Round { kinds: names.to_owned(), gap_ms, loyal_gap_ms, moves_within, whole_ms };
+    let loyal =
+        loyal_gap_ms.map_or(String::new(), |gap_ms| format!(", of a client there {gap_ms} ms"));
     println!(
-        "{names:<20} {what}: longest gap {gap_ms} ms; whole {} ms after it was over",
-        round.whole_ms
+        "{names:<20} {what}: longest gap {gap_ms} ms{loyal}; whole {whole_ms} ms after it was over"
     );
     Ok(round)
 }

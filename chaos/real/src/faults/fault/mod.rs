@@ -26,7 +26,7 @@ pub(crate) struct Field {
     pub(crate) machines: Vec<Machine>,
     /// If whole masters are on them.
     pub(crate) masters: Option<Arc<Masters>>,
-    /// Machines that no fault befalls, with nodes on them.
+    /// Machines with nodes on them: they may be cut off from masters, and nothing else befalls them.
     pub(crate) nodes: Vec<Machine>,
     pub(crate) rng: SmallRng,
     /// Who led when the fault came.
@@ -67,12 +67,17 @@ pub(crate) trait Fault: Debug + Send {
 
     /// How long it lasts.
     fn lasts(&self) -> Duration {
-        Duration::from_secs(4)
+        LASTS
     }
 
     /// Whether no other may come with it: it takes from one member what a majority had synced.
     fn is_alone(&self) -> bool {
         false
+    }
+
+    /// Within this, a client that was at the leader and knows the others has its writes acknowledged again.
+    fn clients_move_within(&self) -> Option<Duration> {
+        None
     }
 
     /// What of this machine is missing for it.
@@ -97,6 +102,9 @@ macro_rules! kinds {
     };
 }
 
+/// How long most faults last.
+const LASTS: Duration = Duration::from_secs(4);
+
 /// Every kind.
 pub(crate) const KINDS: &[Kind] = kinds! {
     "kill-leader": kill::Kill::of(kill::Who::Leader),
@@ -106,8 +114,12 @@ pub(crate) const KINDS: &[Kind] = kinds! {
     "pause-follower": pause::Pause::of(pause::Who::Follower),
     "partition-leader": partition::Partition::of(partition::Who::Leader),
     "partition-minority": partition::Partition::of(partition::Who::Minority),
-    "one-way": partition::OneWay,
-    "bridge": partition::Bridge,
+    "one-way": partition::OneWay::default(),
+    "bridge": partition::Bridge::default(),
+    "clients-from-leader": partition::Partition::of(partition::Who::Clients),
+    "silence-node": partition::Partition::of(partition::Who::Node),
+    "silence-nodes": partition::Partition::of(partition::Who::Nodes),
+    "silence-one-way": partition::NodeOneWay::default(),
     "disk-full": disk::Full::default(),
     "disk-slow": disk::Slow::to(200_000),
     "disk-stalls": disk::Slow::to(1_000),

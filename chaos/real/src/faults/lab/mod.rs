@@ -7,7 +7,7 @@ mod disk;
 mod switch;
 
 pub(crate) use disk::Disk;
-pub(crate) use switch::Switch;
+pub(crate) use switch::{Link, Place, Switch};
 
 use std::ffi::OsStr;
 use std::io::Write as _;

@@ -1,19 +1,32 @@
 //! The network: a switch with a cable to each machine; which machine's packets reach which is decided in it.
 //!
-//! Clients sit at the switch itself, and reach everybody.
+//! Clients sit at the switch itself.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
+
+use anyhow::Context as _;
 
 use super::{feed, run};
 
 const SUBNET: &str = "192.168.7";
 
+/// Who may be cut off from whom.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Place {
+    Machine(usize),
+    /// All that sit at the switch.
+    Clients,
+}
+
+/// Packets from the first to the second.
+pub(crate) type Link = (Place, Place);
+
 /// The switch of `machines` machines.
 #[derive(Debug)]
 pub(crate) struct Switch {
-    /// Whose packets do not reach whom.
-    cut: BTreeSet<(usize, usize)>,
+    /// Whose packets do not reach whom, and how many faults see to that.
+    cut: BTreeMap<Link, usize>,
 }
 
 impl Switch {
@@ -38,9 +51,11 @@ impl Switch {
         let rules = "table bridge chaos {
             set cut { type ipv4_addr . ipv4_addr; }
             chain forward { type filter hook forward priority 0; ip saddr . ip daddr @cut drop; }
+            chain input { type filter hook input priority 0; ip saddr . ip daddr @cut drop; }
+            chain output { type filter hook output priority 0; ip saddr . ip daddr @cut drop; }
         }";
         feed("nft", &["-f", "-"], rules)?;
-        Ok(Self { cut: BTreeSet::new() })
+        Ok(Self { cut: BTreeMap::new() })
     }
 
     /// The name of a machine's network namespace.
@@ -53,26 +68,40 @@ impl Switch {
     }
 
     /// From now on, packets of the first do not reach the second.
-    pub(crate) fn cut(
-        &mut self,
-        links: impl IntoIterator<Item = (usize, usize)>,
-    ) -> anyhow::Result<()> {
-        self.cut.extend(links);
+    pub(crate) fn cut(&mut self, links: &[Link]) -> anyhow::Result<()> {
+        for link in links {
+            *self.cut.entry(*link).or_default() += 1;
+        }
         self.tell()
     }
 
-    /// All cables are whole again.
-    pub(crate) fn mend(&mut self) -> anyhow::Result<()> {
-        self.cut.clear();
+    /// They do again, unless another fault keeps them from it.
+    pub(crate) fn mend(&mut self, links: &[Link]) -> anyhow::Result<()> {
+        for link in links {
+            let faults = self.cut.get_mut(link).context("only what was cut is mended")?;
+            *faults -= 1;
+            if *faults == 0 {
+                self.cut.remove(link);
+            }
+        }
         self.tell()
     }
 
     fn tell(&self) -> anyhow::Result<()> {
         let mut rules = String::from("flush set bridge chaos cut\n");
-        for &(from, to) in &self.cut {
-            let (from, to) = (Self::address(from), Self::address(to));
+        for (from, to) in self.cut.keys() {
+            let (from, to) = (from.address(), to.address());
             let _ = writeln!(rules, "add element bridge chaos cut {{ {from} . {to} }}");
         }
         feed("nft", &["-f", "-"], &rules)
+    }
+}
+
+impl Place {
+    fn address(self) -> String {
+        match self {
+            Self::Machine(machine) => Switch::address(machine),
+            Self::Clients => format!("{SUBNET}.1"),
+        }
     }
 }

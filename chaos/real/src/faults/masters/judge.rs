@@ -15,7 +15,7 @@ use tokio::time::Instant;
 use super::objects::{KINDS, Kind, Told};
 use super::traffic::Traffic;
 use super::{Crews, Masters};
-use crate::faults::judge::{speak, tell};
+use crate::faults::judge::{speak, stayed, tell};
 use crate::faults::record::SharedRecord;
 use crate::faults::run::Round;
 
@@ -33,6 +33,10 @@ const NOT_SEEN: &[(&str, &str)] = &[
     ("fenced", "only a store's client fences"),
     ("terms", "only a simulation sees to which term a write was fenced"),
 ];
+
+/// What nobody tells of Kubernetes' own programs.
+const NOT_SEEN_UPSTREAM: &[(&str, &str)] =
+    &[("one-leader", "etcd's status tells the term of what it has applied")];
 
 /// What a run must have shown to count.
 const LEAST: &[(&str, usize)] = &[
@@ -80,16 +84,20 @@ pub(crate) async fn judge(
     }
     let history = record.history();
     tell(&history, record, rounds);
-    for (name, why) in NOT_SEEN {
+    let mut not_seen = NOT_SEEN.to_vec();
+    if masters.is_upstream {
+        not_seen.extend(NOT_SEEN_UPSTREAM);
+    }
+    for (name, why) in &not_seen {
         println!("{name}: not judged, since {why}");
     }
-    let seen = check::all().filter(|(name, _)| NOT_SEEN.iter().all(|(not, _)| not != name));
+    let seen = check::all().filter(|(name, _)| not_seen.iter().all(|(not, _)| not != name));
     let mut wrong = speak(&history, seen);
     let (counts, violations) = {
         let world = record.world.lock();
         (world.counts.clone(), world.violations.clone())
     };
-    for violation in violations {
+    for violation in violations.into_iter().chain(stayed(rounds)) {
         println!("VIOLATION {violation}");
         wrong.push("what was seen meanwhile");
     }

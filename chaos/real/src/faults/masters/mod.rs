@@ -4,11 +4,12 @@
 //! ```text
 //! m1…   kmaster, on a machine of its own (../machine.rs), set up by `kctl cluster init` and `join`
 //! c1…   chaos/src/kube/workload/*.rs over `master-client`, at the switch; n1… chaos/src/kube/node.rs
-//! watch.rs: each kind on each master, and clients that resume on any    pulse.rs: gaps    judge.rs: the checks
+//! watch.rs: each kind on each master, and clients that resume on any    pulse.rs, loyal.rs: gaps    judge.rs: the checks
 //! ```
 
 mod judge;
 mod leads;
+mod loyal;
 mod objects;
 mod papers;
 mod pulse;
@@ -21,7 +22,7 @@ use std::time::Duration;
 use anyhow::{Context as _, bail, ensure};
 use chaos::kube::{self as kube_sim, Door};
 use http::Request;
-use k8s_openapi::api::core::v1::ConfigMap;
+use k8s_openapi::api::core::v1::{ConfigMap, ServiceAccount};
 use kube::api::{Patch, PatchParams, PostParams};
 use kube::{Api, Client};
 use master_pki::join::{self, MasterStatus};
@@ -31,8 +32,11 @@ use store_handle::MemberId;
 use tokio_util::sync::CancellationToken;
 
 use super::fault::Field;
+use super::group;
 use super::machine::Machine;
 use super::record::SharedRecord;
+use super::upstream::Upstream;
+use loyal::Loyal;
 use papers::Papers;
 use traffic::Traffic;
 
@@ -65,11 +69,14 @@ const LOOK_EVERY: Duration = Duration::from_millis(100);
 
 /// The masters, as their clients see them.
 pub(crate) struct Masters {
+    /// They are Kubernetes' own programs on etcd.
+    pub(crate) is_upstream: bool,
     /// Where each is.
     urls: Vec<String>,
     papers: Papers,
     /// A client of each.
     each: Vec<Client>,
+    loyal: Loyal,
 }
 
 impl std::fmt::Debug for Masters {
@@ -85,11 +92,29 @@ pub(crate) async fn found(machines: &mut [Machine]) -> anyhow::Result<Arc<Master
     for machine in others {
         join(first, machine).await?;
     }
-    let urls: Vec<_> = machines.iter().map(Machine::api).collect();
     let papers = Papers::read(&machines[0].folder(), &machines[0].name())?;
-    let each = urls.iter().map(|url| papers.client(std::slice::from_ref(url), None));
+    masters(machines, papers, false)
+}
+
+/// Starts all of those of Kubernetes itself.
+pub(crate) fn found_upstream(
+    upstream: &Upstream,
+    machines: &mut [Machine],
+) -> anyhow::Result<Arc<Masters>> {
+    let (authority, administrator) = upstream.certify(machines)?;
+    machines.iter_mut().try_for_each(Machine::start)?;
+    masters(machines, Papers::new(authority, administrator), true)
+}
+
+fn masters(
+    machines: &[Machine],
+    papers: Papers,
+    is_upstream: bool,
+) -> anyhow::Result<Arc<Masters>> {
+    let urls: Vec<_> = machines.iter().map(Machine::api).collect();
+    let each = urls.iter().map(|url| papers.client(std::slice::from_ref(url), None, true));
     let each = each.collect::<anyhow::Result<_>>()?;
-    Ok(Arc::new(Masters { urls, papers, each }))
+    Ok(Arc::new(Masters { is_upstream, urls, papers, each, loyal: Loyal::default() }))
 }
 
 async fn join(through: &Machine, machine: &mut Machine) -> anyhow::Result<()> {
@@ -111,10 +136,17 @@ pub(crate) struct Crews {
 impl Masters {
     /// Who leads, if all take writes, answer reads that need a quorum, and agree about it.
     pub(crate) async fn look(&self, machines: &[Machine]) -> anyhow::Result<usize> {
+        if self.is_upstream {
+            return self.look_upstream(machines).await;
+        }
         let mut leader = None;
         for (machine, client) in machines.iter().zip(&self.each) {
             let name = machine.name();
-            let status = tokio::time::timeout(ANSWER_WITHIN, ask(client)).await;
+            let status = async {
+                ask(client).await?;
+                status(client).await
+            };
+            let status = tokio::time::timeout(ANSWER_WITHIN, status).await;
             let status = status.with_context(|| format!("{name} does not answer"))?;
             let status = status.with_context(|| name.clone())?;
             let votes = |member: &join::MemberStatus| member.name == name && member.is_voter;
@@ -125,6 +157,28 @@ impl Masters {
         }
         let leader = machines.iter().position(|it| Some(it.name()) == leader);
         leader.context("nobody leads")
+    }
+
+    /// The same, if their members of etcd agree.
+    async fn look_upstream(&self, machines: &[Machine]) -> anyhow::Result<usize> {
+        for (machine, client) in machines.iter().zip(&self.each) {
+            let name = machine.name();
+            let asked = tokio::time::timeout(ANSWER_WITHIN, ask(client)).await;
+            asked.with_context(|| format!("{name} does not answer"))?.context(name)?;
+        }
+        group::leader(machines).await
+    }
+
+    /// Waits until controllers have made what every pod needs.
+    pub(crate) async fn has_accounts(&self, within: Duration) -> anyhow::Result<()> {
+        let accounts: Api<ServiceAccount> = Api::namespaced(self.each[0].clone(), "default");
+        let there = async {
+            while !matches!(accounts.get_opt("default").await, Ok(Some(_))) {
+                tokio::time::sleep(LOOK_EVERY).await;
+            }
+        };
+        let there = tokio::time::timeout(within, there).await;
+        there.with_context(|| format!("no controller made an account within {within:?}"))
     }
 
     /// What an operator does about a master whose disk is spoiled: it is removed, and joins with an empty one.
@@ -179,7 +233,9 @@ impl Masters {
             (CancellationToken::new(), CancellationToken::new(), CancellationToken::new());
         let (mut clients, mut observers, mut nodes) = (Crew::new(), Crew::new(), Crew::new());
         for (number, client) in (1..).zip(&self.each) {
-            leads::seat(&mut observers, client, record, &stop_observers);
+            if !self.is_upstream {
+                leads::seat(&mut observers, client, record, &stop_observers);
+            }
             watch::seat_observers(&mut observers, number, client, record, &stop_observers);
         }
         for number in 1..=NODES {
@@ -202,18 +258,19 @@ impl Masters {
             watch::seat_client(&mut clients, number, seed, &self.each, record, &stop);
         }
         pulse::seat(&mut clients, &self.each, record, &stop).await?;
+        loyal::seat(&mut clients, self, record, &stop).await?;
         Ok(Crews { clients, stop, observers, stop_observers, nodes, stop_nodes })
     }
 
     fn connect(&self, name: &str, masters: &[MemberId]) -> anyhow::Result<Client> {
         let url = |id: &MemberId| self.urls.get(usize::try_from(*id).ok()?.checked_sub(1)?);
         let urls: Vec<_> = masters.iter().filter_map(url).cloned().collect();
-        self.papers.client(&urls, Some(name).filter(|name| name.starts_with('n')))
+        self.papers.client(&urls, Some(name).filter(|name| name.starts_with('n')), true)
     }
 }
 
-/// A write, a read, and how this master is.
-async fn ask(client: &Client) -> anyhow::Result<MasterStatus> {
+/// A write, and a read.
+async fn ask(client: &Client) -> anyhow::Result<()> {
     let maps: Api<ConfigMap> = Api::namespaced(client.clone(), "default");
     let patch = Patch::Merge(json!({"data": {"looked": chaos::world::unix_ms().to_string()}}));
     match maps.patch("whole", &PatchParams::default(), &patch).await {
@@ -226,7 +283,7 @@ async fn ask(client: &Client) -> anyhow::Result<MasterStatus> {
     if maps.get_opt("whole").await?.is_none() {
         bail!("what was written is not there");
     }
-    status(client).await
+    Ok(())
 }
 
 /// How a master is, by its own account.

@@ -41,11 +41,22 @@ impl Papers {
             cert_pem: administrator.certificate_pem.into_bytes(),
             key_pem: administrator.key_pem.into_bytes(),
         };
-        Ok(Self { authority, administrator, nodes: Mutex::default() })
+        Ok(Self::new(authority, administrator))
     }
 
-    /// A client of these masters and no others, as the administrator, or as the node of this name.
-    pub(crate) fn client(&self, servers: &[String], node: Option<&str>) -> anyhow::Result<Client> {
+    /// Of an authority and its administrator.
+    pub(crate) fn new(authority: Authority, administrator: ClientIdentity) -> Self {
+        Self { authority, administrator, nodes: Mutex::default() }
+    }
+
+    /// A client of these masters and no others, as the administrator, or as the node of this name; it begins at any
+    /// of them, or else at the first.
+    pub(crate) fn client(
+        &self,
+        servers: &[String],
+        node: Option<&str>,
+        at_any: bool,
+    ) -> anyhow::Result<Client> {
         let servers = servers.iter().map(|url| url.parse()).collect::<Result<Vec<Uri>, _>>()?;
         let mut config = MastersConfig::new(servers);
         config.ca_pem = Some(self.authority.certificate_pem().as_bytes().to_vec());
@@ -54,7 +65,7 @@ impl Papers {
             None => self.administrator.clone(),
         });
         config.request_timeout = Some(REQUEST_WITHIN);
-        config.spread = true;
+        config.spread = at_any;
         Ok(masters::connect(config)?)
     }
 

@@ -20,9 +20,24 @@ use crate::faults::record::SharedRecord;
 const EVERY: Duration = Duration::from_millis(20);
 /// No more than these wait for an answer.
 const WAITING_MAX: usize = 150;
-const PATIENCE: Duration = Duration::from_secs(3);
-const MAPS: u64 = 16;
+pub(super) const PATIENCE: Duration = Duration::from_secs(3);
+const MAPS: usize = 16;
 const CLIENT: u32 = 400;
+
+/// Makes maps to be written by one client; their names.
+pub(super) async fn maps(
+    client: &Client,
+    number: u32,
+    name: &str,
+    record: &SharedRecord,
+) -> anyhow::Result<Vec<String>> {
+    let names: Vec<_> = (0..MAPS).map(|map| format!("{name}-{map:02}")).collect();
+    for name in &names {
+        let made = one(client.clone(), record.clone(), number, name.clone(), true).await;
+        ensure!(matches!(made, Outcome::Wrote { .. }), "{name} was not made, with no fault");
+    }
+    Ok(names)
+}
 
 /// Makes the maps, and seats the one who writes them.
 pub(super) async fn seat(
@@ -31,16 +46,13 @@ pub(super) async fn seat(
     record: &SharedRecord,
     stop: &CancellationToken,
 ) -> anyhow::Result<()> {
-    for map in 0..MAPS {
-        let made = one(each[0].clone(), record.clone(), map, true).await;
-        ensure!(matches!(made, Outcome::Wrote { .. }), "map {map} was not made, with no fault");
-    }
+    let maps = maps(&each[0], CLIENT, "pulse", record).await?;
     let (each, record, stop) = (each.to_vec(), record.clone(), stop.clone());
     crew.spawn(async move {
         let mut waiting = Crew::new();
         let mut beat = tokio::time::interval(EVERY);
         beat.set_missed_tick_behavior(MissedTickBehavior::Skip);
-        for (map, client) in (0..MAPS).cycle().zip(each.iter().cycle()) {
+        for (map, client) in maps.iter().cycle().zip(each.iter().cycle()) {
             tokio::select! {
                 biased;
                 () = stop.cancelled() => break,
@@ -49,9 +61,9 @@ pub(super) async fn seat(
             while waiting.len() >= WAITING_MAX {
                 waiting.next_ended().await;
             }
-            let (client, record) = (client.clone(), record.clone());
+            let (client, record, map) = (client.clone(), record.clone(), map.clone());
             waiting.spawn(async move {
-                let _ = one(client, record, map, false).await;
+                let _ = one(client, record, CLIENT, map, false).await;
             });
         }
         waiting.finish(PATIENCE).await;
@@ -60,14 +72,20 @@ pub(super) async fn seat(
 }
 
 /// One write of one map, or its making; what was heard of it.
-async fn one(client: Client, record: SharedRecord, map: u64, is_new: bool) -> Outcome {
-    let (value, name) = (record.fresh_value(), format!("pulse-{map:02}"));
+pub(super) async fn one(
+    client: Client,
+    record: SharedRecord,
+    number: u32,
+    name: String,
+    is_new: bool,
+) -> Outcome {
+    let value = record.fresh_value();
     let key = format!("{}default/{name}", KINDS[0].prefix);
     let action = match is_new {
         true => Action::Cas { expected: None, value },
         false => Action::Put { value },
     };
-    let at = record.call(CLIENT, &key, action);
+    let at = record.call(number, &key, action);
     let data = json!({"metadata": {"name": name}, "data": {REGISTER: value.to_string()}});
     let maps: Api<ConfigMap> = Api::namespaced(client, "default");
     let asked = async {

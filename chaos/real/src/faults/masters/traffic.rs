@@ -1,5 +1,6 @@
-//! Real nodes with an app on real containers, that is asked all the time: while only masters are broken, no request
-//! to it fails, nothing of it is started again, and none of its nodes is given up.
+//! Real nodes with an app on real containers, that is asked all the time: while only masters are broken, or nodes cut
+//! off from them, no request to it fails, nothing of it is started again, and none of its nodes is given up. In the
+//! end each node still does what masters tell it.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -33,6 +34,8 @@ const TAINT: &str = "kchaos/real";
 
 const READY_WITHIN: Duration = Duration::from_secs(90);
 const LOOK_EVERY: Duration = Duration::from_millis(100);
+/// Once all is healed, a node runs what it is told to within this.
+const BACK_WITHIN: Duration = Duration::from_secs(30);
 /// How many requests must have been answered.
 const ANSWERED_LEAST: u64 = 200;
 
@@ -121,6 +124,32 @@ async fn create(client: &Client, nodes: &[String]) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// A new pod on each node, wherever the app's are not counted.
+async fn late(client: &Client, nodes: &[String]) -> anyhow::Result<()> {
+    let pods: Api<Pod> = Api::namespaced(client.clone(), "default");
+    for node in nodes {
+        let pod: Pod = serde_json::from_value(json!({
+            "metadata": {"name": format!("late-{node}")},
+            "spec": {
+                "nodeName": node,
+                "terminationGracePeriodSeconds": 0,
+                "containers": [{"name": APP, "image": IMAGE}],
+            },
+        }))?;
+        pods.create(&PostParams::default(), &pod).await?;
+    }
+    for node in nodes {
+        let is_ready = |pod: &Pod| {
+            let conditions = pod.status.iter().flat_map(|it| it.conditions.iter().flatten());
+            conditions.into_iter().any(|it| it.type_ == "Ready" && it.status == "True")
+        };
+        while !is_ready(&pods.get(&format!("late-{node}")).await?) {
+            tokio::time::sleep(LOOK_EVERY).await;
+        }
+    }
+    Ok(())
+}
+
 /// The app's pods by name and uid, and how often they have started again; nothing if one is not ready.
 async fn pods(client: &Client) -> anyhow::Result<Option<BTreeMap<String, i32>>> {
     let pods: Api<Pod> = Api::namespaced(client.clone(), NAMESPACE);
@@ -152,8 +181,10 @@ impl Traffic {
         self.nodes.iter().any(|name| name == node)
     }
 
-    /// Ends it; fails if anybody who asked could tell that masters were broken.
+    /// Ends it; fails if anybody who asked could tell that masters were broken, or if a node is not back.
     pub(crate) async fn judge(self, client: &Client) -> anyhow::Result<()> {
+        let late = tokio::time::timeout(BACK_WITHIN, late(client, &self.nodes)).await;
+        late.with_context(|| format!("not every node runs a new pod within {BACK_WITHIN:?}"))??;
         self.stop.cancel();
         self.crew.finish(Duration::from_secs(15)).await;
         let (answered, failed) =
