@@ -45,6 +45,12 @@ pub fn all() -> impl Iterator<Item = (&'static str, Check)> {
     OF_STORES.into_iter().chain(kube::CHECKS)
 }
 
+/// The same for Kubernetes' own programs: where they promise less than ours do, that is what is asked.
+pub fn of_upstream() -> impl Iterator<Item = (&'static str, Check)> {
+    let theirs = |name| kube::UPSTREAM.into_iter().find(|(own, _)| *own == name);
+    all().map(move |(name, check)| theirs(name).unwrap_or((name, check)))
+}
+
 /// What the checks find wrong with a run.
 pub fn violations(history: &History) -> Vec<String> {
     let found = all().filter_map(|(name, check)| {

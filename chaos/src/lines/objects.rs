@@ -184,8 +184,8 @@ fn object(revision: Revision, write: &Write) -> Option<Value> {
             let is_it = metadata["name"].as_str() == Some(name)
                 && metadata["namespace"].as_str() == namespace
                 && text(metadata, "resourceVersion") == revision.to_string();
-            // It is read back as the same text.
-            (is_it && plain(object.clone()).to_string() == *value).then_some(object)?
+            let read_back = plain(object.clone()).to_string();
+            (is_it && read_back == *value).then_some(object)?
         }
         None => {
             let mut metadata = json!({"name": name, "resourceVersion": revision.to_string()});

@@ -27,6 +27,9 @@ pub(super) const CHECKS: [(&str, Check); 10] = [
     ("within-quota", within_quota::check),
 ];
 
+/// What Kubernetes' own programs promise less of.
+pub(super) const UPSTREAM: [(&str, Check); 1] = [("within-quota", within_quota::check_upstream)];
+
 #[cfg(test)]
 pub(crate) mod tests {
     use serde_json::Value;

@@ -91,8 +91,12 @@ pub(crate) async fn judge(
     for (name, why) in &not_seen {
         println!("{name}: not judged, since {why}");
     }
-    let seen = check::all().filter(|(name, _)| not_seen.iter().all(|(not, _)| not != name));
-    let mut wrong = speak(&history, seen);
+    let all: Vec<_> = match masters.is_upstream {
+        true => check::of_upstream().collect(),
+        false => check::all().collect(),
+    };
+    let is_seen = |name| not_seen.iter().all(|(not, _)| *not != name);
+    let mut wrong = speak(&history, all.into_iter().filter(|(name, _)| is_seen(*name)));
     let (counts, violations) = {
         let world = record.world.lock();
         (world.counts.clone(), world.violations.clone())
