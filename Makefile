@@ -12,7 +12,7 @@ CHAOS_SECONDS ?= 3600
 REAL_SECONDS ?= 70
 MASTERS_SECONDS ?= 45
 
-.PHONY: help packages rocksdb build up down status test check unit sim real chaos demo bench-store bench-api clean
+.PHONY: help packages rocksdb build up down status test check unit clients sim real chaos demo bench-store bench-api clean
 
 help: ## What can be done
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 18
@@ -36,7 +36,7 @@ down: ## Stop the local cluster; its data stays
 status: ## Who leads, and how everyone is
 	bin/kctl status
 
-test: build check unit sim real demo ## Every test, as CI runs them
+test: build check unit clients sim real demo ## Every test, as CI runs them
 
 check: rocksdb ## Format, lints, house rules, licences
 	cargo fmt --all --check
@@ -46,6 +46,9 @@ check: rocksdb ## Format, lints, house rules, licences
 
 unit: rocksdb ## Unit and integration tests
 	$(ENV) cargo test --locked --workspace
+
+clients: build ## Play flows of the stock Python and JavaScript clients, as root; installs the clients once a machine
+	master/clients/run.sh
 
 sim: build ## Simulate the store under faults, over many seeds, and see that known bugs are found
 	bin/kchaos sim --seeds $(SEEDS) --seeds $(FRESH)

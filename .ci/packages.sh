@@ -10,6 +10,10 @@ packages=(
     etcd-client                                                  # etcdctl, which drives kstore in the tests
 )
 command -v kubectl >/dev/null || packages+=(kubernetes-client)   # the stock client the tests drive
+# Programs whose clients the tests drive (master/clients).
+command -v python3 >/dev/null && python3 -m pip --version >/dev/null 2>&1 || packages+=(python3 python3-pip)
+command -v node >/dev/null || packages+=(nodejs)
+command -v npm >/dev/null || packages+=(npm)
 
 missing=()
 for package in "${packages[@]}"; do

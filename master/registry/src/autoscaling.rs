@@ -41,7 +41,14 @@ impl Strategy for OldAutoscalers {
 
     fn default(&self, object: &mut Value) {
         if let Some(fields) = object.as_object_mut() {
-            absent(made(fields, "spec"), "minReplicas", 1);
+            let is_told_by_note = fields
+                .get("metadata")
+                .is_some_and(|metadata| metadata["annotations"].get(METRICS).is_some());
+            let spec = made(fields, "spec");
+            absent(spec, "minReplicas", 1);
+            if !is_told_by_note {
+                absent(spec, PERCENT, DEFAULT_PERCENT);
+            }
         }
     }
 

@@ -241,7 +241,9 @@ fn cluster_kinds() -> Vec<Kind> {
     vec![
         Kind::of::<admission_v1::MutatingAdmissionPolicy>(rows::MUTATING_POLICIES),
         Kind::of::<admission_v1::MutatingAdmissionPolicyBinding>(rows::ADMISSION_POLICY_BINDINGS),
-        Kind::of::<admission_v1::MutatingWebhookConfiguration>(rows::WEBHOOK_CONFIGURATIONS),
+        Kind::of::<admission_v1::MutatingWebhookConfiguration>(
+            rows::MUTATING_WEBHOOK_CONFIGURATIONS,
+        ),
         Kind::of::<admission_v1::ValidatingAdmissionPolicy>(rows::ADMISSION_POLICIES)
             .with(&[Status]),
         Kind::of::<admission_v1::ValidatingAdmissionPolicyBinding>(rows::VALIDATING_BINDINGS),

@@ -65,6 +65,9 @@ pub const WEBHOOK_CONFIGURATIONS: Plain = Plain::bare().generation().default(web
     Cell::AGE,
 ]);
 
+pub const MUTATING_WEBHOOK_CONFIGURATIONS: Plain =
+    WEBHOOK_CONFIGURATIONS.default(mutating_webhooks);
+
 pub const ADMISSION_POLICIES: Plain =
     Plain::bare().status().generation().default(admission_policy).validate(policy_rules).cells(&[
         Cell::NAME,
@@ -88,7 +91,7 @@ pub const MUTATING_POLICIES: Plain =
 
 /// Kept for clients: no request is passed on to another API server.
 pub const API_SERVICES: Plain =
-    Plain::bare().path_names().status().validate(api_service_rules).cells(&[
+    Plain::bare().path_names().status().default(api_service).validate(api_service_rules).cells(&[
         Cell::NAME,
         Cell::text("Service", |service, _| {
             let text = |field: &str| meta::text(service, &["spec", "service", field]);
@@ -307,6 +310,21 @@ fn webhooks(configuration: &mut Value) {
     }
 }
 
+fn mutating_webhooks(configuration: &mut Value) {
+    webhooks(configuration);
+    let Some(fields) = configuration.as_object_mut() else { return };
+    for webhook in crate::fill::objects(fields, "webhooks") {
+        absent(webhook, "reinvocationPolicy", "Never");
+    }
+}
+
+fn api_service(service: &mut Value) {
+    let Some(fields) = service.as_object_mut() else { return };
+    if let Some(service) = crate::fill::object(made(fields, "spec"), "service") {
+        absent(service, "port", 443);
+    }
+}
+
 fn admission_policy(policy: &mut Value) {
     let Some(fields) = policy.as_object_mut() else { return };
     let spec = made(fields, "spec");
@@ -315,6 +333,11 @@ fn admission_policy(policy: &mut Value) {
         absent(constraints, "matchPolicy", "Equivalent");
         absent(constraints, "namespaceSelector", json!({}));
         absent(constraints, "objectSelector", json!({}));
+        for list in ["resourceRules", "excludeResourceRules"] {
+            for rule in crate::fill::objects(constraints, list) {
+                absent(rule, "scope", "*");
+            }
+        }
     }
 }
 

@@ -9,6 +9,7 @@
 //! to the message around it.
 
 mod wire;
+pub mod zero;
 
 use std::collections::BTreeMap;
 use std::sync::OnceLock;

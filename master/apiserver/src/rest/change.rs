@@ -142,7 +142,7 @@ fn prepare(
     let strategy = &resource.strategy;
     let mut new = (change.produce)(old)?;
     let sent = ownership::take(&mut new);
-    strategy.default(&mut new);
+    target.complete(&mut new);
     metadata::carry_over(&mut new, old);
     let cx = server.cx(&call.identity, 0);
     if change.rules == Rules::Status {

@@ -77,7 +77,7 @@ async fn once(
 ) -> Result<Arc<Entry>, ApiError> {
     let resource = &target.resource;
     let sent = ownership::take(&mut object);
-    resource.strategy.default(&mut object);
+    target.complete(&mut object);
     let owners = match noted {
         Ownership::Changed => {
             let manager = ownership::manager(server, call, target, "");
@@ -88,6 +88,7 @@ async fn once(
     ownership::put(&mut object, owners);
     metadata::begin_life(&mut object, server.now());
     resource.strategy.prepare_create(&mut object, &server.cx(&call.identity, 0));
+    target.begin_status(&mut object);
     let object = admit(server, call, target, object).await?;
     let errors = resource.validate(&object, None);
     if !errors.is_empty() {

@@ -32,6 +32,7 @@ use crate::cacher::entry::{Entry, encode};
 use crate::cacher::{DEFINITIONS, object_key, table_name};
 use crate::call::{Call, Response};
 use crate::content;
+use crate::protobuf::zero;
 use crate::respond;
 use crate::server::Server;
 use crate::storage::store_key;
@@ -66,6 +67,23 @@ impl Target {
     /// The same resource and namespace, another object.
     pub fn named(&self, name: &str) -> Self {
         Self { name: name.to_owned(), ..self.clone() }
+    }
+
+    /// Fills in defaults, and what this kind of Kubernetes' has always.
+    pub fn complete(&self, object: &mut Value) {
+        let resource = &self.resource;
+        resource.strategy.default(object);
+        if resource.custom.is_none() {
+            zero::fill(object, &resource.api_version(), &resource.kind);
+        }
+    }
+
+    /// A status for a new object that was given none.
+    pub fn begin_status(&self, object: &mut Value) {
+        let resource = &self.resource;
+        if resource.custom.is_none() && resource.strategy.shape().status {
+            zero::fill_field(object, &resource.api_version(), &resource.kind, "status");
+        }
     }
 
     /// The object's key in the table.

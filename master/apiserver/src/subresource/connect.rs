@@ -83,7 +83,7 @@ async fn log(server: &Server, call: &Call, target: &Target) -> Result<Response, 
     let (pod, place) = pod(server, target).await?;
     let container = container(&pod, call.query.get("container"))?;
     let Some(place) = place else {
-        return Ok(crate::respond::text(http::StatusCode::OK, ""));
+        return Ok(crate::respond::text(http::StatusCode::NO_CONTENT, ""));
     };
     let mut query = Vec::new();
     for (key, value) in call.query.pairs() {

@@ -159,6 +159,62 @@ async fn a_token_dies_with_the_pod_it_is_bound_to() {
     world.end().await;
 }
 
+/// The claims of a token that is asked for, and the token.
+async fn token_of(admin: &kube::Client, account: &str) -> (master_auth::tokens::Claims, String) {
+    use base64::Engine as _;
+    let path = format!("/api/v1/namespaces/default/serviceaccounts/{account}/token");
+    let answer = made(admin, &path, json!({"spec": {}})).await;
+    let token = answer["status"]["token"].as_str().unwrap().to_owned();
+    let claims = token.split('.').nth(1).unwrap();
+    let claims = base64::engine::general_purpose::URL_SAFE_NO_PAD.decode(claims).unwrap();
+    (serde_json::from_slice(&claims).unwrap(), token)
+}
+
+#[tokio::test]
+async fn a_token_dies_with_its_account() {
+    let world = World::bootstrapped().await;
+    let admin = world.admin();
+    let accounts = "/api/v1/namespaces/default/serviceaccounts";
+    made(&admin, accounts, json!({"metadata": {"name": "robot"}})).await;
+    let (_, token) = token_of(&admin, "robot").await;
+    let robot = world.bearer(Some(&token));
+    let who = "POST /apis/authentication.k8s.io/v1/selfsubjectreviews";
+    assert_eq!(send(&robot, who, &[JSON], "{}").await.code, 201);
+    send(&admin, &format!("DELETE {accounts}/robot"), &[], "").await;
+    assert_eq!(send(&robot, who, &[JSON], "{}").await.code, 401);
+    // An account of the same name is another one.
+    made(&admin, accounts, json!({"metadata": {"name": "robot"}})).await;
+    assert_eq!(send(&robot, who, &[JSON], "{}").await.code, 401);
+    world.end().await;
+}
+
+#[tokio::test]
+async fn a_token_is_good_from_its_first_second_to_its_last() {
+    let world = World::bootstrapped().await;
+    let admin = world.admin();
+    let accounts = "/api/v1/namespaces/default/serviceaccounts";
+    made(&admin, accounts, json!({"metadata": {"name": "robot"}})).await;
+    let issuer = "https://kubernetes.default.svc.cluster.local";
+    let ours = master_auth::tokens::Tokens::new(world.keys_pem.as_bytes(), issuer, &[]).unwrap();
+    let (claims, _) = token_of(&admin, "robot").await;
+    let hour = 3600;
+    #[rustfmt::skip]
+    let cases = [
+        // not before              until                    code
+        (claims.nbf,               claims.exp,              201),
+        (claims.nbf - 2 * hour,    claims.nbf - hour,       401),
+        (claims.nbf + hour,        claims.exp + hour,       401),
+    ];
+    for (nbf, exp, code) in cases {
+        let token =
+            ours.issue(&master_auth::tokens::Claims { nbf, exp, ..claims.clone() }).unwrap();
+        let who = "POST /apis/authentication.k8s.io/v1/selfsubjectreviews";
+        let answer = send(&world.bearer(Some(&token)), who, &[JSON], "{}").await;
+        assert_eq!(answer.code, code, "{nbf} to {exp}: {}", answer.text);
+    }
+    world.end().await;
+}
+
 #[tokio::test]
 async fn nobody_hands_out_more_than_they_hold() {
     let world = World::bootstrapped().await;

@@ -118,6 +118,12 @@ async fn logs_come_from_the_nodes_kubelet() {
         (refused.code, refused.text.contains("container x is not valid for pod p")),
         (400, true)
     );
+    let homeless =
+        json!({"metadata": {"name": "h"}, "spec": {"containers": [{"name": "c", "image": "i"}]}});
+    let pods = "POST /api/v1/namespaces/default/pods";
+    send(&client, pods, &[JSON], homeless.to_string()).await;
+    let none = send(&client, "GET /api/v1/namespaces/default/pods/h/log", &[], "").await;
+    assert_eq!((none.code, &*none.text), (204, ""));
     let proxied = send(&client, "GET /api/v1/nodes/n/proxy/proxy/summary?a=b", &[], "").await;
     assert_eq!((proxied.code, &*proxied.text), (200, "/proxy/summary?a=b"));
     world.end().await;

@@ -5,9 +5,9 @@ use std::time::Duration;
 use futures::{StreamExt, TryStreamExt};
 use k8s_openapi::api::core::v1::{ConfigMap, Namespace, Pod};
 use kube::api::{Api, DeleteParams, ListParams, PostParams, WatchEvent, WatchParams};
-use serde_json::json;
+use serde_json::{Value, json};
 
-use crate::world::World;
+use crate::world::{World, send};
 
 fn config_map(name: &str, label: &str) -> ConfigMap {
     serde_json::from_value(json!({
@@ -294,5 +294,109 @@ async fn pod_is_bound_once() {
     let again = bind("n2").await.unwrap_err();
     assert!(again.to_string().contains("already assigned to node \"n1\""), "{again}");
     assert_eq!(pods.get("p").await.unwrap().spec.unwrap().node_name.as_deref(), Some("n1"));
+    world.end().await;
+}
+
+#[tokio::test]
+async fn new_objects_have_what_clients_count_on_and_nothing_empty() {
+    let world = World::bootstrapped().await;
+    let client = world.admin();
+    let metadata = json!({"name": "new", "labels": {}, "annotations": {}, "finalizers": [], "ownerReferences": []});
+    let selector = json!({"matchLabels": {"a": "b"}});
+    let template = json!({"metadata": {"labels": {"a": "b"}},
+        "spec": {"containers": [{"name": "c", "image": "i", "env": [], "ports": []}], "volumes": []}});
+    let workload = json!({"spec": {"selector": selector, "template": template}});
+    let budget = json!({"spec": {"minAvailable": 1, "selector": selector}});
+    #[rustfmt::skip]
+    let cases = [
+        // path                                                  body                  its status, as kube-apiserver answers
+        ("/api/v1/namespaces/default/configmaps",                json!({"data": {}}),  Value::Null),
+        ("/api/v1/namespaces/default/resourcequotas",            json!({"spec": {}}),  json!({})),
+        ("/apis/apps/v1/namespaces/default/deployments",         workload.clone(),     json!({})),
+        ("/apis/apps/v1/namespaces/default/replicasets",         workload.clone(),     json!({"replicas": 0})),
+        ("/apis/apps/v1/namespaces/default/statefulsets",        workload.clone(),     json!({"replicas": 0, "availableReplicas": 0})),
+        ("/apis/apps/v1/namespaces/default/daemonsets",          workload,
+         json!({"currentNumberScheduled": 0, "desiredNumberScheduled": 0, "numberMisscheduled": 0, "numberReady": 0})),
+        ("/apis/policy/v1/namespaces/default/poddisruptionbudgets", budget,
+         json!({"currentHealthy": 0, "desiredHealthy": 0, "disruptionsAllowed": 0, "expectedPods": 0})),
+    ];
+    for (path, mut body, status) in cases {
+        body["metadata"] = metadata.clone();
+        let json = ("content-type", "application/json");
+        let made = send(&client, &format!("POST {path}"), &[json], body.to_string()).await.json;
+        assert_eq!(made["status"], status, "{path}");
+        for field in ["labels", "finalizers", "ownerReferences"] {
+            assert!(made["metadata"].get(field).is_none(), "{path}: {field}");
+        }
+        let pod = &made["spec"]["template"]["spec"];
+        assert!(
+            pod.get("volumes").is_none() && pod["containers"][0].get("env").is_none(),
+            "{path}"
+        );
+        assert!(made.get("data").is_none(), "{path}");
+        // Nothing is different the second time: an update that brings the same is none.
+        let one = format!("{path}/new");
+        let again = send(&client, &format!("PUT {one}"), &[json], made.to_string()).await.json;
+        assert_eq!(
+            again["metadata"]["resourceVersion"], made["metadata"]["resourceVersion"],
+            "{path}"
+        );
+        let merge = ("content-type", "application/merge-patch+json");
+        let patch = json!({"metadata": {"labels": {}, "ownerReferences": []}}).to_string();
+        let patched = send(&client, &format!("PATCH {one}"), &[merge], patch).await.json;
+        assert_eq!(
+            patched["metadata"]["resourceVersion"], made["metadata"]["resourceVersion"],
+            "{path}"
+        );
+    }
+    world.end().await;
+}
+
+/// As kube-apiserver 1.36.3 answers the same creations.
+#[tokio::test]
+async fn what_nobody_gave_is_filled_in_as_upstream_does() {
+    let world = World::bootstrapped().await;
+    let client = world.admin();
+    let pod =
+        json!({"spec": {"restartPolicy": "Never", "containers": [{"name": "c", "image": "i"}]}});
+    let rule = json!({"apiGroups": ["x"], "apiVersions": ["v1"], "operations": ["CREATE"], "resources": ["y"]});
+    let webhook = json!({"name": "a.b.c", "clientConfig": {"url": "https://x/y"}, "sideEffects": "None",
+        "admissionReviewVersions": ["v1"], "rules": [rule]});
+    let policy = json!({"validations": [{"expression": "true"}], "matchConstraints": {"resourceRules": [rule]}});
+    let service = json!({"group": "x.y", "version": "v1", "service": {"name": "a", "namespace": "b"},
+        "groupPriorityMinimum": 100, "versionPriority": 10, "insecureSkipTLSVerify": true});
+    let scaled = json!({"kind": "Deployment", "name": "x", "apiVersion": "apps/v1"});
+    let volume = json!({"capacity": {"storage": "1Gi"}, "accessModes": ["ReadWriteOnce"], "hostPath": {"path": "/x"}});
+    let cron = json!({"schedule": "* * * * *", "jobTemplate": {"spec": {"template": pod}}});
+    let in_default = |group: &str, plural: &str| format!("{group}/namespaces/default/{plural}");
+    #[rustfmt::skip]
+    let cases = [
+        // path                                                    spec or more                         where                                              what
+        (in_default("/apis/batch/v1", "cronjobs"),                 json!({"spec": cron}),               "/spec/jobTemplate/spec/backoffLimit",             None),
+        (in_default("/apis/batch/v1", "cronjobs"),                 json!({"spec": cron}),               "/spec/jobTemplate/metadata",                      Some(json!({}))),
+        (in_default("/apis/batch/v1", "cronjobs"),                 json!({"spec": cron}),               "/spec/jobTemplate/spec/template/spec/dnsPolicy",  Some("ClusterFirst".into())),
+        (in_default("/apis/batch/v1", "jobs"),                     json!({"spec": {"template": pod}}),  "/metadata/labels/job-name",                       Some("new".into())),
+        (in_default("/apis/autoscaling/v1", "horizontalpodautoscalers"), json!({"spec": {"maxReplicas": 3, "scaleTargetRef": scaled}}), "/spec/targetCPUUtilizationPercentage", Some(80.into())),
+        ("/apis/admissionregistration.k8s.io/v1/mutatingwebhookconfigurations".into(), json!({"webhooks": [webhook]}), "/webhooks/0/reinvocationPolicy", Some("Never".into())),
+        ("/apis/admissionregistration.k8s.io/v1/validatingwebhookconfigurations".into(), json!({"webhooks": [webhook]}), "/webhooks/0/reinvocationPolicy", None),
+        ("/apis/admissionregistration.k8s.io/v1/validatingadmissionpolicies".into(), json!({"spec": policy}), "/spec/matchConstraints/resourceRules/0/scope", Some("*".into())),
+        ("/apis/apiregistration.k8s.io/v1/apiservices".into(),     json!({"metadata": {"name": "v1.x.y"}, "spec": service}), "/spec/service/port",         Some(443.into())),
+        ("/api/v1/persistentvolumes".into(),                       json!({"spec": volume}),             "/status/phase",                                   Some("Pending".into())),
+        (in_default("/apis/discovery.k8s.io/v1", "endpointslices"), json!({"addressType": "IPv4", "endpoints": [{"addresses": ["10.0.0.1"]}]}), "/endpoints/0/conditions", Some(json!({}))),
+        (in_default("/api/v1", "events"),                          json!({"involvedObject": {"namespace": "default"}}), "/reportingComponent",             Some("".into())),
+    ];
+    for (path, mut body, place, expected) in cases {
+        if body.get("metadata").is_none() {
+            body["metadata"] = json!({"name": "new"});
+        }
+        let json = ("content-type", "application/json");
+        let line = format!("POST {path}?dryRun=All");
+        let made = send(&client, &line, &[json], body.to_string()).await;
+        assert_eq!(made.code, 201, "{path}: {}", made.text);
+        assert_eq!(made.json.pointer(place), expected.as_ref(), "{path}: {place}");
+        if path.ends_with("persistentvolumes") {
+            assert!(made.json["status"]["lastPhaseTransitionTime"].is_string());
+        }
+    }
     world.end().await;
 }

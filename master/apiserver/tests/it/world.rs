@@ -23,7 +23,8 @@ pub(crate) struct World {
     pub(crate) handle: Arc<Local>,
     address: SocketAddr,
     ca_pem: String,
-    keys_pem: String,
+    /// What service accounts' tokens are signed with.
+    pub(crate) keys_pem: String,
     issuer: Issuer<'static, KeyPair>,
     pub(crate) stop: CancellationToken,
     crew: Crew,

@@ -7,9 +7,10 @@ use master_api::meta;
 use master_api::status::FieldError;
 use serde_json::Value;
 
-use super::jobs::{job_spec, job_template};
+use super::jobs::job_template;
 use crate::check;
 use crate::fill::{absent, made, object, zero};
+use crate::pod::defaults;
 use crate::strategy::{Shape, Strategy};
 use crate::table::{Cell, or, or_none, tabled};
 use crate::workload;
@@ -57,7 +58,8 @@ impl Strategy for CronJobs {
         absent(spec, "successfulJobsHistoryLimit", 3);
         absent(spec, "failedJobsHistoryLimit", 1);
         if let Some(template) = object(spec, "jobTemplate").and_then(|job| object(job, "spec")) {
-            job_spec(template);
+            // Only the pods' part: the rest is filled in when a job is made of it.
+            defaults::template(template);
         }
     }
 

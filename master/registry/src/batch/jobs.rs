@@ -69,7 +69,7 @@ fn duration(job: &Value, now: Timestamp) -> String {
 }
 
 /// Defaults of a job's specification, also within a cron job.
-pub(crate) fn job_spec(spec: &mut Map<String, Value>) {
+fn job_spec(spec: &mut Map<String, Value>) {
     defaults::template(spec);
     if spec.get("completions").is_none() && spec.get("parallelism").is_none() {
         absent(spec, "completions", 1);
@@ -106,18 +106,21 @@ impl Strategy for Jobs {
     }
 
     fn default(&self, job: &mut Value) {
-        let labels = meta::at(job, &["spec", "template", "metadata", "labels"]).cloned();
         let Some(fields) = job.as_object_mut() else { return };
         job_spec(made(fields, "spec"));
-        if let Some(labels) = labels {
-            absent(made(fields, "metadata"), "labels", labels);
-        }
     }
 
     fn prepare_create(&self, new: &mut Value, _cx: &Cx<'_>) {
         fresh(new, self.shape());
         if new["spec"]["manualSelector"] != true {
             select_own_pods(new);
+        }
+        // A job without labels has those of its pods.
+        if new["metadata"].get("labels").is_none()
+            && let Some(labels) =
+                meta::at(new, &["spec", "template", "metadata", "labels"]).cloned()
+        {
+            meta::set(new, "labels", labels);
         }
     }
 

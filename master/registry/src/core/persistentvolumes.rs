@@ -1,13 +1,13 @@
 //! `v1/persistentvolumes`.
 
 use master_api::field::FieldPath;
-use master_api::meta;
 use master_api::status::FieldError;
+use master_api::{meta, time};
 use serde_json::{Value, json};
 
 use crate::check::{self, Findings};
 use crate::fill::{absent, made, zero};
-use crate::strategy::{Cx, Shape, Strategy, fresh};
+use crate::strategy::{Cx, Shape, Strategy, fresh, status_and_metadata};
 use crate::table::{Cell, or, tabled};
 
 #[derive(Clone, Copy, Debug)]
@@ -106,9 +106,21 @@ impl Strategy for PersistentVolumes {
         }
     }
 
-    fn prepare_create(&self, new: &mut Value, _cx: &Cx<'_>) {
+    fn prepare_create(&self, new: &mut Value, cx: &Cx<'_>) {
         fresh(new, self.shape());
-        new["status"] = json!({"phase": "Pending"});
+        let now = time::seconds(cx.now);
+        new["status"] = json!({"phase": "Pending", "lastPhaseTransitionTime": now});
+    }
+
+    /// When the phase changes, so does the time that it did.
+    fn prepare_status_update(&self, new: &mut Value, old: &Value, cx: &Cx<'_>) {
+        status_and_metadata(new, old);
+        let time_of = |volume: &Value| volume["status"]["lastPhaseTransitionTime"].clone();
+        let (is, was) = (time_of(new), time_of(old));
+        if new["status"]["phase"] != old["status"]["phase"] && (is.is_null() || is == was) {
+            let now = time::seconds(cx.now);
+            meta::object_mut(new, &["status"]).insert("lastPhaseTransitionTime".into(), now.into());
+        }
     }
 
     fn validate(&self, new: &Value, old: Option<&Value>) -> Vec<FieldError> {

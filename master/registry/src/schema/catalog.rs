@@ -127,7 +127,8 @@ impl<'a> Compiler<'a> {
             fields.insert(field.into(), self.push(Node::Text));
         }
         let keeps_unknown = schema["x-kubernetes-preserve-unknown-fields"] == true;
-        self.push(Node::Struct(Struct { name: name.into(), fields, keeps_unknown }))
+        let required = Vec::new();
+        self.push(Node::Struct(Struct { name: name.into(), fields, required, keeps_unknown }))
     }
 
     fn push(&mut self, node: Node) -> Index {
@@ -162,7 +163,9 @@ impl<'a> Compiler<'a> {
                 fields.insert(field.as_str().into(), self.field(name, field, schema));
             }
             let keeps_unknown = schema["x-kubernetes-preserve-unknown-fields"] == true;
-            return Node::Struct(Struct { name: name.into(), fields, keeps_unknown });
+            let required = schema["required"].as_array().into_iter().flatten();
+            let required = required.filter_map(Value::as_str).map(Into::into).collect();
+            return Node::Struct(Struct { name: name.into(), fields, required, keeps_unknown });
         }
         match &schema["additionalProperties"] {
             values @ Value::Object(_) => Node::Map(self.compile("", values)),

@@ -55,6 +55,8 @@ const OBJECT_META: &str = "io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta";
 struct Struct {
     name: Box<str>,
     fields: BTreeMap<Box<str>, Index>,
+    /// Fields that are there even where they hold nothing.
+    required: Vec<Box<str>>,
     /// Kept where the list is not complete (custom resources).
     keeps_unknown: bool,
 }

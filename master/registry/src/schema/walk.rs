@@ -1,4 +1,6 @@
-//! Holds a JSON value against a schema: wrong types refused, unknown fields found, nulls dropped.
+//! Holds a JSON value against a schema: wrong types refused, unknown fields found, nulls and empty lists and maps dropped.
+//!
+//! Upstream's types do not tell an empty list from none: it is gone from what they write, and no client sees `[]`.
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -14,8 +16,8 @@ use crate::custom::{default, prune};
 /// How many unknown fields are named at most.
 const FINDINGS_MAX: usize = 100;
 
-/// Brings `value` into the schema's shape: drops nulls and unknown fields, writes numbers that stand
-/// for quantities as text.
+/// Brings `value` into the schema's shape: drops nulls, unknown fields, and empty lists and maps that need not be there;
+/// writes numbers that stand for quantities as text.
 ///
 /// Returns warnings (only with [`FieldValidation::Warn`]).
 ///
@@ -203,7 +205,7 @@ impl Walk<'_> {
             match kind.fields.get(key.as_str()) {
                 Some(index) => {
                     failure = self.value(value, *index, &place, &kind.name);
-                    true
+                    !self.is_nothing(value, *index) || kind.required.iter().any(|it| **it == *key)
                 }
                 None if kind.keeps_unknown => true,
                 None => {
@@ -215,6 +217,15 @@ impl Walk<'_> {
             }
         });
         failure
+    }
+
+    /// Whether a value is a list or map without anything in it.
+    fn is_nothing(&self, value: &Value, index: Index) -> bool {
+        match (value, &self.table.nodes[index]) {
+            (Value::Array(items), Node::List(_)) => items.is_empty(),
+            (Value::Object(entries), Node::Map(_)) => entries.is_empty(),
+            _ => false,
+        }
     }
 
     fn entries(

@@ -1,0 +1,137 @@
+//! What upstream's types write out though nobody gave it: a `status: {}`, the `0` of a field that is always there.
+//!
+//! Clients count on it: `deployment.status.replicas` of a new deployment is an error where there is no status.
+//!
+//! # Path
+//! `rest/create.rs`, `rest/change.rs` → here, after `Strategy::default`
+
+use serde_json::{Map, Value};
+
+use super::{Field, Message, message_name, messages};
+
+/// Puts in what upstream's type of a built-in kind has always.
+pub fn fill(object: &mut Value, api_version: &str, kind: &str) {
+    if let (Some(fields), Some(object)) = (fields(api_version, kind), object.as_object_mut()) {
+        fill_message(object, fields);
+    }
+}
+
+/// The same for one field of the object, if it is absent.
+pub fn fill_field(object: &mut Value, api_version: &str, kind: &str, name: &str) {
+    let fields = fields(api_version, kind).into_iter().flat_map(Message::values);
+    let Some(field) = fields.into_iter().find(|field| field.name == name) else { return };
+    if let Some(object) = object.as_object_mut().filter(|object| !object.contains_key(name)) {
+        fill_one(object, field);
+    }
+}
+
+fn fields(api_version: &str, kind: &str) -> Option<&'static Message> {
+    messages().get(message_name(api_version, kind).as_str())
+}
+
+fn fill_message(object: &mut Map<String, Value>, fields: &Message) {
+    for field in fields.values() {
+        fill_one(object, field);
+    }
+}
+
+fn fill_one(object: &mut Map<String, Value>, field: &Field) {
+    let inner = parts(field);
+    if field.is_inline {
+        inner.into_iter().for_each(|inner| fill_message(object, inner));
+        return;
+    }
+    match (object.get_mut(field.name), inner) {
+        (Some(Value::Array(items)), Some(inner)) if field.is_list => {
+            items
+                .iter_mut()
+                .filter_map(Value::as_object_mut)
+                .for_each(|it| fill_message(it, inner));
+        }
+        (Some(Value::Object(entries)), Some(inner)) if field.is_map => {
+            let items = entries.values_mut().filter_map(Value::as_object_mut);
+            items.for_each(|item| fill_message(item, inner));
+        }
+        (Some(Value::Object(message)), Some(inner)) => fill_message(message, inner),
+        (None, _) => {
+            if let Some(zero) = zero(field) {
+                object.insert(field.name.into(), zero);
+            }
+        }
+        _ => {}
+    }
+}
+
+/// The fields of a field that is a message.
+fn parts(field: &Field) -> Option<&'static Message> {
+    field.kind.contains('/').then(|| messages().get(field.kind)).flatten()
+}
+
+/// What is written for a field that nobody gave; nothing for most.
+fn zero(field: &Field) -> Option<Value> {
+    if field.is_pointer || field.is_list || field.is_map {
+        return None;
+    }
+    match (parts(field), field.kind) {
+        (Some(inner), _) => {
+            let mut message = Map::new();
+            fill_message(&mut message, inner);
+            Some(message.into())
+        }
+        (None, "string") if field.keeps_zero => Some("".into()),
+        (None, "bool") if field.keeps_zero => Some(false.into()),
+        (None, "int32" | "int64") if field.keeps_zero => Some(0.into()),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn what_is_always_there_is_filled_in_and_nothing_else() {
+        let nodes = json!({"daemonEndpoints": {"kubeletEndpoint": {"Port": 0}}, "nodeInfo": {
+            "machineID": "", "systemUUID": "", "bootID": "", "kernelVersion": "", "osImage": "",
+            "containerRuntimeVersion": "", "kubeletVersion": "", "kubeProxyVersion": "",
+            "operatingSystem": "", "architecture": ""}});
+        #[rustfmt::skip]
+        let cases = [
+            ("apps/v1", "Deployment", json!({"spec": {"strategy": {}, "template": {"metadata": {}, "spec": {}}}, "status": {}})),
+            ("apps/v1", "ReplicaSet", json!({"spec": {"template": {"metadata": {}, "spec": {}}}, "status": {"replicas": 0}})),
+            ("networking.k8s.io/v1", "Ingress", json!({"spec": {}, "status": {"loadBalancer": {}}})),
+            ("v1", "ConfigMap", json!({})),
+            ("v1", "Node", json!({"spec": {}, "status": nodes})),
+            ("v1", "Event", json!({"involvedObject": {}, "source": {}, "reportingComponent": "", "reportingInstance": ""})),
+            ("example.com/v1", "Deployment", json!({})),
+        ];
+        for (api_version, kind, mut expected) in cases {
+            let mut object = json!({"metadata": {}});
+            fill(&mut object, api_version, kind);
+            if !expected.as_object().unwrap().is_empty() || kind == "ConfigMap" {
+                expected["metadata"] = json!({});
+            } else {
+                expected = json!({"metadata": {}});
+            }
+            assert_eq!(object, expected, "{kind}");
+        }
+    }
+
+    #[test]
+    fn what_is_there_stays_and_its_parts_are_filled_in() {
+        let mut slice =
+            json!({"endpoints": [{"addresses": ["10.0.0.1"]}, {"conditions": {"ready": true}}]});
+        fill(&mut slice, "discovery.k8s.io/v1", "EndpointSlice");
+        assert_eq!(slice["endpoints"][0]["conditions"], json!({}));
+        assert_eq!(slice["endpoints"][1]["conditions"], json!({"ready": true}));
+
+        let mut set = json!({"status": {"replicas": 3}});
+        fill_field(&mut set, "apps/v1", "StatefulSet", "status");
+        assert_eq!(set, json!({"status": {"replicas": 3}}));
+        let mut set = json!({});
+        fill_field(&mut set, "apps/v1", "StatefulSet", "status");
+        assert_eq!(set, json!({"status": {"replicas": 0, "availableReplicas": 0}}));
+    }
+}
