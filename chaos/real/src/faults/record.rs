@@ -7,7 +7,10 @@ use chaos::history::{
     Action, Final, History, Lead, Lease, Outcome, Revised, Sight, Watched, Write,
 };
 use chaos::world::{self, SharedWorld};
+use parking_lot::Mutex;
 use store_env::clock::SystemClock;
+
+use super::masters::{Listed, gaps};
 
 /// A record that is shared.
 pub(crate) type SharedRecord = Arc<Record>;
@@ -16,12 +19,14 @@ pub(crate) type SharedRecord = Arc<Record>;
 pub(crate) struct Record {
     /// Where workloads and nodes of simulations leave the same.
     pub(crate) world: SharedWorld,
+    /// By which watches of masters began.
+    pub(crate) lists: Mutex<Vec<Listed>>,
 }
 
 impl Record {
     pub(crate) fn new() -> Self {
         world::be_real(SystemClock::shared());
-        Self { world: SharedWorld::default() }
+        Self { world: SharedWorld::default(), lists: Mutex::default() }
     }
 
     pub(crate) fn now_us(&self) -> u64 {
@@ -74,6 +79,17 @@ impl Record {
             }
             Some(_) => {}
             None => change.writes.push(write.clone()),
+        }
+    }
+
+    /// Once nobody tells more: what went unseen has gone by the first list that tells so.
+    pub(crate) fn fill_gaps(&self) {
+        let seen_us = self.now_us();
+        let mut world = self.world.lock();
+        for (revision, write) in gaps(&world.history.changes, &self.lists.lock()) {
+            let change = || Revised { revision, seen_us, writes: Vec::new() };
+            world.history.changes.entry(revision).or_insert_with(change).writes.push(write);
+            world.count("objects that went unseen");
         }
     }
 

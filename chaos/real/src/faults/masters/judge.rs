@@ -6,12 +6,13 @@ use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 use chaos::check;
-use chaos::history::{Final, Revised};
+use chaos::history::{Final, Revised, Write};
 use chaos::kube::converged;
 use kube::Client;
 use serde_json::Value;
 use tokio::time::Instant;
 
+use super::gaps::gaps;
 use super::objects::{KINDS, Kind, Told};
 use super::traffic::Traffic;
 use super::{Crews, Masters};
@@ -82,6 +83,7 @@ pub(crate) async fn judge(
     if let Some(traffic) = traffic {
         traffic.judge(&masters.each[0]).await?;
     }
+    record.fill_gaps();
     let history = record.history();
     tell(&history, record, rounds);
     let mut not_seen = NOT_SEEN.to_vec();
@@ -223,10 +225,18 @@ async fn held(client: &Client) -> anyhow::Result<(i64, Held)> {
 fn told(record: &SharedRecord) -> Held {
     let world = record.world.lock();
     let mut all = Held::new();
+    let gaps = gaps(&world.history.changes, &record.lists.lock());
+    let mut told: BTreeMap<i64, Vec<&Write>> = BTreeMap::new();
     for (revision, change) in &world.history.changes {
-        for write in &change.writes {
+        told.entry(*revision).or_default().extend(&change.writes);
+    }
+    for (revision, write) in &gaps {
+        told.entry(*revision).or_default().push(write);
+    }
+    for (revision, writes) in told {
+        for write in writes {
             match &write.value {
-                Some(text) => drop(all.insert(write.key.clone(), (*revision, text.clone()))),
+                Some(text) => drop(all.insert(write.key.clone(), (revision, text.clone()))),
                 None => drop(all.remove(&write.key)),
             }
         }

@@ -7,6 +7,7 @@
 //! watch.rs: each kind on each master, and clients that resume on any    pulse.rs, loyal.rs: gaps    judge.rs: the checks
 //! ```
 
+mod gaps;
 mod judge;
 mod leads;
 mod loyal;
@@ -40,6 +41,7 @@ use loyal::Loyal;
 use papers::Papers;
 use traffic::Traffic;
 
+pub(crate) use gaps::{Listed, gaps};
 pub(crate) use judge::judge;
 
 /// What clients do, of what they do in simulations.

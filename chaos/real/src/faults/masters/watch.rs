@@ -14,6 +14,7 @@ use store_env::task::Crew;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use super::gaps::Listed;
 use super::objects::{KINDS, Kind, revision};
 use crate::faults::record::SharedRecord;
 
@@ -120,6 +121,8 @@ impl Watcher {
     async fn begin(&mut self, client: &Client) -> bool {
         let listed = tokio::time::timeout(PATIENCE, self.kind.list(client)).await;
         let Ok(Ok((after, listed))) = listed else { return false };
+        let keys = listed.iter().map(|told| told.key.clone()).collect();
+        self.record.lists.lock().push(Listed { prefix: self.kind.prefix, after, keys });
         for told in listed {
             self.record.change_of(told.revision, &Write { key: told.key, value: Some(told.text) });
         }
