@@ -16,6 +16,8 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 use turmoil::net::{TcpListener, TcpStream};
 
+use crate::kube;
+
 /// The connections that are open, by the hosts at their ends. Clones are the same.
 #[derive(Clone, Debug, Default)]
 pub struct Links(Arc<Mutex<BTreeMap<(String, String), CancellationToken>>>);
@@ -49,6 +51,7 @@ impl Network for SimNetwork {
     fn dial(&self, address: &str) -> BoxFuture<'static, io::Result<BoxStream>> {
         let (name, address, links) = (self.name.clone(), address.to_owned(), self.links.clone());
         Box::pin(async move {
+            let address = kube::master::named(&address).unwrap_or(address);
             let other = address.split(':').next().unwrap_or_default().to_owned();
             let mut stream = TcpStream::connect(address).await?;
             let length = u8::try_from(name.len()).map_err(io::Error::other)?;

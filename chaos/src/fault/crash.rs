@@ -17,6 +17,8 @@ pub(super) enum Who {
     Any,
     /// Two or more at once.
     Several,
+    /// As many as can be spared.
+    Minority,
     /// The quorum is lost for a while, the leader with it.
     Majority,
     All,
@@ -28,6 +30,7 @@ fn choose(field: &mut Field<'_, '_>, who: Who) -> Vec<MemberId> {
     let count = match who {
         Who::Leader | Who::Any => 1,
         Who::Several => field.rng.random_range(2..=members.len().max(2)),
+        Who::Minority => members.len() - majority,
         Who::Majority => majority,
         Who::All => members.len(),
     };

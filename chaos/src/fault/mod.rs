@@ -12,6 +12,7 @@ mod field;
 mod lag;
 mod membership;
 mod node;
+mod node_link;
 mod partition;
 mod pause;
 mod slow_disk;
@@ -68,6 +69,7 @@ pub const KINDS: &[Kind] = kinds! {
     "crash-machine": crash::Crash::of(crash::Who::Any),
     "crash-leader": crash::Crash::of(crash::Who::Leader),
     "crash-several": crash::Crash::of(crash::Who::Several),
+    "crash-minority": crash::Crash::of(crash::Who::Minority),
     "crash-majority": crash::Crash::of(crash::Who::Majority),
     "crash-all": crash::Crash::of(crash::Who::All),
     "crash-loop": crash::CrashLoop::default(),
@@ -88,6 +90,10 @@ pub const KINDS: &[Kind] = kinds! {
     "silence-node": node::Silent::of(node::Who::One),
     "silence-most": node::Silent::of(node::Who::MostOfZone),
     "silence-zone": node::Silent::of(node::Who::Zone),
+    "mute-node": node_link::NodeLink::of(node_link::What::Mute),
+    "deaf-node": node_link::NodeLink::of(node_link::What::Deaf),
+    "node-off-leader": node_link::NodeLink::of(node_link::What::OffLeader),
+    "node-off-most": node_link::NodeLink::of(node_link::What::OffMost),
     "restart-kubelet": node::Restart,
     "interrupted-snapshot": lag::InterruptedSnapshot::default(),
 };

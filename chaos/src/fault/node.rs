@@ -52,10 +52,8 @@ impl Fault for Silent {
         self.nodes = numbers.iter().take(count).map(|number| kube::node(*number)).collect();
         self.masters = field.world.lock().machines.keys().copied().collect();
         field.cut(&self.nodes, &self.masters);
-        let from_us = u64::try_from(field.sim.elapsed().as_micros()).unwrap_or(u64::MAX);
         let names: Vec<String> = self.nodes.iter().map(|node| host(*node)).collect();
-        let silence = |node: &String| Silence { node: node.clone(), from_us, until_us: None };
-        field.world.lock().history.kube.silences.extend(names.iter().map(silence));
+        fall_silent(field, &names);
         format!("nobody hears {names:?}")
     }
 
@@ -66,16 +64,32 @@ impl Fault for Silent {
 
     fn heal(&mut self, field: &mut Field<'_, '_>) {
         field.mend(&self.nodes, &self.masters);
-        let now_us = u64::try_from(field.sim.elapsed().as_micros()).unwrap_or(u64::MAX);
-        let mut world = field.world.lock();
-        for node in &self.nodes {
-            let name = host(*node);
-            let is_it = |it: &&mut Silence| it.node == name && it.until_us.is_none();
-            if let Some(silence) = world.history.kube.silences.iter_mut().find(is_it) {
-                silence.until_us = Some(now_us);
-            }
+        let names: Vec<String> = self.nodes.iter().map(|node| host(*node)).collect();
+        be_heard(field, &names);
+    }
+}
+
+/// From now on masters may take these for silent.
+pub(super) fn fall_silent(field: &Field<'_, '_>, nodes: &[String]) {
+    let from_us = now_us(field);
+    let silence = |node: &String| Silence { node: node.clone(), from_us, until_us: None };
+    field.world.lock().history.kube.silences.extend(nodes.iter().map(silence));
+}
+
+/// They are heard again.
+pub(super) fn be_heard(field: &Field<'_, '_>, nodes: &[String]) {
+    let now_us = now_us(field);
+    let mut world = field.world.lock();
+    for node in nodes {
+        let is_it = |it: &&mut Silence| it.node == *node && it.until_us.is_none();
+        if let Some(silence) = world.history.kube.silences.iter_mut().find(is_it) {
+            silence.until_us = Some(now_us);
         }
     }
+}
+
+fn now_us(field: &Field<'_, '_>) -> u64 {
+    u64::try_from(field.sim.elapsed().as_micros()).unwrap_or(u64::MAX)
 }
 
 /// A kubelet that is killed and started again, and finds its containers.

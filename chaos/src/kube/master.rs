@@ -4,6 +4,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
+use anyhow::Context as _;
 use master_api::access::Identity;
 use master_apiserver::{Server, ServerConfig};
 use master_replica::{Config, Replica};
@@ -11,17 +12,20 @@ use store_env::clock::SharedClock;
 use store_env::net::{Listener, Network};
 use store_env::rng;
 use store_env::task::{Crew, Group, TaskResult};
-use store_handle::{Handle, MemberId};
+use store_handle::{Handle, MemberId, Term};
 use tokio_util::sync::CancellationToken;
 
 use super::witness::{Witness, told};
 use super::{API_PORT, keys};
 use crate::mutant::Mutation;
 use crate::net::SimNetwork;
-use crate::world::SharedWorld;
+use crate::world::{SharedWorld, host};
 
 /// Shorter than anybody's, so that a seed shows it.
 pub(crate) const NODE_GRACE: Duration = Duration::from_secs(8);
+
+/// How often a leader looks who belongs to the group.
+const TELL_EVERY: Duration = Duration::from_millis(200);
 
 /// Nodes renew about as often: with this mutation, some that live are taken for silent.
 const HASTY_GRACE: Duration = Duration::from_millis(1_500);
@@ -42,9 +46,8 @@ pub(crate) async fn start(
     };
     let rng = rng::named("late", id * 1_000 + u64::from(life));
     let leadership = told(handle.leadership(), late_ms, rng, group);
-    let last = u8::try_from(id % 250)?;
     let server = ServerConfig {
-        handle: Arc::new(Witness { inner: handle, world: world.clone(), leadership }),
+        handle: Arc::new(Witness { inner: handle.clone(), world: world.clone(), leadership }),
         clock,
         cluster: Default::default(),
         tls: keys.tls,
@@ -52,7 +55,7 @@ pub(crate) async fn start(
         sa_keys_pem: keys.sa_keys_pem,
         sa_issuer: "https://kubernetes.default.svc.cluster.local".into(),
         master_name: format!("m{id}"),
-        advertise: SocketAddr::new(IpAddr::V4(Ipv4Addr::new(10, 88, 0, last)), API_PORT),
+        advertise: address(id)?,
     };
     let mut controllers = master_controllers::Config::new(
         keys::AUTHORITY.into(),
@@ -67,8 +70,55 @@ pub(crate) async fn start(
     let door = network.listen(&format!("0.0.0.0:{API_PORT}")).await?;
     let server = replica.server.clone();
     group.spawn("api", move |stop| accept(door, server, stop));
-    replica.lead(group, |_, _| {});
+    let told = replica.server.clone();
+    replica.lead(group, move |term, group| {
+        let (server, handle) = (told.clone(), handle.clone());
+        group.spawn("endpoints", move |stop| tell_where(server, handle, term, stop));
+    });
     Ok(())
+}
+
+/// Where a master says that its API is.
+fn address(id: MemberId) -> anyhow::Result<SocketAddr> {
+    let last = u8::try_from(id).context("a simulation has few masters")?;
+    Ok(SocketAddr::new(IpAddr::V4(Ipv4Addr::new(10, 88, 0, last)), API_PORT))
+}
+
+/// The same by the name of its host; `None`: no master has told this address.
+pub(crate) fn named(address: &str) -> Option<String> {
+    let address: SocketAddr = address.parse().ok()?;
+    match address.ip() {
+        IpAddr::V4(ip) => {
+            Some(format!("{}:{}", host(MemberId::from(ip.octets()[3])), address.port()))
+        }
+        IpAddr::V6(_) => None,
+    }
+}
+
+/// Says where the API is, whenever the group changes: so nodes and clients learn of masters that come. Unlike a
+/// real master it does not ask whether they answer.
+async fn tell_where(
+    server: Arc<Server>,
+    handle: Arc<dyn Handle>,
+    term: Term,
+    stop: CancellationToken,
+) -> TaskResult {
+    let mut told = Vec::new();
+    loop {
+        let members = handle.members();
+        let masters = members.iter().map(|member| address(member.id));
+        let masters = masters.collect::<anyhow::Result<Vec<SocketAddr>>>()?;
+        if masters != told
+            && server.set_kubernetes_endpoints(masters.clone(), Some(term)).await.is_ok()
+        {
+            told = masters;
+        }
+        tokio::select! {
+            biased;
+            () = stop.cancelled() => return Ok(()),
+            () = tokio::time::sleep(TELL_EVERY) => {}
+        }
+    }
 }
 
 async fn accept(

@@ -33,6 +33,9 @@ use crate::world::{SharedWorld, host};
 /// Where a master's API is served.
 pub(crate) const API_PORT: u16 = 6_443;
 
+/// How often nodes and clients read who the masters are: sooner than real ones, as masters come and go faster.
+const LEARN_EVERY: std::time::Duration = std::time::Duration::from_secs(2);
+
 /// Nodes are counted from here, and clients from the other, so that faults can cut them off as they do members.
 const NODES: MemberId = 1_000;
 const CLIENTS: MemberId = 2_000;
@@ -125,5 +128,8 @@ pub(crate) fn connect(
     config.request_timeout = Some(std::time::Duration::from_secs(5));
     config.insecure = true;
     config.spread = true;
+    // Who asks one master only wants to know what that one says.
+    config.refresh = masters.len() > 1;
+    config.refresh_every = LEARN_EVERY;
     Ok(masters::connect(config)?)
 }

@@ -13,6 +13,8 @@ pub(crate) const CONFIG_MAPS: &str = "/registry/core/configmaps/";
 pub(crate) const DEPLOYMENTS: &str = "/registry/apps/deployments/";
 /// Where StatefulSets are kept.
 pub(crate) const SETS: &str = "/registry/apps/statefulsets/";
+/// Where namespaces are kept.
+pub(crate) const NAMESPACES: &str = "/registry/core/namespaces/";
 /// Where nodes are kept.
 pub(crate) const NODES: &str = "/registry/core/nodes/";
 

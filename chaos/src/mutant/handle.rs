@@ -13,7 +13,7 @@ use store_handle::{
 };
 use tokio::sync::watch;
 
-use crate::kube::objects::PODS;
+use crate::kube::objects::{NAMESPACES, PODS};
 
 use super::{Mutation, watch as watches};
 
@@ -84,22 +84,34 @@ fn blind(mutation: Mutation, mut command: Command) -> Command {
                 let is_new = compare.target == Target::ModRevision(0);
                 is_new || !compare.range.start.starts_with(PODS.as_bytes())
             }),
+            Mutation::IgnoresNamespaces if txn.compare.len() > 1 => {
+                // The first is on the object itself, which may be a namespace.
+                let own = txn.compare.remove(0);
+                let namespaces = NAMESPACES.as_bytes();
+                txn.compare.retain(|compare| !compare.range.start.starts_with(namespaces));
+                txn.compare.insert(0, own);
+            }
             Mutation::IgnoresGuards => txn.compare.truncate(1),
-            Mutation::RemovesAtOnce => txn.success.iter_mut().for_each(remove_at_once),
+            Mutation::RemovesAtOnce => {
+                txn.success.iter_mut().for_each(|op| remove_at_once(op, PODS));
+            }
+            Mutation::DropsNamespaces => {
+                txn.success.iter_mut().for_each(|op| remove_at_once(op, NAMESPACES));
+            }
             _ => {}
         }
     }
     command
 }
 
-/// A pod that is told to go is gone.
-fn remove_at_once(op: &mut Op) {
+/// An object below this prefix that is told to go is gone.
+fn remove_at_once(op: &mut Op, prefix: &str) {
     let Op::Put(put) = op else { return };
-    if !put.key.starts_with(PODS.as_bytes()) {
+    if !put.key.starts_with(prefix.as_bytes()) {
         return;
     }
-    let pod: serde_json::Value = serde_json::from_slice(&put.value).unwrap_or_default();
-    if !pod["metadata"]["deletionTimestamp"].is_null() {
+    let object: serde_json::Value = serde_json::from_slice(&put.value).unwrap_or_default();
+    if !object["metadata"]["deletionTimestamp"].is_null() {
         let range = KeyRange::key(put.key.clone());
         *op = Op::Delete(DeleteRequest { range, prev_kv: false });
     }

@@ -45,6 +45,8 @@ pub enum Mutation {
     IgnoresGuards,
     RepeatsGenerated,
     RemovesAtOnce,
+    DropsNamespaces,
+    IgnoresNamespaces,
     EvictsHastily,
 }
 

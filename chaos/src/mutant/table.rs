@@ -64,6 +64,8 @@ pub const MUTANTS: &[Mutant] = &[
     mutant("kube-ignores-guards", Mutation::IgnoresGuards, "kube-races", "a pod is created though its quota was used up meanwhile").by("within-quota"),
     mutant("kube-repeats-generated", Mutation::RepeatsGenerated, "kube-masters", "a create of a generated name whose outcome is unknown is sent again: two objects").by("created-once"),
     mutant("kube-removes-at-once", Mutation::RemovesAtOnce, "kube-nodes", "a pod that is told to go is removed before its node has stopped it").by("one-place"),
+    mutant("kube-drops-namespaces", Mutation::DropsNamespaces, "kube-namespaces", "a namespace is gone as soon as it is told to go, and what is in it stays").by("whole-namespaces"),
     mutant("kube-evicts-hastily", Mutation::EvictsHastily, "kube-nodes", "a node that was heard a moment ago is taken for silent").by("evictions"),
     mutant("kube-two-schedulers", Mutation::DropsFence, "kube-late-leaders", "the scheduler of a term that is over binds, too: a node is promised twice").by("within-capacity"),
+    mutant("kube-ignores-namespaces", Mutation::IgnoresNamespaces, "kube-namespaces", "what was let into a namespace comes into it although that has gone meanwhile").by("whole-namespaces"),
 ];

@@ -69,6 +69,8 @@ pub struct MastersConfig {
     pub ping_every: Duration,
     /// Learn further masters from the endpoints of `default/kubernetes`.
     pub refresh: bool,
+    /// How often they are read.
+    pub refresh_every: Duration,
     /// Start with a random master, so that many clients do not all sit on the first.
     pub spread: bool,
     /// What a token file's age is measured by.
@@ -106,6 +108,7 @@ impl MastersConfig {
             request_timeout: Some(Duration::from_secs(60)),
             ping_every: Duration::from_millis(500),
             refresh: false,
+            refresh_every: Duration::from_secs(30),
             spread: false,
             clock: SystemClock::shared(),
             network: None,

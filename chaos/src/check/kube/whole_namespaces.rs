@@ -4,9 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::check::Verdict;
 use crate::history::History;
-
-/// Where namespaces are kept.
-const NAMESPACES: &str = "/registry/core/namespaces/";
+use crate::kube::objects::NAMESPACES;
 
 pub(crate) fn check(history: &History) -> Verdict {
     let mut there: BTreeSet<String> = BTreeSet::new();

@@ -1,4 +1,5 @@
-//! Namespaces that are filled and deleted: all that is in one goes, and nothing comes after.
+//! Namespaces that are filled and deleted, while others still create in them on all masters: all that is in one
+//! goes, and nothing comes after.
 
 use std::time::Duration;
 
@@ -8,6 +9,7 @@ use kube::Api;
 use kube::api::{DeleteParams, PostParams};
 use rand::Rng;
 use serde_json::json;
+use store_env::task::Crew;
 
 use super::super::client::Seat;
 use super::super::node::from;
@@ -15,18 +17,23 @@ use super::super::node::from;
 /// How often it is looked whether a namespace is gone.
 const LOOK_EVERY: Duration = Duration::from_millis(300);
 
+/// How long a create may be under way: as long as the client's requests may, and a little.
+const LATE_MAX: Duration = Duration::from_secs(6);
+
 pub(super) async fn run(mut seat: Seat) {
     let namespaces: Api<Namespace> = Api::all(seat.client.clone());
+    let mut late = Crew::new();
     for number in 0.. {
         let pause = Duration::from_millis(seat.rng.random_range(50..600));
         if !seat.pause(pause).await {
-            return;
+            break;
         }
         let name = format!("brief-{}-{number}", seat.number);
         let object: Namespace = from(json!({ "metadata": { "name": name } }));
         let ask = || async { there(namespaces.create(&PostParams::default(), &object).await) };
         seat.insist(&format!("create {name}"), ask).await;
         fill(&mut seat, &name).await;
+        come_late(&seat, &name, &mut late);
         let ask = || async {
             match namespaces.delete(&name, &DeleteParams::default()).await {
                 Err(kube::Error::Api(status)) if matches!(status.code, 404 | 409) => Ok(()),
@@ -34,6 +41,7 @@ pub(super) async fn run(mut seat: Seat) {
             }
         };
         seat.insist(&format!("delete {name}"), ask).await;
+        come_late(&seat, &name, &mut late);
         loop {
             if let Ok(None) = namespaces.get_opt(&name).await {
                 break;
@@ -42,6 +50,28 @@ pub(super) async fn run(mut seat: Seat) {
         }
         seat.note(format_args!("{name} is gone"));
         seat.world.lock().count("namespaces deleted");
+    }
+    late.finish(LATE_MAX).await;
+}
+
+/// Creates something in a namespace on every master at once, and waits for none of them: each may be carried out
+/// when the namespace is gone.
+fn come_late(seat: &Seat, namespace: &str, late: &mut Crew) {
+    for (master, client) in &seat.each {
+        let maps: Api<ConfigMap> = Api::namespaced(client.clone(), namespace);
+        let name = format!("late-{master}-");
+        let object: ConfigMap = from(json!({"metadata": {"generateName": name}}));
+        let world = seat.world.clone();
+        late.spawn(async move {
+            let what = match maps.create(&PostParams::default(), &object).await {
+                Ok(_) => "late creates done",
+                Err(kube::Error::Api(status)) if matches!(status.code, 403 | 404) => {
+                    "late creates refused"
+                }
+                Err(_) => return,
+            };
+            world.lock().count(what);
+        });
     }
 }
 

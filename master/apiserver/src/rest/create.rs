@@ -165,8 +165,15 @@ async fn store(
                 return Err(ApiError::invalid(group, kind, &target.name, errors));
             }
         };
-        let companions: Vec<_> =
-            companions.into_iter().chain(server.guard(target, true)?).collect();
+        let home = match server.home(target, &request) {
+            Err(_) if attempt == 0 => {
+                server.catch_up().await?;
+                continue;
+            }
+            home => home?,
+        };
+        let guards = server.guard(target, true)?.into_iter().chain(home);
+        let companions: Vec<_> = companions.into_iter().chain(guards).collect();
         let charged = match quota::charge(server, &request, &object) {
             Err(_) if attempt == 0 => {
                 server.catch_up().await?;

@@ -24,6 +24,7 @@ use http::StatusCode;
 use jiff::Timestamp;
 use master_api::access::Identity;
 use master_api::status::{ApiError, Subject};
+use master_auth::admission;
 use master_registry::{Companion, Cx, Resource};
 use serde_json::Value;
 use store_handle::Revision;
@@ -202,6 +203,23 @@ impl Server {
         }
         let key = store_key(DEFINITIONS, &custom.kind.definition_name);
         Ok(Some(Companion::Guard { key, revision: current.revision }))
+    }
+
+    /// What a create depends on: that its namespace is still the one that takes it in, on whichever master that
+    /// is told to go.
+    pub(crate) fn home(
+        &self,
+        target: &Target,
+        request: &admission::Request<'_>,
+    ) -> Result<Option<Companion>, ApiError> {
+        let table = table_name("", "namespaces");
+        let found = self.cacher.entry(&table, &object_key("", &target.namespace));
+        // Looked at after its revision is known: if it has changed since, the write is refused.
+        admission::takes_in(request)?;
+        Ok(found.filter(|_| !target.namespace.is_empty()).map(|namespace| Companion::Guard {
+            key: store_key(&table, &object_key("", &target.namespace)),
+            revision: namespace.revision,
+        }))
     }
 
     /// The newest acknowledged version of an object.

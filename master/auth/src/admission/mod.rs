@@ -152,6 +152,11 @@ impl Chain {
     }
 }
 
+/// Whether something may be made in the request's namespace, as the reader has that now.
+pub fn takes_in(request: &Request<'_>) -> Result<(), ApiError> {
+    namespace_lifecycle::NamespaceLifecycle.mutate(request, &mut Value::Null)
+}
+
 /// Whether a create failed only because the namespace's default service account is not there yet:
 /// upstream then tries again for about a second, since a controller makes it.
 pub fn waits_for_default_account(error: &ApiError) -> bool {

@@ -18,8 +18,6 @@ const MISSED_MAX: u32 = 6;
 /// How long writes on a master that was left for another may still take.
 const WRITES_FINISH: Duration = Duration::from_secs(5);
 
-/// How often the list of masters is read.
-const REFRESH_EVERY: Duration = Duration::from_secs(30);
 const REFRESH_TIMEOUT: Duration = Duration::from_secs(5);
 const ENDPOINTS_PATH: &str = "/api/v1/namespaces/default/endpoints/kubernetes";
 const ENDPOINTS_BYTES_MAX: usize = 1 << 20;
@@ -36,7 +34,8 @@ pub(super) async fn keep(inner: Weak<Inner>) {
         missed = check(&inner, &session, missed).await;
         let now_ms = inner.config.clock.monotonic_ms();
         if inner.config.refresh && missed == 0 && now_ms >= next_refresh_ms {
-            next_refresh_ms = now_ms + u64::try_from(REFRESH_EVERY.as_millis()).unwrap_or(u64::MAX);
+            let every_ms = u64::try_from(inner.config.refresh_every.as_millis());
+            next_refresh_ms = now_ms.saturating_add(every_ms.unwrap_or(u64::MAX));
             refresh(&inner, &session).await;
         }
     }
