@@ -16,6 +16,7 @@ pub mod fault;
 pub mod history;
 pub mod kube;
 pub mod lines;
+mod lost;
 pub mod member;
 pub mod mutant;
 pub mod net;

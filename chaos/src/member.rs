@@ -11,11 +11,11 @@ use store_raft::{Config, Deps, RaftStore, Start};
 use tokio_util::sync::CancellationToken;
 
 use crate::kube;
-use crate::mutant::MutantHandle;
+use crate::mutant::{MutantHandle, Mutation};
 use crate::net::SimNetwork;
 use crate::operator;
 use crate::workload::Seat;
-use crate::world::{self, SharedWorld, host};
+use crate::world::{self, SharedWorld, host, place};
 
 /// What the group is told of a member.
 pub fn about(id: MemberId) -> Member {
@@ -29,7 +29,9 @@ pub fn about(id: MemberId) -> Member {
 }
 
 /// Waits if it is meant to be down, then runs the store and its clients until they fail; then is there no more.
-pub(crate) async fn serve(id: MemberId, world: SharedWorld) -> turmoil::Result {
+pub(crate) async fn serve(machine: u64, world: SharedWorld) -> turmoil::Result {
+    let members: Vec<MemberId> = world.lock().machines.keys().copied().collect();
+    let id = members.into_iter().find(|id| place(*id) == machine).ok_or("nobody is there")?;
     let down_until = world.lock().down_until.get(&id).copied();
     if let Some(until) = down_until {
         tokio::time::sleep(until.saturating_sub(world::now())).await;
@@ -65,6 +67,11 @@ async fn live(id: MemberId, world: &SharedWorld) -> turmoil::Result {
     (config.heartbeat_ms, config.election_min_ms, config.election_max_ms) = (50, 500, 1_000);
     (config.snapshot_entries, config.keep_entries) = world.lock().snapshot_entries;
     config.threads = false;
+    config.reads_format = machine.reads_format;
+    (config.epoch, config.former_epochs) = (machine.epoch, machine.former_epochs.clone());
+    if mutation == Some(Mutation::KeepsEpoch) {
+        (config.epoch, config.former_epochs) = (1, Vec::new());
+    }
     // What a member keeps in memory is its own affair: nobody may notice.
     config.cache_bytes = [None, Some(0), Some(256)][usize::try_from(id % 3).unwrap_or(0)];
     let network = SimNetwork { name: host(id), links };
@@ -80,7 +87,8 @@ async fn live(id: MemberId, world: &SharedWorld) -> turmoil::Result {
         let mut world = world.lock();
         world.note(world::now(), format_args!("member {id} starts, time {life}"));
         world.stores.insert(id, store.clone());
-        world.workloads.clone()
+        // Clients have been told of an epoch that is over.
+        if world.is_current(id) { world.workloads.clone() } else { Vec::new() }
     };
     let handle: Arc<dyn Handle> = match mutation {
         Some(mutation) => MutantHandle::shared(store, mutation),

@@ -38,9 +38,11 @@ const FILES: &[(&str, &str)] = &[
     ("partitions", include_str!("../scenario/partitions.toml")),
     ("pauses", include_str!("../scenario/pauses.toml")),
     ("quorum-away", include_str!("../scenario/quorum-away.toml")),
+    ("recover", include_str!("../scenario/recover.toml")),
     ("removed-member", include_str!("../scenario/removed-member.toml")),
     ("slow-disks", include_str!("../scenario/slow-disks.toml")),
     ("snapshots", include_str!("../scenario/snapshots.toml")),
+    ("upgrade", include_str!("../scenario/upgrade.toml")),
     ("watches", include_str!("../scenario/watches.toml")),
 ];
 

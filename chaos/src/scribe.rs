@@ -24,6 +24,11 @@ pub(crate) struct Scribe {
 }
 
 impl Scribe {
+    /// The group was rebuilt: places in its log are others from now on.
+    pub(crate) fn begin_anew(&mut self) {
+        self.states.clear();
+    }
+
     pub(crate) fn look(&mut self, look: &Look<'_>, history: &mut History, now_us: u64) -> Verdict {
         for seen in &look.members {
             self.read(seen, history, now_us)?;
@@ -86,7 +91,8 @@ impl Scribe {
     }
 }
 
-fn writes(change: &Change) -> Vec<Write> {
+/// What a change wrote.
+pub(crate) fn writes(change: &Change) -> Vec<Write> {
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     let write = |event: &store_handle::Event| Write {
         key: text(&event.kv.key),

@@ -9,6 +9,7 @@ use rand::rngs::StdRng;
 use serde::{Deserialize, Serialize};
 use store_env::rng;
 use store_handle::Handle;
+use store_mvcc::codec;
 use turmoil::Sim;
 
 use crate::check;
@@ -32,6 +33,9 @@ const LOOK_EVERY: Duration = Duration::from_millis(200);
 
 /// How long they must hold the same, and nothing more come.
 const SETTLED_FOR: Duration = Duration::from_secs(1);
+
+/// More terms than an epoch has.
+const EPOCH_TERMS: u64 = 1_000_000;
 
 /// The longest message latency while nothing is wrong.
 const LATENCY_MAX: Duration = Duration::from_millis(3);
@@ -79,6 +83,7 @@ pub fn run(seed: u64, scenario: &Scenario, mutation: Option<Mutation>) -> Played
     let world = SharedWorld::default();
     {
         let mut world = world.lock();
+        world.epoch = 1;
         world.members = (1..=scenario.members).collect();
         world.workloads = scenario.workloads.clone();
         world.kube.nodes = scenario.nodes;
@@ -94,6 +99,7 @@ pub fn run(seed: u64, scenario: &Scenario, mutation: Option<Mutation>) -> Played
         watch: Watch::default(),
         scribe: Scribe::default(),
         invariants: raft::all(),
+        epoch: 1,
         report: Report { seed, ..Report::default() },
         is_mutant: mutation.is_some(),
     };
@@ -121,10 +127,12 @@ struct Watch {
 impl Watch {
     fn look(&mut self, world: &mut World, now: Duration) {
         let mut fresh = Vec::new();
-        for (member, store) in &world.stores {
+        for (member, store) in world.current() {
             let leadership = *store.leadership().borrow();
             if leadership.leads {
-                fresh.push(Lead { term: leadership.term.0, member: *member });
+                // Terms of another epoch are others.
+                let term = (world.epoch - 1) * EPOCH_TERMS + leadership.term.0;
+                fresh.push(Lead { term, member: *member });
             }
         }
         for lead in fresh {
@@ -157,6 +165,8 @@ struct Stage<'s> {
     watch: Watch,
     scribe: Scribe,
     invariants: Vec<(&'static str, Box<dyn Invariant>)>,
+    /// The epoch that they are of.
+    epoch: u64,
     report: Report,
     /// Then the first violation is enough.
     is_mutant: bool,
@@ -173,6 +183,12 @@ impl<'s> Stage<'s> {
         let now_us = u64::try_from(now.as_micros()).unwrap_or(u64::MAX);
         let mut guard = self.world.lock();
         let world = &mut *guard;
+        if self.epoch != world.epoch {
+            // A new group, whose log and terms are its own.
+            self.epoch = world.epoch;
+            self.invariants = raft::all();
+            self.scribe.begin_anew();
+        }
         self.watch.look(world, now);
         let mut history = std::mem::take(&mut world.history);
         let look = Look::at(world);
@@ -342,6 +358,11 @@ impl<'s> Stage<'s> {
             let (begun, installed) = machine.state.snapshots();
             *counts.entry("snapshots begun").or_default() += begun;
             *counts.entry("snapshots installed").or_default() += installed;
+            for (version, entries) in machine.log.formats() {
+                let what =
+                    if version == codec::VERSION { "entries" } else { "entries of a later format" };
+                *counts.entry(what).or_default() += entries;
+            }
         }
         let is_found = outcome.is_err();
         report.violations.extend(outcome.err());

@@ -8,6 +8,7 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use store_env::clock::{Clock, SharedClock};
 use store_handle::{Handle, MemberId, Revision};
+use store_mvcc::codec::FormatVersion;
 use store_raft::RaftStore;
 use tokio_util::sync::CancellationToken;
 
@@ -30,6 +31,11 @@ pub struct Machine {
     pub clock: SimClock,
     /// One of those that founded the group; others wait until they are added.
     pub is_founder: bool,
+    /// The epoch that its data is of, and those before of which it knows.
+    pub epoch: u64,
+    pub former_epochs: Vec<u64>,
+    /// The latest version of entries that its release reads.
+    pub reads_format: FormatVersion,
 }
 
 /// What a watching client goes on from, on whatever member.
@@ -48,6 +54,8 @@ pub struct World {
     pub starts: BTreeMap<MemberId, u32>,
     /// A member whose process was killed starts again at this time, and nothing listens until then.
     pub down_until: BTreeMap<MemberId, Duration>,
+    /// How often the group was rebuilt, and one: members of before are of another.
+    pub epoch: u64,
     /// Who belongs to the group, as far as it has been told.
     pub members: BTreeSet<MemberId>,
     /// Who has been removed from it.
@@ -109,9 +117,22 @@ pub fn now_us() -> u64 {
     u64::try_from(now().as_micros()).unwrap_or(u64::MAX)
 }
 
+/// A member's number on a machine that has run another one before is so much higher.
+const NEXT_MEMBER: MemberId = 100;
+
 /// The host of a member, or of another machine.
 pub fn host(machine: MemberId) -> String {
-    kube::host_of(machine).unwrap_or_else(|| format!("m{machine}"))
+    kube::host_of(machine).unwrap_or_else(|| format!("m{}", place(machine)))
+}
+
+/// The machine of a member, by number.
+pub fn place(member: MemberId) -> u64 {
+    member % NEXT_MEMBER
+}
+
+/// The member that runs on the machine of this one once its data is not that one's any more.
+pub fn successor(member: MemberId) -> MemberId {
+    member + NEXT_MEMBER
 }
 
 impl World {
@@ -131,13 +152,23 @@ impl World {
         self.last_value
     }
 
+    /// The members that are up, but for those of an epoch that is over.
+    pub fn current(&self) -> impl Iterator<Item = (&MemberId, &Arc<RaftStore>)> {
+        self.stores.iter().filter(|(id, _)| self.is_current(**id))
+    }
+
+    /// Whether a member's data is of the group as it is now.
+    pub fn is_current(&self, member: MemberId) -> bool {
+        self.machines.get(&member).is_some_and(|machine| machine.epoch == self.epoch)
+    }
+
     /// The member that says it leads, of those that are up.
     pub fn leader(&self) -> Option<MemberId> {
         let leading = |store: &Arc<RaftStore>| {
             let leadership = *store.leadership().borrow();
             leadership.leads.then_some(leadership.term)
         };
-        let leaders = self.stores.iter().filter_map(|(id, store)| Some((leading(store)?, *id)));
+        let leaders = self.current().filter_map(|(id, store)| Some((leading(store)?, *id)));
         leaders.max().map(|(_, id)| id)
     }
 }

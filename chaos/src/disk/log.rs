@@ -3,7 +3,7 @@
 //! # Invariants
 //! - What was committed survives, unless a mutation says otherwise.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,10 +12,10 @@ use parking_lot::Mutex;
 use rand::Rng;
 use rand::rngs::StdRng;
 use store_handle::MemberId;
-use store_mvcc::codec;
+use store_mvcc::codec::{self, FormatVersion};
 use store_raft::disk::{LogDisk, LogHead, LogOp};
 use store_raft::memory::MemoryLog;
-use store_raft::types::{Entry, Vote};
+use store_raft::types::{Entry, EntryPayload, Vote};
 
 use crate::mutant::Mutation;
 
@@ -59,6 +59,7 @@ struct Inner {
     /// How many did.
     failed: usize,
     written: Vec<Written>,
+    formats: BTreeMap<FormatVersion, usize>,
     mutation: Option<Mutation>,
     /// With a mutation: what a crash leaves, and what is not even there yet.
     durable: MemoryLog,
@@ -80,6 +81,7 @@ impl SimLog {
             failure: None,
             failed: 0,
             written: Vec::new(),
+            formats: BTreeMap::new(),
             mutation: mutation.filter(|mutation| mutation.is_of_log()),
             durable: MemoryLog::default(),
             cached: VecDeque::new(),
@@ -146,6 +148,16 @@ impl SimLog {
         put.expect("memory does not fail");
     }
 
+    /// All that is on it now, on a disk of its own.
+    pub fn copied(&self) -> MemoryLog {
+        copy(&self.0.lock().log)
+    }
+
+    /// How many entries with commands reached the disk, by the version that they are written in.
+    pub fn formats(&self) -> BTreeMap<FormatVersion, usize> {
+        self.0.lock().formats.clone()
+    }
+
     /// What has reached the disk since this was last asked.
     pub fn take_written(&self) -> Vec<Written> {
         std::mem::take(&mut self.0.lock().written)
@@ -157,8 +169,15 @@ impl Inner {
         for op in ops {
             match op {
                 LogOp::Append(entries) => {
-                    let seen = entries.iter().filter_map(|(index, record)| seen(*index, record));
-                    self.written.extend(seen);
+                    for (index, record) in entries {
+                        let Ok(entry) = codec::decode::<Entry>(record) else { continue };
+                        self.written.extend(seen(*index, record, &entry));
+                        if let EntryPayload::Normal(proposal) = &entry.payload
+                            && let Some(version) = proposal.0.first()
+                        {
+                            *self.formats.entry(*version).or_default() += 1;
+                        }
+                    }
                 }
                 LogOp::Truncate { from } => self.written.push(Written::Truncated { from: *from }),
                 LogOp::Vote(vote) => {
@@ -182,8 +201,7 @@ impl Inner {
     }
 }
 
-fn seen(index: u64, record: &[u8]) -> Option<Written> {
-    let entry: Entry = codec::decode(record).ok()?;
+fn seen(index: u64, record: &[u8], entry: &Entry) -> Option<Written> {
     let term = entry.log_id.committed_leader_id().term;
     // The checksum that every record begins with.
     let sum = record.get(1..5)?.try_into().ok()?;

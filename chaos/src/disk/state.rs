@@ -80,6 +80,15 @@ impl SimState {
         self.put(vec![Record::Put { key, value }]);
     }
 
+    /// All that is on it now, on a disk of its own.
+    pub fn copied(&self) -> MemoryState {
+        let copy = MemoryState::default();
+        let put = |(key, value)| Record::Put { key, value };
+        let writes = records(&self.disk).into_iter().map(put).collect();
+        copy.write(writes).and_then(|()| copy.flush()).expect("memory does not fail");
+        copy
+    }
+
     /// How many snapshots of others have begun to come in, and how many have been installed.
     pub fn snapshots(&self) -> (usize, usize) {
         let inner = self.inner.lock();

@@ -8,6 +8,7 @@ use rand::rngs::StdRng;
 use rand::seq::SliceRandom;
 use store_env::rng;
 use store_handle::MemberId;
+use store_mvcc::codec;
 use turmoil::Sim;
 
 use crate::clock::SimClock;
@@ -17,7 +18,7 @@ use crate::kube::workload::Workload;
 use crate::member;
 use crate::mutant::Mutation;
 use crate::operator::Order;
-use crate::world::{Machine, SharedWorld, host};
+use crate::world::{Machine, SharedWorld, host, place, successor};
 
 /// See the file's header.
 pub struct Field<'a, 's> {
@@ -171,19 +172,52 @@ impl Field<'_, '_> {
 
     /// Sets a machine up, on which a member will run once it is started.
     pub fn provide(&mut self, member: MemberId, is_founder: bool) {
-        let mutation = self.world.lock().mutation;
+        self.set_up(member, is_founder);
+        let world = self.world.clone();
+        self.sim.host(host(member), move || member::serve(member, world.clone()));
+    }
+
+    /// Gives a member empty disks.
+    fn set_up(&mut self, member: MemberId, is_founder: bool) {
+        let mut world = self.world.lock();
+        let mutation = world.mutation;
+        let formats = world.machines.values().map(|machine| machine.reads_format);
         let machine = Machine {
             log: SimLog::new(rng::named("log disk", member), mutation),
             state: SimState::new(rng::named("state disk", member), mutation),
             clock: SimClock::default(),
             is_founder,
+            epoch: world.epoch,
+            former_epochs: Vec::new(),
+            // Nobody adds a member of a release that another has left behind.
+            reads_format: formats.max().unwrap_or(codec::VERSION),
         };
         if mutation == Some(Mutation::ClockStandsStill) {
             machine.clock.freeze();
         }
-        self.world.lock().machines.insert(member, machine);
-        let world = self.world.clone();
-        self.sim.host(host(member), move || member::serve(member, world.clone()));
+        world.machines.insert(member, machine);
+    }
+
+    /// Takes a member's machine, empties its disks, and starts it as a member that waits to be added; returns
+    /// that one's number.
+    pub fn wipe(&mut self, member: MemberId) -> MemberId {
+        let next = successor(member);
+        self.leave(member);
+        self.set_up(next, false);
+        self.sim.bounce(host(next));
+        next
+    }
+
+    /// Lets another member have this one's machine, which stands still.
+    pub fn leave(&mut self, member: MemberId) {
+        self.sim.crash(host(member));
+        let mut world = self.world.lock();
+        world.machines.remove(&member);
+        world.stores.remove(&member);
+        world.down.remove(&member);
+        world.down_until.remove(&member);
+        world.failed.remove(&member);
+        world.doomed.remove(&member);
     }
 
     /// Sets up a node of Kubernetes.
@@ -201,7 +235,8 @@ impl Field<'_, '_> {
 
     /// Sets up a machine that nobody has used, for a member to be added; returns its number.
     pub fn newcomer(&mut self) -> MemberId {
-        let last = self.world.lock().machines.keys().max().copied().unwrap_or(0);
+        let last =
+            self.world.lock().machines.keys().map(|member| place(*member)).max().unwrap_or(0);
         self.provide(last + 1, false);
         last + 1
     }

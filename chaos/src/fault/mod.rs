@@ -15,7 +15,9 @@ mod node;
 mod node_link;
 mod partition;
 mod pause;
+mod recover;
 mod slow_disk;
+mod upgrade;
 
 use std::fmt::Debug;
 use std::time::Duration;
@@ -86,6 +88,9 @@ pub const KINDS: &[Kind] = kinds! {
     "remove-member": membership::Remove::default(),
     "return-removed": membership::ReturnRemoved,
     "grow": membership::Grow,
+    "lose-majority": recover::Recover::default(),
+    "upgrade-member": upgrade::Upgrade::forward(),
+    "roll-back-member": upgrade::Upgrade::back(),
     "lag": lag::Lag::default(),
     "silence-node": node::Silent::of(node::Who::One),
     "silence-most": node::Silent::of(node::Who::MostOfZone),

@@ -19,7 +19,7 @@ use super::witness::{Witness, told};
 use super::{API_PORT, keys};
 use crate::mutant::Mutation;
 use crate::net::SimNetwork;
-use crate::world::{SharedWorld, host};
+use crate::world::{SharedWorld, host, place};
 
 /// Shorter than anybody's, so that a seed shows it.
 pub(crate) const NODE_GRACE: Duration = Duration::from_secs(8);
@@ -80,7 +80,7 @@ pub(crate) async fn start(
 
 /// Where a master says that its API is.
 fn address(id: MemberId) -> anyhow::Result<SocketAddr> {
-    let last = u8::try_from(id).context("a simulation has few masters")?;
+    let last = u8::try_from(place(id)).context("a simulation has few masters")?;
     Ok(SocketAddr::new(IpAddr::V4(Ipv4Addr::new(10, 88, 0, last)), API_PORT))
 }
 

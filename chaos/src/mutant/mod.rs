@@ -48,6 +48,8 @@ pub enum Mutation {
     DropsNamespaces,
     IgnoresNamespaces,
     EvictsHastily,
+    KeepsEpoch,
+    ReusesRevisions,
 }
 
 impl Mutation {

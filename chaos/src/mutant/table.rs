@@ -58,6 +58,8 @@ pub const MUTANTS: &[Mutant] = &[
     mutant("watch-reorders", Mutation::WatchReorders, "watches", "a revision is delivered after its successor"),
     mutant("watch-ignores-compaction", Mutation::WatchIgnoresCompaction, "compaction", "a watch from before a compaction goes on after it, with a gap"),
     mutant("progress-too-early", Mutation::ProgressTooEarly, "watches", "progress is told of revisions that were not delivered"),
+    mutant("recover-keeps-epoch", Mutation::KeepsEpoch, "recover", "a group that was recovered is of the same epoch: members of before go on beside it"),
+    mutant("recover-reuses-revisions", Mutation::ReusesRevisions, "recover", "a group that was recovered counts on where its survivor was: revisions that watchers have seen come again").by("watches"),
     mutant("kube-drops-fence", Mutation::DropsFence, "kube-late-leaders", "a controller's or the scheduler's write is accepted after its term has ended").by("terms"),
     mutant("kube-stale-cache", Mutation::StaleReads, "kube-masters", "a master answers lists from its copy without asking how old that is: versions go back from one master to the next").by("versions"),
     mutant("kube-binds-blindly", Mutation::BindsBlindly, "kube-races", "a pod is written without looking whether somebody else has: it is bound twice").by("bound-once"),
@@ -65,7 +67,7 @@ pub const MUTANTS: &[Mutant] = &[
     mutant("kube-repeats-generated", Mutation::RepeatsGenerated, "kube-masters", "a create of a generated name whose outcome is unknown is sent again: two objects").by("created-once"),
     mutant("kube-removes-at-once", Mutation::RemovesAtOnce, "kube-nodes", "a pod that is told to go is removed before its node has stopped it").by("one-place"),
     mutant("kube-drops-namespaces", Mutation::DropsNamespaces, "kube-namespaces", "a namespace is gone as soon as it is told to go, and what is in it stays").by("whole-namespaces"),
+    mutant("kube-ignores-namespaces", Mutation::IgnoresNamespaces, "kube-namespaces", "what was let into a namespace comes into it although that has gone meanwhile").by("whole-namespaces"),
     mutant("kube-evicts-hastily", Mutation::EvictsHastily, "kube-nodes", "a node that was heard a moment ago is taken for silent").by("evictions"),
     mutant("kube-two-schedulers", Mutation::DropsFence, "kube-late-leaders", "the scheduler of a term that is over binds, too: a node is promised twice").by("within-capacity"),
-    mutant("kube-ignores-namespaces", Mutation::IgnoresNamespaces, "kube-namespaces", "what was let into a namespace comes into it although that has gone meanwhile").by("whole-namespaces"),
 ];

@@ -55,9 +55,11 @@ impl<'a> Look<'a> {
         };
         let machines = world.machines.iter();
         let written = machines.flat_map(|(member, machine)| {
-            machine.log.take_written().into_iter().map(|written| (*member, written))
+            let written = machine.log.take_written();
+            let is_current = machine.epoch == world.epoch;
+            written.into_iter().filter(move |_| is_current).map(|written| (*member, written))
         });
-        Self { members: world.stores.iter().map(one).collect(), written: written.collect() }
+        Self { members: world.current().map(one).collect(), written: written.collect() }
     }
 }
 
