@@ -2,13 +2,14 @@
 # A stock control plane on etcd, then ours, on the same disk, each driven by `kchaos-real bench-api`; prints a table of both
 # with their ratio. PEERS names the folder that holds etcd, kube-apiserver, kube-controller-manager and kube-scheduler; BIN
 # the one of our programs; MEMBERS (1 or 3) says how many members of etcd and how many masters; ROUNDS repeats all of it and
-# takes medians, SCALE multiplies the number of operations, ONLY picks rows. CPU is that of all processes of a control plane.
+# takes medians, SCALE multiplies the number of operations, ONLY picks rows; MAPS, in place of all that, measures the memory
+# that so many config maps take. CPU is that of all processes of a control plane.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
 PEERS=${PEERS:?the folder that holds etcd, kube-apiserver, kube-controller-manager and kube-scheduler}
 BIN=${BIN:-bin}
-MEMBERS=${MEMBERS:-3} ROUNDS=${ROUNDS:-1} SCALE=${SCALE:-1} ONLY=${ONLY:-}
+MEMBERS=${MEMBERS:-3} ROUNDS=${ROUNDS:-1} SCALE=${SCALE:-1} ONLY=${ONLY:-} MAPS=${MAPS:-0}
 PORT=${PORT:-28443}
 DIR=$(mktemp -d "${TMPDIR:-/tmp}/bench-api.XXXXXX")
 PIDS=()
@@ -39,7 +40,8 @@ await() { # what command...
 bench() { # label kubeconfig pid,pid…
     # What a control plane does after its start should not count.
     sleep 10
-    "$BIN/kchaos-real" bench-api --label "$1" --kubeconfig "$2" --pids "$3" --scale "$SCALE" --only "$ONLY" |
+    "$BIN/kchaos-real" bench-api --label "$1" --kubeconfig "$2" --pids "$3" --scale "$SCALE" --only "$ONLY" \
+        --config-maps "$MAPS" |
         tee -a "$DIR/rows" | awk -F'\t' '{printf "  %s: %s %s/s\n", $1, $2, $3}' >&2
 }
 

@@ -43,6 +43,9 @@ pub(crate) struct Args {
     /// Multiplies the number of operations.
     #[arg(long, default_value_t = 1.0)]
     scale: f64,
+    /// In place of all rows: how much memory so many config maps take.
+    #[arg(long, default_value_t = 0)]
+    config_maps: usize,
     /// Only rows whose name contains this.
     #[arg(long, default_value = "")]
     only: String,
@@ -70,6 +73,14 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<()> {
     bench.prepare().await?;
     let maps: (&str, fn(&str) -> serde_json::Value) = ("configmaps", config_map);
     let pods: (&str, fn(&str) -> serde_json::Value) = ("pods", pod);
+    if bench.args.config_maps > 0 {
+        let count = bench.args.config_maps;
+        bench
+            .create(&format!("create {count} configmaps, 32 clients"), 32, count, "many", maps)
+            .await?;
+        bench.memory(&format!("memory, with {count} configmaps"));
+        return bench.sweep().await;
+    }
     let n = |count: usize| bench.count(count);
     bench.create("create configmap, 1 client", 1, n(1_000), "one", maps).await?;
     bench.create("create configmap, 32 clients", 32, n(8_000), "many", maps).await?;

@@ -121,3 +121,16 @@ fn malformed_bodies_are_refused_and_never_panic() {
         let _ = decode(&good[..end]);
     }
 }
+
+#[test]
+fn claims_of_devices_are_read_with_the_configuration_that_moves_up() {
+    let opaque = field(1, b"driver.example.com");
+    let config = [field(1, b"gpu"), field(2, &field(1, &opaque))].concat();
+    let request = [field(1, b"gpu"), field(2, &field(1, b"gpus.example.com"))].concat();
+    let devices = [field(1, &request), field(3, &config)].concat();
+    let bytes = body("resource.k8s.io/v1", "ResourceClaim", &field(2, &field(1, &devices)));
+    let expected = json!({"devices": {
+        "requests": [{"name": "gpu", "exactly": {"deviceClassName": "gpus.example.com"}}],
+        "config": [{"requests": ["gpu"], "opaque": {"driver": "driver.example.com"}}]}});
+    assert_eq!(decode(&bytes).unwrap()["spec"], expected);
+}

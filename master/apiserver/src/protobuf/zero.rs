@@ -102,6 +102,7 @@ mod tests {
             ("apps/v1", "Deployment", json!({"spec": {"strategy": {}, "template": {"metadata": {}, "spec": {}}}, "status": {}})),
             ("apps/v1", "ReplicaSet", json!({"spec": {"template": {"metadata": {}, "spec": {}}}, "status": {"replicas": 0}})),
             ("networking.k8s.io/v1", "Ingress", json!({"spec": {}, "status": {"loadBalancer": {}}})),
+            ("resource.k8s.io/v1", "ResourceClaim", json!({"spec": {"devices": {}}, "status": {}})),
             ("v1", "ConfigMap", json!({})),
             ("v1", "Node", json!({"spec": {}, "status": nodes})),
             ("v1", "Event", json!({"involvedObject": {}, "source": {}, "reportingComponent": "", "reportingInstance": ""})),
