@@ -10,7 +10,7 @@ use chaos::world::{self, SharedWorld};
 use parking_lot::Mutex;
 use store_env::clock::SystemClock;
 
-use super::masters::{Listed, gaps};
+use super::masters::{Listed, acknowledged, gaps};
 
 /// A record that is shared.
 pub(crate) type SharedRecord = Arc<Record>;
@@ -82,14 +82,16 @@ impl Record {
         }
     }
 
-    /// Once nobody tells more: what went unseen has gone by the first list that tells so.
+    /// Once nobody tells more: adds what went, and what was written, while nobody watched.
     pub(crate) fn fill_gaps(&self) {
         let seen_us = self.now_us();
         let mut world = self.world.lock();
-        for (revision, write) in gaps(&world.history.changes, &self.lists.lock()) {
+        let written = acknowledged(&world.history);
+        let gone = gaps(&world.history, &self.lists.lock());
+        for (revision, write) in written.into_iter().chain(gone) {
             let change = || Revised { revision, seen_us, writes: Vec::new() };
             world.history.changes.entry(revision).or_insert_with(change).writes.push(write);
-            world.count("objects that went unseen");
+            world.count("changes that no watch told");
         }
     }
 

@@ -225,7 +225,7 @@ async fn held(client: &Client) -> anyhow::Result<(i64, Held)> {
 fn told(record: &SharedRecord) -> Held {
     let world = record.world.lock();
     let mut all = Held::new();
-    let gaps = gaps(&world.history.changes, &record.lists.lock());
+    let gaps = gaps(&world.history, &record.lists.lock());
     let mut told: BTreeMap<i64, Vec<&Write>> = BTreeMap::new();
     for (revision, change) in &world.history.changes {
         told.entry(*revision).or_default().extend(&change.writes);

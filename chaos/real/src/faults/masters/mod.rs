@@ -41,7 +41,7 @@ use loyal::Loyal;
 use papers::Papers;
 use traffic::Traffic;
 
-pub(crate) use gaps::{Listed, gaps};
+pub(crate) use gaps::{Listed, acknowledged, gaps};
 pub(crate) use judge::judge;
 
 /// What clients do, of what they do in simulations.
