@@ -48,17 +48,17 @@ const BACKOFF_MAX: Duration = Duration::from_secs(10);
 
 /// What can be watched: typed objects, and partial ones whose kind is known at run time only.
 pub trait Watched:
-    kube::Resource + Clone + Debug + DeserializeOwned + Send + Sync + 'static
+    kube::Resource + Clone + Debug + DeserializeOwned + Serialize + Send + Sync + 'static
 {
 }
 
 impl<K> Watched for K where
-    K: kube::Resource + Clone + Debug + DeserializeOwned + Send + Sync + 'static
+    K: kube::Resource + Clone + Debug + DeserializeOwned + Serialize + Send + Sync + 'static
 {
 }
 
 /// A typed Kubernetes kind, as `k8s_openapi` defines it.
-pub trait Kind: Watched + kube::Resource<DynamicType = ()> + Serialize {}
+pub trait Kind: Watched + kube::Resource<DynamicType = ()> {}
 
 impl<K> Kind for K where K: Watched + kube::Resource<DynamicType = ()> + Serialize {}
 

@@ -1,7 +1,8 @@
 //! One object as a [`Store`](super::Store) holds it: as the text it came in, until somebody wants to see it.
 //!
 //! A typed pod takes 15 KiB, its text one or two. On a master that does not lead nobody looks at the copies: they are
-//! there for the moment when it does.
+//! there for the moment when it does. Where a store says so, the text stays beside the typed object, which is let go
+//! when others were looked at since.
 
 use std::sync::Arc;
 
@@ -30,10 +31,29 @@ pub(super) struct Held<K> {
 
 #[derive(Debug)]
 enum Content<K> {
-    Text(Box<str>),
+    Text(Arc<str>),
     Known(Arc<K>),
+    /// The typed object, and the text that it can be made of again.
+    Both(Arc<K>, Arc<str>),
     /// Its text is no object of this kind.
     Malformed,
+}
+
+/// An object that is looked at, or what it is made of.
+#[derive(Debug)]
+pub(super) enum Look<K> {
+    Known(Arc<K>),
+    Text(Arc<str>),
+}
+
+impl<K: Watched> Look<K> {
+    /// The object; `None` if it is malformed.
+    pub(super) fn into_object(self, trim: fn(&mut K)) -> Option<Arc<K>> {
+        match self {
+            Self::Known(object) => Some(object),
+            Self::Text(text) => decode(&text, trim).map(Arc::new).ok(),
+        }
+    }
 }
 
 /// As much of an object as [`Head`] needs, and what nobody here reads.
@@ -78,21 +98,24 @@ impl<K: Watched> Held<K> {
             resource_version: metadata.resource_version,
             controller: owners.find(|owner| owner.controller == Some(true)).map(|owner| owner.uid),
         };
-        let text = match metadata.managed_fields {
+        let text: Arc<str> = match metadata.managed_fields {
             Some(managed) => without(text, managed.get()),
             None => text.into(),
         };
         Ok(Self { head, content: Content::Text(text) })
     }
 
-    /// The object, decoded from its text and trimmed when first asked for; `None` if it is malformed.
-    pub(super) fn get(&mut self, trim: fn(&mut K)) -> Option<Arc<K>> {
+    /// The object, decoded from its text and trimmed when first asked for; `None` if it is malformed. A text of the
+    /// trimmed object is kept beside it where `keeps_text`.
+    pub(super) fn get(&mut self, trim: fn(&mut K), keeps_text: bool) -> Option<Arc<K>> {
         if let Content::Text(text) = &self.content {
-            self.content = match serde_json::from_str(text).map(unmanaged) {
-                Ok(mut object) => {
-                    trim(&mut object);
-                    Content::Known(Arc::new(object))
+            self.content = match decode(text, trim).map(Arc::new) {
+                Ok(object) if keeps_text => {
+                    // Without what was trimmed: shorter than what came.
+                    let text = serde_json::to_string(&*object).map_or(text.clone(), Arc::from);
+                    Content::Both(object, text)
                 }
+                Ok(object) => Content::Known(object),
                 Err(error) => {
                     tracing::error!(key = self.head.key, %error, "object is not of its kind");
                     Content::Malformed
@@ -100,12 +123,28 @@ impl<K: Watched> Held<K> {
             };
         }
         match &self.content {
-            Content::Known(object) => Some(object.clone()),
+            Content::Known(object) | Content::Both(object, _) => Some(object.clone()),
             Content::Text(_) | Content::Malformed => None,
         }
     }
 
-    #[cfg(test)]
+    /// The object, or the text to make it of, of which nothing is kept here.
+    pub(super) fn look(&self) -> Option<Look<K>> {
+        match &self.content {
+            Content::Known(object) | Content::Both(object, _) => Some(Look::Known(object.clone())),
+            Content::Text(text) => Some(Look::Text(text.clone())),
+            Content::Malformed => None,
+        }
+    }
+
+    /// Lets go of the typed object, if there is a text to make it of.
+    pub(super) fn forget(&mut self) {
+        if let Content::Both(_, text) = &self.content {
+            self.content = Content::Text(text.clone());
+        }
+    }
+
+    /// Whether nobody has looked at it, or not lately.
     pub(super) fn is_text(&self) -> bool {
         matches!(self.content, Content::Text(_))
     }
@@ -127,6 +166,12 @@ impl<K: Watched> From<K> for Held<K> {
     }
 }
 
+fn decode<K: Watched>(text: &str, trim: fn(&mut K)) -> Result<K, serde_json::Error> {
+    let mut object = unmanaged(serde_json::from_str(text)?);
+    trim(&mut object);
+    Ok(object)
+}
+
 /// Without the owners of fields: nobody here reads them, and they are large.
 fn unmanaged<K: Watched>(mut object: K) -> K {
     object.meta_mut().managed_fields = None;
@@ -135,7 +180,7 @@ fn unmanaged<K: Watched>(mut object: K) -> K {
 
 /// `text` without its member `managedFields`, whose value is this part of it. Left in if it is not written as servers
 /// write it: it only costs memory.
-fn without(text: &str, value: &str) -> Box<str> {
+fn without(text: &str, value: &str) -> Arc<str> {
     const KEY: &str = "\"managedFields\":";
     let start = value.as_ptr() as usize - text.as_ptr() as usize;
     let (before, after) = (&text[..start], &text[start + value.len()..]);
@@ -179,15 +224,29 @@ mod tests {
             let Content::Text(kept) = &held.content else { panic!("decoded too early") };
             assert_eq!(kept.contains("managedFields"), text.contains('\n'));
             let expected: Pod = serde_json::from_str(&text).unwrap();
-            assert_eq!(*held.get(|_| {}).unwrap(), unmanaged(expected));
+            assert_eq!(*held.get(|_| {}, false).unwrap(), unmanaged(expected));
             assert!(!held.is_text());
+        }
+    }
+
+    #[test]
+    fn object_is_let_go_where_its_text_was_kept() {
+        let trim: fn(&mut Pod) = |pod| pod.spec = None;
+        for keeps_text in [true, false] {
+            let mut held = Held::<Pod>::of_text(&pod("p").to_string()).unwrap();
+            let first = held.get(trim, keeps_text).unwrap();
+            held.forget();
+            assert_eq!(held.is_text(), keeps_text);
+            let looked = held.look().unwrap().into_object(trim).unwrap();
+            assert_eq!((&looked, held.is_text()), (&first, keeps_text), "looking keeps nothing");
+            assert!(looked.spec.is_none());
         }
     }
 
     #[test]
     fn what_is_not_of_its_kind_is_no_object() {
         let mut held = Held::<Pod>::of_text(r#"{"metadata": {"name": "p"}, "spec": 7}"#).unwrap();
-        assert!(held.get(|_| {}).is_none() && held.get(|_| {}).is_none());
+        assert!(held.get(|_| {}, false).is_none() && held.get(|_| {}, false).is_none());
         assert!(Held::<Pod>::of_text("{}").is_err());
     }
 }

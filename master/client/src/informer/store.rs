@@ -8,7 +8,7 @@
 //! - A subscriber that fell behind finds a [`Change::Resync`] as the last message of its queue: it
 //!   may be late, but never ignorant.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fmt::{self, Debug};
 use std::sync::Arc;
 
@@ -16,7 +16,7 @@ use parking_lot::Mutex;
 use tokio::sync::{mpsc, watch};
 
 use super::Watched;
-use super::held::Held;
+use super::held::{Held, Look};
 
 /// Messages that wait for one subscriber at most.
 const QUEUE_MAX: usize = 1024;
@@ -79,6 +79,30 @@ struct State<K> {
     subscribers: Vec<Subscriber<K>>,
     /// Takes away what no reader needs, from each object that is decoded.
     trim: fn(&mut K),
+    recent: Recent,
+}
+
+/// The objects that stay decoded: all, or those that were looked at last.
+#[derive(Debug)]
+struct Recent {
+    max: usize,
+    /// In the order in which they were decoded; some are gone by now, or twice here.
+    keys: VecDeque<String>,
+}
+
+impl Recent {
+    /// Where nothing is ever let go.
+    const ALL: usize = usize::MAX;
+
+    fn is_all(&self) -> bool {
+        self.max == Self::ALL
+    }
+
+    /// Notes an object that was decoded; says whose turn it is to be let go.
+    fn note(&mut self, key: &str) -> Option<String> {
+        self.keys.push_back(key.to_owned());
+        if self.keys.len() > self.max { self.keys.pop_front() } else { None }
+    }
 }
 
 /// The copy that an [`Informer`](super::Informer) keeps. Cheap to clone.
@@ -122,6 +146,7 @@ impl<K: Watched> Default for Store<K> {
             owned: BTreeMap::new(),
             subscribers: Vec::new(),
             trim: |_| {},
+            recent: Recent { max: Recent::ALL, keys: VecDeque::new() },
         };
         let (progress, _) = watch::channel(Progress::default());
         Self { state: Arc::new(Mutex::new(state)), progress: Arc::new(progress) }
@@ -131,16 +156,41 @@ impl<K: Watched> Default for Store<K> {
 impl<K: Watched> Store<K> {
     /// One object by `namespace/name` (`name` if cluster-scoped).
     pub fn get(&self, key: &str) -> Option<Arc<K>> {
-        let mut state = self.state.lock();
-        let trim = state.trim;
-        state.objects.get_mut(key)?.get(trim)
+        self.state.lock().get(key)
+    }
+
+    /// Whether there is an object with this key.
+    pub fn contains(&self, key: &str) -> bool {
+        self.state.lock().objects.contains_key(key)
     }
 
     /// All objects, ordered by key.
     pub fn list(&self) -> Vec<Arc<K>> {
-        let mut state = self.state.lock();
-        let trim = state.trim;
-        state.objects.values_mut().filter_map(|object| object.get(trim)).collect()
+        self.list_where(|_| true)
+    }
+
+    /// The objects that are wanted, ordered by key. Where not all stay decoded, the others are looked at one after the
+    /// other and let go: a list of all would be many times as large as what it is made of.
+    pub fn list_where(&self, is_wanted: impl Fn(&K) -> bool) -> Vec<Arc<K>> {
+        let mut wanted = Vec::new();
+        self.for_each(|object| wanted.extend(Some(object).filter(|object| is_wanted(object))));
+        wanted
+    }
+
+    /// Looks at all objects, one after the other, ordered by key.
+    pub fn for_each(&self, mut look: impl FnMut(Arc<K>)) {
+        let (looks, trim): (Vec<_>, _) = {
+            let mut state = self.state.lock();
+            let State { objects, trim, recent, .. } = &mut *state;
+            if recent.is_all() {
+                let known = objects.values_mut().filter_map(|object| object.get(*trim, false));
+                (known.map(Look::Known).collect(), *trim)
+            } else {
+                (objects.values().filter_map(Held::look).collect(), *trim)
+            }
+        };
+        // Decoded outside of the lock: there may be thousands.
+        looks.into_iter().filter_map(|one| one.into_object(trim)).for_each(&mut look);
     }
 
     /// The objects of one namespace, ordered by name.
@@ -148,15 +198,15 @@ impl<K: Watched> Store<K> {
         // '0' is the byte after '/': no key of another namespace lies between.
         let (from, to) = (format!("{namespace}/"), format!("{namespace}0"));
         let mut state = self.state.lock();
-        let trim = state.trim;
-        state.objects.range_mut(from..to).filter_map(|(_, object)| object.get(trim)).collect()
+        let keys: Vec<String> = state.objects.range(from..to).map(|(key, _)| key.clone()).collect();
+        keys.iter().filter_map(|key| state.get(key)).collect()
     }
 
     /// The objects whose controlling owner has this uid, ordered by key.
     pub fn owned_by(&self, uid: &str) -> Vec<Arc<K>> {
-        let State { objects, owned, trim, .. } = &mut *self.state.lock();
-        let keys = owned.get(uid).into_iter().flatten();
-        keys.filter_map(|key| objects.get_mut(key)?.get(*trim)).collect()
+        let mut state = self.state.lock();
+        let keys: Vec<String> = state.owned.get(uid).into_iter().flatten().cloned().collect();
+        keys.iter().filter_map(|key| state.get(key)).collect()
     }
 
     /// How many objects nobody has looked at yet.
@@ -231,6 +281,12 @@ impl<K: Watched> Store<K> {
         self.state.lock().trim = trim;
     }
 
+    /// From now on, of the objects that are looked at, this many stay decoded; of the others there is the text, which is
+    /// decoded each time anew.
+    pub fn keep_decoded(&self, recent_max: usize) {
+        self.state.lock().recent.max = recent_max;
+    }
+
     /// Takes over a whole list as of `resource_version`: what it lacks is deleted. Done by the
     /// informer; public so that tests of readers can fill a store.
     pub fn replace(&self, objects: Vec<K>, resource_version: &str) {
@@ -287,7 +343,22 @@ impl<K: Watched> Store<K> {
 }
 
 impl<K: Watched> State<K> {
-    fn apply(&mut self, mut object: Held<K>) {
+    fn get(&mut self, key: &str) -> Option<Arc<K>> {
+        let Self { objects, trim, recent, .. } = self;
+        let object = objects.get_mut(key)?;
+        let was_text = object.is_text();
+        let found = object.get(*trim, !recent.is_all());
+        if was_text
+            && !recent.is_all()
+            && let Some(oldest) = recent.note(key)
+            && let Some(object) = objects.get_mut(&oldest).filter(|_| oldest != key)
+        {
+            object.forget();
+        }
+        found
+    }
+
+    fn apply(&mut self, object: Held<K>) {
         let key = object.head.key.clone();
         let known = self.objects.get(&key).map(|known| &known.head);
         if known.is_some_and(|known| known.uid != object.head.uid) {
@@ -306,12 +377,14 @@ impl<K: Watched> State<K> {
             self.owned.entry(uid.clone()).or_default().insert(key.clone());
         }
         if self.is_heard() {
-            let old = old.as_mut().and_then(|old| old.get(self.trim));
-            match (object.get(self.trim), old) {
+            let old = old.as_mut().and_then(|old| old.get(self.trim, false));
+            self.objects.insert(key.clone(), object);
+            match (self.get(&key), old) {
                 (Some(new), old) => self.tell(&Change::Applied { old, new }),
                 (None, Some(old)) => self.tell(&Change::Deleted(old)),
                 (None, None) => {}
             }
+            return;
         }
         self.objects.insert(key, object);
     }
@@ -320,8 +393,9 @@ impl<K: Watched> State<K> {
         let Some(mut known) = self.objects.remove(key) else { return };
         self.disown(&known);
         if self.is_heard()
-            && let Some(last) =
-                last.and_then(|mut last| last.get(self.trim)).or_else(|| known.get(self.trim))
+            && let Some(last) = last
+                .and_then(|mut last| last.get(self.trim, false))
+                .or_else(|| known.get(self.trim, false))
         {
             self.tell(&Change::Deleted(last));
         }

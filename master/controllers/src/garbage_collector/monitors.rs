@@ -24,6 +24,9 @@ const RETRY: Duration = Duration::from_millis(200);
 /// Kinds that own nothing, are owned by nothing, and are many.
 const IGNORED: [(&str, &str); 2] = [("", "events"), ("events.k8s.io", "events")];
 
+/// So many objects of a kind stay decoded for whoever hears of their next change.
+const DECODED_MAX: usize = 16;
+
 struct Monitor {
     resource: Arc<ApiResource>,
     store: Store<Partial>,
@@ -56,7 +59,9 @@ pub(super) async fn run(
                     return Ok(());
                 }
                 // Each kind is in the graph as of its first list; `feed` may still be at it.
-                feed_all(&shared, &monitors);
+                if is_more {
+                    feed_all(&shared, &monitors);
+                }
                 shared.graph.lock().is_synced = true;
                 if is_more {
                     // What went before the first list was told by nobody.
@@ -126,10 +131,9 @@ fn follow(
 fn start(client: &Client, shared: &Shared, resource: ApiResource, crew: &mut Crew) -> Monitor {
     let api: Api<Partial> = Api::all_with(client.clone(), &resource);
     let (store, informer) = Informer::new(api, ListWatch::all());
-    store.trim_with(|object: &mut Partial| {
-        object.metadata.labels = None;
-        object.metadata.annotations = None;
-    });
+    // The graph has what is needed; what is beside it is only told from what comes. There may be a hundred thousand.
+    store.trim_with(what_the_graph_has);
+    store.keep_decoded(DECODED_MAX);
     let resource = Arc::new(resource);
     let stop = CancellationToken::new();
     let token = stop.clone();
@@ -144,11 +148,24 @@ fn start(client: &Client, shared: &Shared, resource: ApiResource, crew: &mut Cre
     Monitor { resource, store, stop }
 }
 
+fn what_the_graph_has(object: &mut Partial) {
+    let meta = std::mem::take(&mut object.metadata);
+    object.types = None;
+    object.metadata = ObjectMeta {
+        name: meta.name,
+        namespace: meta.namespace,
+        uid: meta.uid,
+        owner_references: meta.owner_references,
+        finalizers: meta.finalizers,
+        deletion_timestamp: meta.deletion_timestamp,
+        ..ObjectMeta::default()
+    };
+}
+
 fn feed_all(shared: &Shared, monitors: &BTreeMap<String, Monitor>) {
     for monitor in monitors.values() {
-        for object in monitor.store.list() {
-            take(shared, &monitor.resource, &object.metadata);
-        }
+        let resource = &monitor.resource;
+        monitor.store.for_each(|object| take(shared, resource, &object.metadata));
     }
 }
 
@@ -163,10 +180,10 @@ async fn feed(shared: Shared, resource: Arc<ApiResource>, store: Store<Partial>)
             }
             Change::Resync => {
                 let mut absent = shared.graph.lock().of_kind(&resource);
-                for object in store.list() {
+                store.for_each(|object| {
                     absent.remove(object.metadata.uid.as_deref().unwrap_or_default());
                     take(&shared, &resource, &object.metadata);
-                }
+                });
                 absent.iter().for_each(|uid| forget(&shared, uid));
                 if !absent.is_empty() {
                     (shared.on_leave)(None);
