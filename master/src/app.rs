@@ -49,6 +49,7 @@ pub async fn run(config: Config, stop: CancellationToken) -> anyhow::Result<()> 
         identity: keys.client_identity(),
     };
     group.spawn("removal", move |stop| watch.run(stop));
+    store.watch_space(&mut group);
     for listener in listeners {
         let server = server.clone();
         group.spawn("api", move |stop| server.serve(listener, stop));

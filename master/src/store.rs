@@ -1,5 +1,6 @@
 //! The store's member in this process: on a runtime of its own, so that API load never delays a heartbeat.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::mpsc;
 use std::time::Duration;
@@ -10,6 +11,7 @@ use store_env::net::Tcp;
 use store_env::task::Group;
 use store_handle::Member;
 use store_raft::{Deps, RaftStore, Start};
+use store_rocks::space::{self, Limits};
 use store_rocks::{RocksLog, RocksState};
 use tokio_util::sync::CancellationToken;
 
@@ -24,6 +26,8 @@ const GRACE: Duration = Duration::from_secs(5);
 #[derive(Debug)]
 pub struct StoreThread {
     pub handle: Arc<RaftStore>,
+    state: RocksState,
+    folder: PathBuf,
     thread: std::thread::JoinHandle<anyhow::Result<()>>,
 }
 
@@ -37,11 +41,12 @@ impl StoreThread {
     ) -> anyhow::Result<Self> {
         let folder = config.data_dir.join("store");
         std::fs::create_dir_all(&folder)?;
+        let state = RocksState::open(&folder.join("state"))?;
         let deps = Deps {
             network: Tcp::shared(keys.peer_tls()?),
             clock,
             log: Arc::new(RocksLog::open(&folder.join("log"))?),
-            state: Arc::new(RocksState::open(&folder.join("state"))?),
+            state: Arc::new(state.clone()),
         };
         let config = raft_config(config);
         let (report, started) = mpsc::sync_channel(1);
@@ -51,18 +56,29 @@ impl StoreThread {
                 let mut group = Group::under(&stop);
                 let store = RaftStore::start(config, deps, &mut group).await;
                 let is_up = store.is_ok();
+                if let Ok(store) = &store {
+                    store.exchange_alarms(&mut group);
+                }
                 // The receiver is alive until it has heard from us.
                 let _ = report.send(store);
                 if is_up { Ok(group.run(GRACE).await?) } else { Ok(()) }
             })
         })?;
         let handle = started.recv().context("the store's thread ended while starting")??;
-        Ok(Self { handle, thread })
+        Ok(Self { handle, state, folder, thread })
+    }
+
+    /// Watches how much room is left on its disk.
+    pub fn watch_space(&self, group: &mut Group) {
+        let (folder, store, state) =
+            (self.folder.clone(), self.handle.clone(), self.state.clone());
+        let limits = Limits::default();
+        group.spawn("space", move |stop| space::watch(folder, limits, store, state, stop));
     }
 
     /// Waits until the member has ended. Its stop signal must have been given, or a task failed.
     pub async fn ended(self) -> anyhow::Result<()> {
-        drop(self.handle);
+        drop((self.handle, self.state));
         let thread = self.thread;
         let joined = store_env::task::blocking(move || thread.join()).await;
         joined.map_err(|_| anyhow::anyhow!("the store's thread panicked"))?

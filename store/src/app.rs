@@ -14,12 +14,12 @@ use store_etcd::{Durations, Facade, Facts, serve};
 use store_handle::{Handle, MemberId};
 use store_raft::RaftStore;
 use store_rocks::RocksState;
+use store_rocks::space::{self, Limits, Room};
 use tokio_util::sync::CancellationToken;
 
-use crate::config::{Config, Limits, Retention};
+use crate::config::{Config, Retention};
 use crate::identity::Identity;
 use crate::raft::StoreThread;
-use crate::space::{self, Room};
 use crate::{compaction, quarantine, tls};
 
 /// What tasks get to end by themselves.

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use store_etcd::urls::{self, BadUrl, Url};
+use store_rocks::space::Limits;
 
 pub use crate::flags::Flags;
 
@@ -33,14 +34,6 @@ pub enum Retention {
     For(Duration),
     /// So many of the latest revisions are kept.
     Revisions(i64),
-}
-
-/// How large this member's data may become.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Limits {
-    pub quota_bytes: Option<u64>,
-    /// What stays free on the disk.
-    pub reserve_bytes: Option<u64>,
 }
 
 /// The files of one TLS identity.

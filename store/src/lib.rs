@@ -9,5 +9,4 @@ mod flags;
 mod identity;
 mod quarantine;
 mod raft;
-mod space;
 mod tls;

@@ -119,7 +119,11 @@ async fn write(handle: &dyn Handle, txn: Txn) -> Outcome {
     match handle.propose(Command::Txn(txn), None).await {
         Ok(Reply::Txn(reply)) if reply.succeeded => Outcome::Wrote { revision: reply.revision },
         Ok(_) => Outcome::Differed,
-        Err(ProposeError::NotProposed { .. } | ProposeError::Refused(_)) => Outcome::Nothing,
+        Err(
+            ProposeError::NotProposed { .. }
+            | ProposeError::NoSpace { .. }
+            | ProposeError::Refused(_),
+        ) => Outcome::Nothing,
         Err(ProposeError::Unknown { .. }) => Outcome::Unknown,
     }
 }

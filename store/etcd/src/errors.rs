@@ -74,6 +74,7 @@ pub(crate) fn of_proposal(error: ProposeError) -> Status {
             tracing::debug!(reason, "not proposed");
             no_leader()
         }
+        ProposeError::NoSpace { .. } => no_space(),
         ProposeError::Unknown { reason } => {
             tracing::debug!(reason, "outcome unknown");
             timed_out()

@@ -190,12 +190,8 @@ impl Facade {
         self.header(self.handle.revision())
     }
 
-    /// Proposes for a client; what grows is refused while a member has no space left.
+    /// Proposes for a client.
     pub(crate) async fn propose(&self, command: Command) -> Result<Reply, Status> {
-        let has_no_space = self.alarms.borrow().values().any(|alarms| alarms.no_space);
-        if has_no_space && standing::grows(&command) {
-            return Err(errors::no_space());
-        }
         let pending = self.metrics.propose();
         let proposed = self.gather.propose(command).await;
         pending.end(proposed.is_ok());

@@ -1,15 +1,11 @@
-//! What this member may serve, as it stands: a learner little, one whose state has diverged nothing of it, and
-//! nothing that grows while a member's disk is full.
-//!
-//! # Invariants
-//! - Deletions, compaction, revoked leases, changes of the group and all upkeep go on when space is short.
+//! What this member may serve, as it stands: a learner little, one whose state has diverged nothing of it.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use store_env::task::TaskResult;
-use store_handle::{Alarms, Command, MemberId, Op, STAYS_LEARNER, Txn};
+use store_handle::{Alarms, MemberId, STAYS_LEARNER};
 use tokio_util::sync::CancellationToken;
 use tonic::Status;
 
@@ -51,26 +47,6 @@ pub(crate) fn is_corrupt(alarms: &BTreeMap<MemberId, Alarms>, member: MemberId) 
     alarms.get(&member).is_some_and(|alarms| alarms.is_corrupt || alarms.is_in_doubt)
 }
 
-/// Whether a command takes up space for good, as etcd sees it.
-pub(crate) fn grows(command: &Command) -> bool {
-    fn puts(txn: &Txn) -> bool {
-        let is_put = |op: &Op| match op {
-            Op::Put(_) => true,
-            Op::Txn(txn) => puts(txn),
-            Op::Range(_) | Op::Delete(_) => false,
-        };
-        txn.success.iter().chain(&txn.failure).any(is_put)
-    }
-    match command {
-        Command::Txn(txn) => puts(txn),
-        Command::LeaseGrant { .. } => true,
-        Command::LeaseRevoke { .. }
-        | Command::LeaseKeepAlive { .. }
-        | Command::LeaseExpire { .. }
-        | Command::Compact { .. } => false,
-    }
-}
-
 /// Keeps an eye on this member's part in the group, until told to stop.
 pub(crate) async fn watch(facade: Arc<Facade>, stop: CancellationToken) -> TaskResult {
     loop {
@@ -83,38 +59,6 @@ pub(crate) async fn watch(facade: Arc<Facade>, stop: CancellationToken) -> TaskR
             biased;
             () = stop.cancelled() => return Ok(()),
             () = tokio::time::sleep(LOOK_EVERY) => {}
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use store_handle::{DeleteRequest, PutRequest, RangeRequest};
-
-    use super::*;
-
-    #[test]
-    fn puts_and_new_leases_grow_and_nothing_else_does() {
-        let put = || Op::Put(PutRequest::default());
-        let delete = || Op::Delete(DeleteRequest::default());
-        let range = || Op::Range(RangeRequest::default());
-        let txn = |success, failure| Txn { success, failure, ..Txn::default() };
-        let nested = |inner| txn(vec![Op::Txn(inner)], vec![]);
-        #[rustfmt::skip]
-        let cases = [
-            (Command::Txn(txn(vec![put()], vec![])),                    true),
-            (Command::Txn(txn(vec![delete()], vec![put()])),            true),
-            (Command::Txn(txn(vec![delete(), range()], vec![range()])), false),
-            (Command::Txn(nested(txn(vec![], vec![put()]))),            true),
-            (Command::Txn(nested(txn(vec![], vec![delete()]))),         false),
-            (Command::LeaseGrant { id: 0, ttl_s: 1 },                   true),
-            (Command::LeaseRevoke { id: 1 },                            false),
-            (Command::LeaseKeepAlive { id: 1 },                         false),
-            (Command::LeaseExpire { ids: vec![1] },                     false),
-            (Command::Compact { revision: 1 },                          false),
-        ];
-        for (command, expected) in cases {
-            assert_eq!(grows(&command), expected, "{command:?}");
         }
     }
 }

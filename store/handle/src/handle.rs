@@ -27,6 +27,9 @@ pub enum ProposeError {
     /// It is certain that nothing was done: safe to send again.
     #[error("not proposed: {reason}")]
     NotProposed { reason: String },
+    /// Nothing was done, and nothing that grows will be until there is room again ([`crate::room`]).
+    #[error("no space: {reason}")]
+    NoSpace { reason: String },
     /// It may have been done, or may yet be: sending it again could do it twice.
     #[error("outcome unknown: {reason}")]
     Unknown { reason: String },
@@ -126,7 +129,7 @@ pub struct Status {
 /// What is wrong with a member.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Alarms {
-    /// Its disk is nearly full, or its quota used up: nothing may grow.
+    /// Its disk is nearly full, or its quota used up.
     pub no_space: bool,
     /// Its state differs from that of the majority: it must be replaced.
     pub is_corrupt: bool,

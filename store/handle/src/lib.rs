@@ -11,6 +11,7 @@ pub mod handle;
 pub mod hub;
 pub mod lessor;
 pub mod local;
+pub mod room;
 pub mod watcher;
 
 pub use handle::*;

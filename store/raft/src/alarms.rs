@@ -6,16 +6,17 @@
 //!
 //! # Invariants
 //! - What was heard last of a member that is not reached any more holds until it is heard again, or removed.
-//! - A member that has diverged does not lead for longer than it takes to hand over.
+//! - A member that has diverged does not lead for longer than it takes to hand over; nor one without room, while
+//!   another has some.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures::future::join_all;
 use parking_lot::Mutex;
 use store_env::task::TaskResult;
-use store_handle::{Alarms, MemberId};
+use store_handle::{Alarms, MemberId, room};
 use tokio::sync::watch;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -45,6 +46,16 @@ impl Board {
 
     pub(crate) fn changes(&self) -> watch::Receiver<BTreeMap<MemberId, Alarms>> {
         self.alarms.subscribe()
+    }
+
+    /// Whether anything is wrong with anybody.
+    pub(crate) fn has_any(&self) -> bool {
+        !self.alarms.borrow().is_empty()
+    }
+
+    /// Those of `voters` whose lack of room forbids growth.
+    pub(crate) fn in_the_way(&self, voters: &BTreeSet<MemberId>) -> Vec<MemberId> {
+        room::in_the_way(&self.alarms.borrow(), voters)
     }
 
     pub(crate) fn trips(&self) -> BTreeMap<MemberId, Durations> {
@@ -94,16 +105,14 @@ pub(crate) async fn run(core: Arc<Core>, stop: CancellationToken) -> TaskResult 
         let own = core.alarms.of(core.id());
         let others = ids.into_iter().filter(|id| *id != core.id());
         let exchange = join_all(others.map(|id| exchange(&core, id, own)));
-        tokio::select! {
+        let heard: Vec<Option<MemberId>> = tokio::select! {
             biased;
             () = stop.cancelled() => return Ok(()),
-            _ = exchange => {}
-        }
-        if own.is_corrupt && core.leader() == Some(core.id()) && core.voters().len() > 1 {
-            tracing::warn!("this member's state has diverged: handing over");
-            if let Err(reason) = members::hand_over_here(&core, None).await {
-                tracing::warn!(?reason, "not handed over");
-            }
+            heard = exchange => heard,
+        };
+        if core.leader() == Some(core.id()) {
+            let heard = heard.into_iter().flatten().collect();
+            hand_over(&core, own, &heard).await;
         }
         let own_changed =
             changes.wait_for(|all| all.get(&core.id()).copied().unwrap_or_default() != own);
@@ -116,17 +125,40 @@ pub(crate) async fn run(core: Arc<Core>, stop: CancellationToken) -> TaskResult 
     }
 }
 
-async fn exchange(core: &Core, other: MemberId, own: Alarms) {
+/// Lets another one lead, if what is wrong with this one says so and one of those just heard is better.
+async fn hand_over(core: &Core, own: Alarms, heard: &BTreeSet<MemberId>) {
+    let voters = core.voters();
+    let outcome = if own.is_corrupt && voters.len() > 1 {
+        tracing::warn!("this member's state has diverged: handing over");
+        members::hand_over_here(core, None).await
+    } else if own.no_space
+        && let Some(to) = members::next_to(core, |id| {
+            heard.contains(&id) && voters.contains(&id) && core.alarms.of(id).is_empty()
+        })
+    {
+        tracing::warn!(to = format!("{to:x}"), "this member has no room: handing over to one that has");
+        members::hand_over_here(core, Some(to)).await
+    } else {
+        Ok(())
+    };
+    if let Err(reason) = outcome {
+        tracing::warn!(?reason, "not handed over");
+    }
+}
+
+/// Tells another member, and hears from it; `None` if it does not answer.
+async fn exchange(core: &Core, other: MemberId, own: Alarms) -> Option<MemberId> {
     let within = core.peers.times().keep_alive_timeout;
     let started = Instant::now();
     // Who does not answer, or does not know the question, leaves things as they are.
-    if let Ok(Answer::Alarms(theirs)) = core.peers.ask(other, &Ask::Alarms(own), within).await {
-        let micros = u64::try_from(started.elapsed().as_micros()).unwrap_or(u64::MAX);
-        let mut trips = core.alarms.trips.lock();
-        trips.entry(other).or_insert_with(|| Durations::from_us(ROUND_TRIP_FIRST_US)).note(micros);
-        drop(trips);
-        core.alarms.change(other, |known| *known = theirs);
-    }
+    let answer = core.peers.ask(other, &Ask::Alarms(own), within).await;
+    let Ok(Answer::Alarms(theirs)) = answer else { return None };
+    let micros = u64::try_from(started.elapsed().as_micros()).unwrap_or(u64::MAX);
+    let mut trips = core.alarms.trips.lock();
+    trips.entry(other).or_insert_with(|| Durations::from_us(ROUND_TRIP_FIRST_US)).note(micros);
+    drop(trips);
+    core.alarms.change(other, |known| *known = theirs);
+    Some(other)
 }
 
 #[cfg(test)]

@@ -189,6 +189,13 @@ fn best_successor(
     voters.iter().copied().filter(|id| *id != me).max_by_key(|id| matched(id))
 }
 
+/// The other member whose log reaches furthest, of those that may; none whose log is not nearly complete.
+pub(crate) fn next_to(core: &Core, may: impl Fn(MemberId) -> bool) -> Option<MemberId> {
+    let metrics = core.metrics();
+    let near = core.voters().into_iter().filter(|id| may(*id) && is_near(&metrics, *id));
+    best_successor(core.id(), &metrics, &near.collect())
+}
+
 /// Promotes learners that have caught up, while this member leads.
 pub(crate) async fn promote(core: Arc<Core>, stop: CancellationToken) -> TaskResult {
     loop {

@@ -17,7 +17,9 @@ use bytes::Bytes;
 use openraft::errors::{ClientWriteError, RaftError};
 use parking_lot::Mutex;
 use store_env::task::{Crew, TaskResult};
-use store_handle::{Batch, Command, Fenced, MemberId, Op, ProposeError, Reply, Term, WAIT_MAX};
+use store_handle::{
+    Batch, Command, Fenced, MemberId, Op, ProposeError, Reply, Term, WAIT_MAX, room,
+};
 use store_mvcc::codec;
 use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{Notify, Semaphore, mpsc};
@@ -25,6 +27,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::core::{Core, LOOK_AGAIN};
+use crate::members;
 use crate::types::Proposal;
 use crate::wire::{Answer, Ask, Outcome, Undone};
 
@@ -130,6 +133,7 @@ pub(crate) async fn propose(
     command: Command,
     fence: Option<Term>,
 ) -> Result<Reply, ProposeError> {
+    refusal(core, &command).map_or(Ok(()), Err)?;
     let until = Instant::now() + WAIT_MAX;
     let mut answers = submit(core, vec![command], fence, false, until).await;
     reply_of(answers.pop().expect("one command has one answer"))
@@ -140,9 +144,34 @@ pub(crate) async fn propose_many(
     core: &Core,
     commands: Vec<Command>,
 ) -> Vec<Result<Reply, ProposeError>> {
+    let refusals: Vec<_> = commands.iter().map(|command| refusal(core, command)).collect();
+    let free = commands.into_iter().zip(&refusals).filter(|(_, refusal)| refusal.is_none());
+    let free = free.map(|(command, _)| command).collect();
     let until = Instant::now() + WAIT_MAX;
-    let answers = submit(core, commands, None, false, until).await;
-    answers.into_iter().map(reply_of).collect()
+    let mut answers = submit(core, free, None, false, until).await.into_iter();
+    let mut next = || answers.next().expect("one command has one answer");
+    let each = refusals.into_iter().map(|refusal| match refusal {
+        Some(refusal) => Err(refusal),
+        None => reply_of(next()),
+    });
+    each.collect()
+}
+
+/// What stands against a command of this member's client: it grows, and too many disks are full.
+fn refusal(core: &Core, command: &Command) -> Option<ProposeError> {
+    if !core.alarms.has_any() || !room::grows(command) {
+        return None;
+    }
+    let full = core.alarms.in_the_way(&core.voters());
+    if full.is_empty() {
+        return None;
+    }
+    let members = members::list(core);
+    let names = members.iter().filter(|member| full.contains(&member.id));
+    let names: Vec<&str> = names.map(|member| &*member.name).collect();
+    let names = names.join(", ");
+    let reason = format!("the disk or the quota of {names} is used up; free some, or delete what is not needed");
+    Some(ProposeError::NoSpace { reason })
 }
 
 fn reply_of(answer: Proposed) -> Result<Reply, ProposeError> {

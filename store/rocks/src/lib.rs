@@ -4,6 +4,7 @@
 
 mod log;
 mod options;
+pub mod space;
 mod state;
 mod wal;
 

@@ -250,6 +250,11 @@ impl Machine {
         self.process.take().map_or(Ok(()), Process::kill)
     }
 
+    /// `SIGTERM`: it is told to end.
+    pub(crate) fn stop(&self) -> anyhow::Result<()> {
+        self.signal(Signal::SIGTERM)
+    }
+
     /// `SIGSTOP`: it stands still, its connections open.
     pub(crate) fn pause(&self) -> anyhow::Result<()> {
         self.signal(Signal::SIGSTOP)

@@ -11,6 +11,10 @@ pub fn propose_error(error: ProposeError) -> ApiError {
         ProposeError::NotProposed { reason } => {
             ApiError::Unavailable(format!("the store has not taken the request: {reason}"))
         }
+        // As kube-apiserver passes on what etcd says.
+        ProposeError::NoSpace { reason } => {
+            ApiError::Internal(format!("etcdserver: mvcc: database space exceeded: {reason}"))
+        }
         ProposeError::Unknown { reason } => {
             ApiError::Timeout(format!("request did not complete, its outcome is unknown: {reason}"))
         }
@@ -64,6 +68,7 @@ mod tests {
     fn outcomes_have_the_codes_that_clients_act_on() {
         let refused = |error| propose_error(ProposeError::Refused(error)).code();
         assert_eq!(propose_error(ProposeError::NotProposed { reason: String::new() }).code(), 503);
+        assert_eq!(propose_error(ProposeError::NoSpace { reason: String::new() }).code(), 500);
         assert_eq!(propose_error(ProposeError::Unknown { reason: String::new() }).code(), 504);
         assert_eq!(refused(Error::Fenced { proposed: Term(1), applied: Term(2) }), 409);
         assert_eq!(refused(Error::Compacted { asked: 1, oldest: 2 }), 410);

@@ -1,4 +1,4 @@
-//! Disks that are full to the last block, slow, or stand still.
+//! Disks that are full to the last block, short of room, slow, or stand still.
 
 use std::time::Duration;
 
@@ -22,6 +22,42 @@ impl Fault for Full {
     fn heal(&mut self, field: &mut Field) -> anyhow::Result<()> {
         // If it ended for want of room, it is started again.
         field.machines[self.machine].disk.free()
+    }
+}
+
+/// What is left of a disk that is short of room: less than the reserve, and more than is written meanwhile.
+const LEFT_BYTES: u64 = 100 << 20;
+
+/// So little room on most machines that nothing may grow; nobody ends for want of room.
+#[derive(Debug, Default)]
+pub(super) struct Low {
+    machines: Vec<usize>,
+}
+
+impl Fault for Low {
+    fn inject(&mut self, field: &mut Field) -> anyhow::Result<String> {
+        let most = field.machines.len() / 2 + 1;
+        self.machines = field.followers();
+        self.machines.push(field.leader);
+        self.machines.rotate_right(1);
+        self.machines.truncate(most);
+        for &machine in &self.machines {
+            field.machines[machine].disk.leave(LEFT_BYTES)?;
+        }
+        Ok(format!("disks of {} short of room", field.names(&self.machines)))
+    }
+
+    fn is_alone(&self) -> bool {
+        true
+    }
+
+    fn heal(&mut self, field: &mut Field) -> anyhow::Result<()> {
+        for machine in std::mem::take(&mut self.machines) {
+            let machine = &mut field.machines[machine];
+            anyhow::ensure!(machine.is_running(), "{} has ended, though it had room", machine.name());
+            machine.disk.free()?;
+        }
+        Ok(())
     }
 }
 

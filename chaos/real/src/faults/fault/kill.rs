@@ -1,4 +1,4 @@
-//! `kill -9`: processes end without a word, and are started again when it is over.
+//! Processes that end, and are started again when it is over: by `kill -9`, without a word; or told to stop.
 
 use super::{Fault, Field};
 
@@ -39,5 +39,25 @@ impl Fault for Kill {
             Some(machine) => machine.start(),
             None => Ok(()),
         })
+    }
+}
+
+/// The leader is told to stop, as before an upgrade: it ends what is under way and hands over.
+#[derive(Debug, Default)]
+pub(super) struct Stop {
+    machine: usize,
+}
+
+impl Fault for Stop {
+    fn inject(&mut self, field: &mut Field) -> anyhow::Result<String> {
+        self.machine = field.leader;
+        field.machines[self.machine].stop()?;
+        Ok(format!("{} told to stop", field.name(self.machine)))
+    }
+
+    fn heal(&mut self, field: &mut Field) -> anyhow::Result<()> {
+        let machine = &mut field.machines[self.machine];
+        machine.kill()?;
+        machine.start()
     }
 }

@@ -70,7 +70,8 @@ pub(crate) trait Fault: Debug + Send {
         LASTS
     }
 
-    /// Whether no other may come with it: it takes from one member what a majority had synced.
+    /// Whether no other may come with it: it takes from one member what a majority had synced, or most members
+    /// have to go on.
     fn is_alone(&self) -> bool {
         false
     }
@@ -110,6 +111,7 @@ pub(crate) const KINDS: &[Kind] = kinds! {
     "kill-leader": kill::Kill::of(kill::Who::Leader),
     "kill-follower": kill::Kill::of(kill::Who::Follower),
     "kill-all": kill::Kill::of(kill::Who::All),
+    "stop-leader": kill::Stop::default(),
     "pause-leader": pause::Pause::of(pause::Who::Leader),
     "pause-follower": pause::Pause::of(pause::Who::Follower),
     "partition-leader": partition::Partition::of(partition::Who::Leader),
@@ -121,6 +123,7 @@ pub(crate) const KINDS: &[Kind] = kinds! {
     "silence-nodes": partition::Partition::of(partition::Who::Nodes),
     "silence-one-way": partition::NodeOneWay::default(),
     "disk-full": disk::Full::default(),
+    "disks-low": disk::Low::default(),
     "disk-slow": disk::Slow::to(200_000),
     "disk-stalls": disk::Slow::to(1_000),
     "corrupt-file": damage::Damage::Flip,

@@ -68,6 +68,15 @@ impl Disk {
         Ok(())
     }
 
+    /// Takes what is free but for so many bytes.
+    pub(crate) fn leave(&self, bytes: u64) -> anyhow::Result<()> {
+        let room = nix::sys::statvfs::statvfs(&self.folder)?;
+        let free = room.blocks_available() * room.fragment_size();
+        let ballast = File::create(self.folder.join(BALLAST))?;
+        let size = i64::try_from(free.saturating_sub(bytes).max(1))?;
+        Ok(nix::fcntl::posix_fallocate(&ballast, 0, size)?)
+    }
+
     /// Gives it back.
     pub(crate) fn free(&self) -> anyhow::Result<()> {
         Ok(std::fs::remove_file(self.folder.join(BALLAST))?)

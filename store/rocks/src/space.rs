@@ -12,10 +12,9 @@ use std::time::Duration;
 use store_env::task::{TaskResult, blocking};
 use store_handle::Handle;
 use store_raft::RaftStore;
-use store_rocks::RocksState;
 use tokio_util::sync::CancellationToken;
 
-use crate::config::Limits;
+use crate::state::RocksState;
 
 /// How often it looks: what is written meanwhile comes out of the reserve.
 const LOOK_EVERY: Duration = Duration::from_millis(50);
@@ -26,19 +25,30 @@ const RECLAIM_LOOKS: u32 = 40;
 /// Measured on a file system in memory, which nothing fills faster: with 64 MiB it was full before it was seen.
 const RESERVE_MIN_BYTES: u64 = 256 << 20;
 
+/// However large a disk is: merges and write buffers are bounded (`options.rs`).
+const RESERVE_MAX_BYTES: u64 = 1 << 30;
+
+/// How large a member's data may become.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Limits {
+    pub quota_bytes: Option<u64>,
+    /// What stays free on the disk; `None`: 2 % of it, at least 256 MiB and at most 1 GiB.
+    pub reserve_bytes: Option<u64>,
+}
+
 /// What is seen at one look.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Room {
+pub struct Room {
     /// Of the file system.
-    pub(crate) total: u64,
-    pub(crate) free: u64,
+    pub total: u64,
+    pub free: u64,
     /// Of the state's database.
-    pub(crate) used: u64,
+    pub used: u64,
 }
 
 impl Room {
     /// Looks.
-    pub(crate) fn of(folder: &Path, state: &RocksState) -> std::io::Result<Self> {
+    pub fn of(folder: &Path, state: &RocksState) -> std::io::Result<Self> {
         let disk = nix::sys::statvfs::statvfs(folder)?;
         let bytes = |blocks: u64| blocks.saturating_mul(disk.fragment_size());
         let (total, free) = (bytes(disk.blocks()), bytes(disk.blocks_available()));
@@ -46,19 +56,19 @@ impl Room {
     }
 
     /// What the database may become.
-    pub(crate) fn used_max(self, limits: Limits) -> u64 {
+    pub fn used_max(self, limits: Limits) -> u64 {
         let on_disk = self.used + self.free.saturating_sub(self.reserve(limits));
         limits.quota_bytes.map_or(on_disk, |quota| quota.min(on_disk))
     }
 
     fn reserve(self, limits: Limits) -> u64 {
-        let usual = (self.total / 50).max(RESERVE_MIN_BYTES).min(self.total / 4);
+        let usual = (self.total / 50).clamp(RESERVE_MIN_BYTES, RESERVE_MAX_BYTES).min(self.total / 4);
         limits.reserve_bytes.unwrap_or(usual)
     }
 
     /// Why nothing may grow. Once it is so, it takes a quarter more of free disk, or a twentieth of the
     /// quota, until it is no longer so: an alarm that comes and goes helps nobody.
-    pub(crate) fn shortage(self, limits: Limits, was_short: bool) -> Option<String> {
+    pub fn shortage(self, limits: Limits, was_short: bool) -> Option<String> {
         let reserve = self.reserve(limits);
         let quota = limits.quota_bytes.unwrap_or(u64::MAX);
         let (free_min, used_max) = match was_short {
@@ -78,7 +88,7 @@ impl Room {
 }
 
 /// Keeps the alarm true, until told to stop.
-pub(crate) async fn watch(
+pub async fn watch(
     folder: PathBuf,
     limits: Limits,
     store: Arc<RaftStore>,
@@ -95,7 +105,7 @@ pub(crate) async fn watch(
                 match (&shortage, is_short) {
                     (Some(reason), false) => tracing::error!(
                         reason,
-                        "no space: what grows is refused. Delete keys and compact, or make room on the disk"
+                        "no space: it is left to the others to grow, if they can. Make room on the disk, or delete what is not needed"
                     ),
                     (None, true) => tracing::info!("there is space again"),
                     (Some(_), true) | (None, false) => {}
@@ -149,9 +159,11 @@ mod tests {
             ((2000, 255, 0),              none,    false, true),
             ((2000, 256, 0),              none,    true,  true),
             ((2000, 320, 0),              none,    true,  false),
-            // 2 % of a large disk, a quarter of a very small one.
-            ((100_000, 1_999, 0),         none,    false, true),
-            ((100_000, 2_000, 0),         none,    false, false),
+            // 2 % of a large disk, a GiB of a very large one, a quarter of a very small one.
+            ((40_000, 799, 0),            none,    false, true),
+            ((40_000, 800, 0),            none,    false, false),
+            ((100_000, 1_023, 0),         none,    false, true),
+            ((100_000, 1_024, 0),         none,    false, false),
             ((100, 25, 0),                none,    false, false),
             ((100, 24, 0),                none,    false, true),
             ((1000, 1, 0),                reserve, false, false),
