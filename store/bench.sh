@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Three members of etcd, then three of kstore, on the same disk, each driven by etcd's own `benchmark`, and by
-# `store/examples/probe.rs` for watches and fail-over; prints tables of both with their ratio. PEERS names the folder that holds
+# `store/examples/probe` for updates, watches and fail-over; prints tables of both with their ratio. PEERS names the folder that holds
 # `etcd` and `benchmark` (Go modules go.etcd.io/etcd/server/v3 and go.etcd.io/etcd/v3/tools/benchmark, version 3.6), KSTORE and
 # PROBE the programs; ROUNDS repeats all of it and takes medians, SCALE multiplies the number of operations, KILLS is how often a
 # leader is killed and how often one is frozen, CASES (a regular expression) picks rows.
@@ -55,17 +55,33 @@ syncs() {
         awk '/^etcd_disk_wal_fsync_duration_seconds_count/{s+=$2} END{print s+0}'
 }
 
+# How long their threads were ready to run and had no core, in ms.
+waits_ms() { for pid in "${PIDS[@]}"; do cat /proc/"$pid"/task/*/schedstat; done | awk '{s+=$2} END{printf "%d", s/1e6}'; }
+
+measured() { # peer label total command...
+    local peer=$1 label=$2 total=$3 out cpu0 cpu1 sync0 sync1 wait0 wait1
+    shift 3
+    cpu0=$(cpu_ticks) sync0=$(syncs) wait0=$(waits_ms)
+    out=$("$@" 2>&1) || { echo "$label: $out" | tail -3 >&2; return 0; }
+    cpu1=$(cpu_ticks) sync1=$(syncs) wait1=$(waits_ms)
+    awk -v OFS='\t' -v peer="$peer" -v label="$label" -v cpu=$((cpu1 - cpu0)) -v syncs=$((sync1 - sync0)) -v waits=$((wait1 - wait0)) -v n="$total" '
+        /Requests\/sec/ && !r {r=$2} /50% in/ && !p50 {p50=$3} /99% in/ && !p99 {p99=$3}
+        END {print peer, label, r, p50*1000, p99*1000, cpu*10000/n, syncs/n, waits*1000/n}' <<<"$out" >>"$DIR/rows"
+    printf '.' >&2
+}
+
 row() { # peer label total arguments...
-    local peer=$1 label=$2 total=$(($3 * SCALE)) out cpu0 cpu1 sync0 sync1
+    local peer=$1 label=$2 total=$(($3 * SCALE))
     shift 3
     [[ $label =~ $CASES ]] || return 0
-    cpu0=$(cpu_ticks) sync0=$(syncs)
-    out=$("$PEERS/benchmark" --endpoints="$ENDPOINTS" "$@" --total="$total" 2>&1) || { echo "$label: $out" | tail -3 >&2; return 0; }
-    cpu1=$(cpu_ticks) sync1=$(syncs)
-    awk -v OFS='\t' -v peer="$peer" -v label="$label" -v cpu=$((cpu1 - cpu0)) -v syncs=$((sync1 - sync0)) -v n="$total" '
-        /Requests\/sec/ && !r {r=$2} /50% in/ && !p50 {p50=$3} /99% in/ && !p99 {p99=$3}
-        END {print peer, label, r, p50*1000, p99*1000, cpu*10000/n, syncs/n}' <<<"$out" >>"$DIR/rows"
-    printf '.' >&2
+    measured "$peer" "$label" "$total" "$PEERS/benchmark" --endpoints="$ENDPOINTS" "$@" --total="$total"
+}
+
+# As Kubernetes writes, which `benchmark` does not.
+update_row() { # peer label total clients
+    local total=$(($3 * SCALE))
+    [[ $2 =~ $CASES ]] || return 0
+    measured "$1" "$2" "$total" "$PROBE" update "$ENDPOINTS" "$4" "$total"
 }
 
 # A thousand watches, ten on each of a hundred keys, and a thousand puts a second to these keys.
@@ -108,6 +124,8 @@ round() { # peer program
     row "$1" "put to the leader, 256 clients" 40000 --clients=256 --conns=16 --target-leader put $put
     row "$1" "txn-put, 1 step, 64 clients" 20000 --clients=64 --conns=16 txn-put --key-size=8 --val-size=256 --key-space-size=100000 --txn-ops=1
     row "$1" "txn-put, 4 steps, 64 clients" 10000 --clients=64 --conns=16 txn-put --key-size=8 --val-size=256 --key-space-size=100000 --txn-ops=4
+    update_row "$1" "update (compare, put, else get), 64 clients" 20000 64
+    update_row "$1" "update (compare, put, else get), 256 clients" 40000 256
     "$PEERS/benchmark" --endpoints="$ENDPOINTS" --clients=1 --conns=1 put --key-size=3 --val-size=256 --key-space-size=1 --total=1 >/dev/null 2>&1
     for c in 64 256; do
         row "$1" "range, linearizable, $c clients" 40000 --clients=$c --conns=16 range foo --consistency=l
@@ -169,7 +187,7 @@ echo >&2
 touch "$DIR/rows" "$DIR/watches" "$DIR/gaps"
 echo "etcd $("$PEERS/etcd" --version | awk 'NR==1{print $3}'), kstore $("$KSTORE" --version | awk '{print $2}'); three members each, $(nproc) cores, $ROUNDS round(s), load now $(cut -d' ' -f1 /proc/loadavg)"
 echo
-echo "| work | etcd: per s, p50 / p99 ms, CPU µs, syncs per op | kstore | throughput | p99 | CPU |"
+echo "| work | etcd: per s, p50 / p99 ms, CPU and waits µs, syncs per op | kstore | throughput | p99 | CPU |"
 echo "|---|---|---|---|---|---|"
 awk -F'\t' '
     function median(list,   n, parts, i, j, t) {
@@ -178,11 +196,11 @@ awk -F'\t' '
         return parts[int((n + 1) / 2)]
     }
     !($2 in seen) { seen[$2] = ++count; name[count] = $2 }
-    { for (f = 3; f <= 7; f++) all[$1, $2, f] = all[$1, $2, f] " " $f }
-    function cell(peer, label) { return sprintf("%d, %.1f / %.1f, %d, %.2f", m[peer, 3], m[peer, 4], m[peer, 5], m[peer, 6], m[peer, 7]) }
+    { for (f = 3; f <= 8; f++) all[$1, $2, f] = all[$1, $2, f] " " $f }
+    function cell(peer, label) { return sprintf("%d, %.1f / %.1f, %d + %d, %.2f", m[peer, 3], m[peer, 4], m[peer, 5], m[peer, 6], m[peer, 8], m[peer, 7]) }
     END {
         for (i = 1; i <= count; i++) {
-            for (f = 3; f <= 7; f++) { m["etcd", f] = median(all["etcd", name[i], f]); m["kstore", f] = median(all["kstore", name[i], f]) }
+            for (f = 3; f <= 8; f++) { m["etcd", f] = median(all["etcd", name[i], f]); m["kstore", f] = median(all["kstore", name[i], f]) }
             e = m["etcd", 3] ? m["etcd", 3] : 1; p = m["etcd", 5] ? m["etcd", 5] : 1; c = m["etcd", 6] ? m["etcd", 6] : 1
             printf "| %s | %s | %s | %.2f× | %.2f× | %.2f× |\n", name[i], cell("etcd"), cell("kstore"), m["kstore", 3] / e, m["kstore", 5] / p, m["kstore", 6] / c
         }

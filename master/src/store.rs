@@ -70,8 +70,7 @@ impl StoreThread {
 
     /// Watches how much room is left on its disk.
     pub fn watch_space(&self, group: &mut Group) {
-        let (folder, store, state) =
-            (self.folder.clone(), self.handle.clone(), self.state.clone());
+        let (folder, store, state) = (self.folder.clone(), self.handle.clone(), self.state.clone());
         let limits = Limits::default();
         group.spawn("space", move |stop| space::watch(folder, limits, store, state, stop));
     }

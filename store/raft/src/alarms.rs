@@ -136,7 +136,10 @@ async fn hand_over(core: &Core, own: Alarms, heard: &BTreeSet<MemberId>) {
             heard.contains(&id) && voters.contains(&id) && core.alarms.of(id).is_empty()
         })
     {
-        tracing::warn!(to = format!("{to:x}"), "this member has no room: handing over to one that has");
+        tracing::warn!(
+            to = format!("{to:x}"),
+            "this member has no room: handing over to one that has"
+        );
         members::hand_over_here(core, Some(to)).await
     } else {
         Ok(())

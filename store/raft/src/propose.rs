@@ -170,7 +170,9 @@ fn refusal(core: &Core, command: &Command) -> Option<ProposeError> {
     let names = members.iter().filter(|member| full.contains(&member.id));
     let names: Vec<&str> = names.map(|member| &*member.name).collect();
     let names = names.join(", ");
-    let reason = format!("the disk or the quota of {names} is used up; free some, or delete what is not needed");
+    let reason = format!(
+        "the disk or the quota of {names} is used up; free some, or delete what is not needed"
+    );
     Some(ProposeError::NoSpace { reason })
 }
 

@@ -62,7 +62,8 @@ impl Room {
     }
 
     fn reserve(self, limits: Limits) -> u64 {
-        let usual = (self.total / 50).clamp(RESERVE_MIN_BYTES, RESERVE_MAX_BYTES).min(self.total / 4);
+        let usual =
+            (self.total / 50).clamp(RESERVE_MIN_BYTES, RESERVE_MAX_BYTES).min(self.total / 4);
         limits.reserve_bytes.unwrap_or(usual)
     }
 

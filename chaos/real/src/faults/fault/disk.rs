@@ -54,7 +54,11 @@ impl Fault for Low {
     fn heal(&mut self, field: &mut Field) -> anyhow::Result<()> {
         for machine in std::mem::take(&mut self.machines) {
             let machine = &mut field.machines[machine];
-            anyhow::ensure!(machine.is_running(), "{} has ended, though it had room", machine.name());
+            anyhow::ensure!(
+                machine.is_running(),
+                "{} has ended, though it had room",
+                machine.name()
+            );
             machine.disk.free()?;
         }
         Ok(())

@@ -6,6 +6,8 @@
 //! probe watch ENDPOINTS WATCHERS KEYS RATE SECONDS
 //!                                      watches spread over keys, puts at a steady rate: events, and their latency from the
 //!                                      sending of the put to the arrival of the event, in milliseconds: p50, p99, max
+//! probe update ENDPOINTS CLIENTS TOTAL updates as Kubernetes makes them: if the key's revision is the one that was read, put,
+//!                                      else get; prints lines as `benchmark` does
 //! ```
 
 use std::collections::BTreeMap;
@@ -19,6 +21,8 @@ use etcd_client::{Client, ConnectOptions, EventType};
 use store_env::task::Crew;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, MissedTickBehavior};
+
+mod update;
 
 /// How often each survivor is sent another put while there is no leader; they do not wait for each other.
 const ATTEMPT_EVERY: Duration = Duration::from_millis(10);
@@ -44,8 +48,12 @@ async fn main() -> anyhow::Result<()> {
             };
             watch(&split(endpoints), plan).await?
         }
+        ["update", endpoints, clients, total] => {
+            update::run(&split(endpoints), clients.parse()?, total.parse()?).await?
+        }
         _ => bail!(
-            "probe gap ENDPOINTS PIDS SIGNAL | probe watch ENDPOINTS WATCHERS KEYS RATE SECONDS"
+            "probe gap ENDPOINTS PIDS SIGNAL | probe watch ENDPOINTS WATCHERS KEYS RATE SECONDS \
+             | probe update ENDPOINTS CLIENTS TOTAL"
         ),
     };
     writeln!(std::io::stdout(), "{line}")?;
