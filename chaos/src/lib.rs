@@ -24,6 +24,7 @@ pub mod operator;
 pub mod runner;
 pub mod scenario;
 mod scribe;
+pub mod shrink;
 pub mod sim;
 pub mod workload;
 pub mod world;

@@ -63,9 +63,18 @@ pub fn run(
 }
 
 /// Runs one task in a process of its own, whose last line is its report. One that ends without is a violation.
-fn play(task: &Task, also: &[String]) -> io::Result<Report> {
+pub fn play(task: &Task, also: &[String]) -> io::Result<Report> {
     let mut command = Command::new(std::env::current_exe()?);
     command.args(["seed", &task.seed.to_string(), "--scenario", &task.scenario.name]).args(also);
+    if let Some(only) = &task.scenario.only {
+        // There is no fault 0: alone, it means none.
+        let numbers: Vec<String> = only.iter().map(usize::to_string).collect();
+        let none = || "0".to_owned();
+        command.args([
+            "--only",
+            &Some(numbers.join(",")).filter(|it| !it.is_empty()).unwrap_or_else(none),
+        ]);
+    }
     if let Some(mutant) = task.mutant {
         command.args(["--mutant", mutant.name]).env("RUST_BACKTRACE", "0");
     }

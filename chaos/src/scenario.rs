@@ -2,7 +2,7 @@
 //!
 //! Each is a file in `chaos/scenario`, whose title reads as a promise, and one line here.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use anyhow::{Context, bail};
 use serde::Deserialize;
@@ -106,6 +106,9 @@ struct File {
     /// In a run of all scenarios it plays one seed of so many: it takes longer than others.
     #[serde(default = "one")]
     share: usize,
+    /// Seeds that once failed: a run of all scenarios always plays them.
+    #[serde(default)]
+    regressions: Vec<u64>,
 }
 
 fn one() -> usize {
@@ -147,6 +150,10 @@ pub struct Scenario {
     pub minimum: Minimum,
     /// In a run of all scenarios it plays one seed of so many.
     pub share: usize,
+    /// And always these.
+    pub regressions: Vec<u64>,
+    /// The faults that are let happen, by their number, if not all are.
+    pub only: Option<BTreeSet<usize>>,
 }
 
 /// The scenario of this name.
@@ -201,6 +208,8 @@ pub fn parse(name: &str, text: &str) -> anyhow::Result<Scenario> {
         checks: file.checks,
         minimum: file.minimum,
         share: file.share.max(1),
+        regressions: file.regressions,
+        only: None,
     })
 }
 

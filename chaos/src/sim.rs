@@ -14,7 +14,7 @@ use turmoil::Sim;
 
 use crate::check;
 use crate::check::raft::{self, Invariant, Look};
-use crate::fault::{Fault, Field, Kind};
+use crate::fault::{Fault, Field, Kind, LeftOut};
 use crate::history::{Final, History, Lead, Outcome};
 use crate::kube;
 use crate::mutant::Mutation;
@@ -101,6 +101,7 @@ pub fn run(seed: u64, scenario: &Scenario, mutation: Option<Mutation>) -> Played
         invariants: raft::all(),
         epoch: 1,
         report: Report { seed, ..Report::default() },
+        faults: 0,
         is_mutant: mutation.is_some(),
     };
     for member in 1..=scenario.members {
@@ -168,6 +169,8 @@ struct Stage<'s> {
     /// The epoch that they are of.
     epoch: u64,
     report: Report,
+    /// How many came, those that were left out among them.
+    faults: usize,
     /// Then the first violation is enough.
     is_mutant: bool,
 }
@@ -225,7 +228,8 @@ impl<'s> Stage<'s> {
             for (it, kind) in
                 script.extract_if(.., |(it, _)| Duration::from_millis(it.at_ms) <= now)
             {
-                scripted.push((now + Duration::from_millis(it.for_ms), self.inject(kind)));
+                scripted
+                    .push((now + Duration::from_millis(it.for_ms), self.inject(scenario, kind)));
             }
             for (_, mut fault) in scripted.extract_if(.., |(until, _)| *until <= now) {
                 self.heal(&mut *fault);
@@ -253,20 +257,24 @@ impl<'s> Stage<'s> {
     }
 
     fn draw(&mut self, scenario: &Scenario, now: Duration) -> Option<Lasting> {
-        let is_first = self.report.faults.is_empty() && !scenario.first.is_empty();
+        let is_first = self.faults == 0 && !scenario.first.is_empty();
         let choice = if is_first { &scenario.first } else { &scenario.then };
         if choice.is_empty() {
             return None;
         }
         let kind = choice[self.rng.random_range(0..choice.len())];
-        let fault = self.inject(kind);
+        let fault = self.inject(scenario, kind);
         // The first has to outlast a lease and an election, so that another member leads.
         let least = fault.least().max(Duration::from_secs(if is_first { 3 } else { 0 }));
         Some((now + least + self.field().millis(0, 1_500), fault))
     }
 
-    fn inject(&mut self, kind: &'static Kind) -> Box<dyn Fault> {
+    fn inject(&mut self, scenario: &Scenario, kind: &'static Kind) -> Box<dyn Fault> {
         let mut fault = (kind.make)();
+        self.faults += 1;
+        if scenario.only.as_ref().is_some_and(|only| !only.contains(&self.faults)) {
+            return Box::new(LeftOut { least: fault.least() });
+        }
         let done = fault.inject(&mut self.field());
         *self.report.faults.entry(kind.name.to_owned()).or_default() += 1;
         let now = self.sim.elapsed();

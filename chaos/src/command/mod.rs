@@ -7,6 +7,7 @@ mod real;
 mod seed;
 mod sim;
 
+use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::ops::Range;
 use std::path::PathBuf;
@@ -67,6 +68,9 @@ pub(crate) struct SimArgs {
     /// With this bug: one of the mutants
     #[arg(long)]
     pub(crate) mutant: Option<String>,
+    /// Only these of its faults happen, by their number; 0: none
+    #[arg(long, value_delimiter = ',')]
+    pub(crate) only: Vec<usize>,
     /// Says what is wrong, and nothing of what was not covered; leaves no files
     #[arg(long, hide = true)]
     pub(crate) hunt: bool,
@@ -84,6 +88,8 @@ pub(crate) struct SeedArgs {
     pub(crate) scenario: String,
     #[arg(long)]
     pub(crate) mutant: Option<String>,
+    #[arg(long, value_delimiter = ',')]
+    pub(crate) only: Vec<usize>,
     /// Where to leave trace and history, if anything is wrong
     #[arg(long)]
     pub(crate) out: Option<PathBuf>,
@@ -103,6 +109,11 @@ impl Pool {
     fn threads(self) -> usize {
         self.jobs.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from))
     }
+}
+
+/// The faults that are let happen; all, if none is named.
+fn only(numbers: &[usize]) -> Option<BTreeSet<usize>> {
+    (!numbers.is_empty()).then(|| numbers.iter().copied().collect())
 }
 
 fn seeds(text: &str) -> Result<Range<u64>, std::num::ParseIntError> {

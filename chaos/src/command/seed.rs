@@ -9,10 +9,11 @@ use chaos::{runner, scenario, sim};
 use super::SeedArgs;
 
 pub(super) fn run(out: &mut impl Write, args: &SeedArgs) -> anyhow::Result<bool> {
-    let scenario = scenario::find(&args.scenario)?;
+    let mut scenario = scenario::find(&args.scenario)?;
+    scenario.only = super::only(&args.only);
     let mutant = args.mutant.as_deref().map(mutant).transpose()?;
     let mut played = sim::run(args.seed, &scenario, mutant.map(|mutant| mutant.mutation));
-    if mutant.is_none() {
+    if mutant.is_none() && scenario.only.is_none() {
         let missing = runner::missing(&played.report, &scenario);
         played.report.violations.extend(missing);
     }

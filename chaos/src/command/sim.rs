@@ -1,6 +1,6 @@
 //! `kchaos sim`: scenarios over seeds.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, Write};
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,17 +8,20 @@ use std::time::Duration;
 use chaos::mutant::Mutant;
 use chaos::runner::{self, Sum, Task};
 use chaos::scenario::{self, Scenario};
+use chaos::shrink;
 use chaos::sim::Report;
 use store_env::clock::{SharedClock, SystemClock};
 
 use super::SimArgs;
 
 pub(super) fn run(out: &mut impl Write, args: &SimArgs) -> anyhow::Result<bool> {
-    let scenarios = match args.scenario.as_slice() {
+    let scenarios: Vec<Scenario> = match args.scenario.as_slice() {
         [] => scenario::all()?,
         names => names.iter().map(|name| scenario::find(name)).collect::<anyhow::Result<_>>()?,
     };
-    let scenarios: Vec<Arc<Scenario>> = scenarios.into_iter().map(Arc::new).collect();
+    let only = super::only(&args.only);
+    let scenarios: Vec<Arc<Scenario>> =
+        scenarios.into_iter().map(|it| Arc::new(Scenario { only: only.clone(), ..it })).collect();
     let mutant = args.mutant.as_deref().map(super::seed::mutant).transpose()?;
     let tasks = Tasks {
         clock: SystemClock::shared(),
@@ -29,6 +32,12 @@ pub(super) fn run(out: &mut impl Write, args: &SimArgs) -> anyhow::Result<bool> 
         is_shared: args.scenario.is_empty(),
         next: 0,
     };
+    let once_failed = if args.scenario.is_empty() {
+        regressions(&scenarios, &tasks.seeds, mutant)
+    } else {
+        Vec::new()
+    };
+    let tasks = once_failed.into_iter().chain(tasks);
     let mut sums: BTreeMap<String, Sum> = BTreeMap::new();
     let mut also = Vec::new();
     if !args.hunt {
@@ -38,10 +47,64 @@ pub(super) fn run(out: &mut impl Write, args: &SimArgs) -> anyhow::Result<bool> 
         also.push("--keep".to_owned());
     }
     runner::run(tasks, args.pool.threads(), &also, |task, report| {
-        sums.entry(task.scenario.name.clone()).or_default().add(&report);
-        tell(out, args, task, &report)
+        let sum = sums.entry(task.scenario.name.clone()).or_default();
+        sum.add(&report);
+        tell(out, args, task, &report)?;
+        // One of each scenario: others are likely to fail for the same reason.
+        let is_first = sum.bad.len() == 1 && !report.violations.is_empty();
+        if is_first && !args.hunt && only.is_none() { shrink(out, task, &report) } else { Ok(()) }
     })?;
     summary(out, &scenarios, &sums)
+}
+
+/// Seeds that once failed.
+fn regressions(
+    scenarios: &[Arc<Scenario>],
+    seeds: &[u64],
+    mutant: Option<&'static Mutant>,
+) -> Vec<Task> {
+    let of = |scenario: &Arc<Scenario>| {
+        // They are played anyway.
+        let is_played = |seed: &&u64| scenario.share == 1 && seeds.contains(seed);
+        let task = |seed: &u64| Task { scenario: scenario.clone(), seed: *seed, mutant };
+        scenario.regressions.iter().filter(|seed| !is_played(seed)).map(task).collect::<Vec<_>>()
+    };
+    scenarios.iter().flat_map(of).collect()
+}
+
+/// Looks how few faults are enough, and says so.
+fn shrink(out: &mut impl Write, task: &Task, report: &Report) -> io::Result<()> {
+    let check = |violation: &String| violation.split(':').next().unwrap_or_default().to_owned();
+    let mut wrong: BTreeSet<String> = report.violations.iter().map(check).collect();
+    // With fewer faults a seed shows less, of course.
+    wrong.remove("coverage");
+    // A process that ended without a report told of no faults.
+    let total = report.faults.values().sum();
+    if wrong.is_empty() || total == 0 {
+        return Ok(());
+    }
+    let enough = shrink::search(total, |only| {
+        let scenario = Arc::new(Scenario { only: Some(only.clone()), ..(*task.scenario).clone() });
+        let report = runner::play(&Task { scenario, ..task.clone() }, &[])?;
+        Ok(report.violations.iter().any(|violation| wrong.contains(&check(violation))))
+    })?;
+    match enough {
+        None => writeln!(out, "  shrunk: none of its {total} faults can be left out")?,
+        Some(enough) => {
+            let numbers: Vec<String> = enough.iter().map(usize::to_string).collect();
+            let numbers = if numbers.is_empty() { "0".into() } else { numbers.join(",") };
+            let mutant = task.mutant.map(|mutant| format!(" --mutant {}", mutant.name));
+            writeln!(
+                out,
+                "  shrunk: {} of its {total} faults are enough: kchaos sim --scenario {} --seeds {}{} --only {numbers} --verbose",
+                enough.len(),
+                task.scenario.name,
+                task.seed,
+                mutant.unwrap_or_default(),
+            )?;
+        }
+    }
+    out.flush()
 }
 
 /// Every scenario with every seed; and then with further ones, while there is time.

@@ -41,6 +41,24 @@ pub trait Fault: Debug {
     fn heal(&mut self, field: &mut Field<'_, '_>);
 }
 
+/// What takes the place of a fault that is left out.
+#[derive(Debug)]
+pub struct LeftOut {
+    pub least: Duration,
+}
+
+impl Fault for LeftOut {
+    fn inject(&mut self, _field: &mut Field<'_, '_>) -> String {
+        "left out".into()
+    }
+
+    fn least(&self) -> Duration {
+        self.least
+    }
+
+    fn heal(&mut self, _field: &mut Field<'_, '_>) {}
+}
+
 /// A kind of fault.
 #[derive(Clone, Copy, Debug)]
 pub struct Kind {
