@@ -3,7 +3,7 @@
 //! tokio numbers tasks over a whole process, and ends them in an order that follows from their numbers: only a
 //! fresh process plays a seed exactly as it was. It also outlives any panic.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -67,13 +67,7 @@ pub fn play(task: &Task, also: &[String]) -> io::Result<Report> {
     let mut command = Command::new(std::env::current_exe()?);
     command.args(["seed", &task.seed.to_string(), "--scenario", &task.scenario.name]).args(also);
     if let Some(only) = &task.scenario.only {
-        // There is no fault 0: alone, it means none.
-        let numbers: Vec<String> = only.iter().map(usize::to_string).collect();
-        let none = || "0".to_owned();
-        command.args([
-            "--only",
-            &Some(numbers.join(",")).filter(|it| !it.is_empty()).unwrap_or_else(none),
-        ]);
+        command.args(["--only", &numbers(only)]);
     }
     if let Some(mutant) = task.mutant {
         command.args(["--mutant", mutant.name]).env("RUST_BACKTRACE", "0");
@@ -88,6 +82,12 @@ pub fn play(task: &Task, also: &[String]) -> io::Result<Report> {
     let panic = first.map_or_else(|| words.trim().to_owned(), str::to_owned);
     let violations = vec![format!("panic: {panic} ({})", output.status)];
     Ok(Report { seed: task.seed, violations, ..Report::default() })
+}
+
+/// Faults as arguments name them. There is no fault 0: alone, it means none.
+pub fn numbers(only: &BTreeSet<usize>) -> String {
+    let numbers: Vec<String> = only.iter().map(usize::to_string).collect();
+    if numbers.is_empty() { "0".into() } else { numbers.join(",") }
 }
 
 /// What the seeds of one scenario showed.

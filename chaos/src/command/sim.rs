@@ -72,6 +72,18 @@ fn regressions(
     scenarios.iter().flat_map(of).collect()
 }
 
+/// The command that plays it again, with these of its faults only.
+fn again(task: &Task, only: Option<&BTreeSet<usize>>) -> String {
+    let mut command = format!("kchaos sim --scenario {} --seeds {}", task.scenario.name, task.seed);
+    if let Some(mutant) = task.mutant {
+        command += &format!(" --mutant {}", mutant.name);
+    }
+    if let Some(only) = only {
+        command += &format!(" --only {}", runner::numbers(only));
+    }
+    command + " --verbose"
+}
+
 /// Looks how few faults are enough, and says so.
 fn shrink(out: &mut impl Write, task: &Task, report: &Report) -> io::Result<()> {
     let check = |violation: &String| violation.split(':').next().unwrap_or_default().to_owned();
@@ -91,17 +103,8 @@ fn shrink(out: &mut impl Write, task: &Task, report: &Report) -> io::Result<()> 
     match enough {
         None => writeln!(out, "  shrunk: none of its {total} faults can be left out")?,
         Some(enough) => {
-            let numbers: Vec<String> = enough.iter().map(usize::to_string).collect();
-            let numbers = if numbers.is_empty() { "0".into() } else { numbers.join(",") };
-            let mutant = task.mutant.map(|mutant| format!(" --mutant {}", mutant.name));
-            writeln!(
-                out,
-                "  shrunk: {} of its {total} faults are enough: kchaos sim --scenario {} --seeds {}{} --only {numbers} --verbose",
-                enough.len(),
-                task.scenario.name,
-                task.seed,
-                mutant.unwrap_or_default(),
-            )?;
+            let (count, again) = (enough.len(), again(task, Some(&enough)));
+            writeln!(out, "  shrunk: {count} of its {total} faults are enough: {again}")?;
         }
     }
     out.flush()
@@ -172,9 +175,7 @@ fn tell(out: &mut impl Write, args: &SimArgs, task: &Task, report: &Report) -> i
         writeln!(out, "{name} {seed}: VIOLATION {violation}")?;
     }
     if is_bad && !args.hunt {
-        let mutant = args.mutant.as_ref().map(|name| format!(" --mutant {name}"));
-        let mutant = mutant.unwrap_or_default();
-        writeln!(out, "  again: kchaos sim --scenario {name} --seeds {seed}{mutant} --verbose")?;
+        writeln!(out, "  again: {}", again(task, task.scenario.only.as_ref()))?;
         let left = args.out.join(format!("{name}-{seed}"));
         writeln!(out, "  what happened: {0}.trace, {0}.history", left.display())?;
     }

@@ -21,7 +21,7 @@ pub(crate) const MARK: &str = "mark";
 pub(super) async fn run(mut seat: Seat) {
     let maps: Api<ConfigMap> = Api::namespaced(seat.client.clone(), "default");
     for number in 0.. {
-        let pause = Duration::from_millis(seat.rng.random_range(20..250));
+        let pause = Duration::from_millis(seat.rng.random_range(10..80));
         if !seat.pause(pause).await {
             return;
         }
