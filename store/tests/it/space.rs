@@ -86,17 +86,20 @@ async fn no_space(client: &mut Client) -> Vec<u64> {
     all
 }
 
-/// Who leads, as a place in the list; whoever says so of itself.
+/// Who leads, as a place in the list: whoever says so of itself.
 async fn leader(cluster: &Cluster) -> usize {
-    loop {
+    let mut found = None;
+    eventually("somebody leads", async || {
         for index in 0..cluster.members.len() {
             let status = cluster.client_of(index).await.status().await.unwrap();
             if status.leader() == status.header().unwrap().member_id() {
-                return index;
+                found = Some(index);
             }
         }
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
+        found.is_some()
+    })
+    .await;
+    found.unwrap()
 }
 
 async fn id(client: &mut Client) -> u64 {

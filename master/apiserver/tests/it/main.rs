@@ -6,6 +6,7 @@ mod applying;
 mod applying_custom;
 mod attacks;
 mod attacks_identity;
+mod attacks_logs;
 mod attacks_nodes;
 mod crd;
 mod kubectl;
