@@ -127,14 +127,12 @@ pub(crate) async fn run(core: Arc<Core>, stop: CancellationToken) -> TaskResult 
 
 /// Lets another one lead, if what is wrong with this one says so and one of those just heard is better.
 async fn hand_over(core: &Core, own: Alarms, heard: &BTreeSet<MemberId>) {
-    let voters = core.voters();
-    let outcome = if own.is_corrupt && voters.len() > 1 {
+    let outcome = if own.is_corrupt && core.voters().len() > 1 {
         tracing::warn!("this member's state has diverged: handing over");
         members::hand_over_here(core, None).await
     } else if own.no_space
-        && let Some(to) = members::next_to(core, |id| {
-            heard.contains(&id) && voters.contains(&id) && core.alarms.of(id).is_empty()
-        })
+        && let Some(to) =
+            members::next_to(core, |id| heard.contains(&id) && core.alarms.of(id).is_empty())
     {
         tracing::warn!(
             to = format!("{to:x}"),

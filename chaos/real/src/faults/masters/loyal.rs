@@ -8,15 +8,12 @@ use chaos::history::Outcome;
 use kube::Client;
 use parking_lot::Mutex;
 use store_env::task::Crew;
-use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 
 use super::{Masters, pulse};
 use crate::faults::record::SharedRecord;
 
 const EVERY: Duration = Duration::from_millis(50);
-/// No more than these wait for an answer.
-const WAITING_MAX: usize = 150;
 const CLIENT: u32 = 401;
 
 /// The client, and what it has heard.
@@ -49,30 +46,16 @@ pub(super) async fn seat(
     stop: &CancellationToken,
 ) -> anyhow::Result<()> {
     let maps = pulse::maps(&masters.each[0], CLIENT, "loyal", record).await?;
-    let (masters, record, stop) = (masters.clone(), record.clone(), stop.clone());
-    crew.spawn(async move {
-        let mut waiting = Crew::new();
-        let mut beat = tokio::time::interval(EVERY);
-        beat.set_missed_tick_behavior(MissedTickBehavior::Skip);
-        for map in maps.iter().cycle() {
-            tokio::select! {
-                biased;
-                () = stop.cancelled() => break,
-                _ = beat.tick() => {}
+    let (masters, record) = (masters.clone(), record.clone());
+    crew.spawn(pulse::beat(maps, EVERY, stop.clone(), move |map| {
+        let (masters, record) = (masters.clone(), record.clone());
+        async move {
+            let Some(client) = masters.loyal.client.lock().clone() else { return };
+            let heard = pulse::one(client, record.clone(), CLIENT, map, false).await;
+            if matches!(heard, Outcome::Wrote { .. }) {
+                masters.loyal.acknowledged_ms.lock().push(record.now_ms());
             }
-            while waiting.len() >= WAITING_MAX {
-                waiting.next_ended().await;
-            }
-            let Some(client) = masters.loyal.client.lock().clone() else { continue };
-            let (masters, record, map) = (masters.clone(), record.clone(), map.clone());
-            waiting.spawn(async move {
-                let heard = pulse::one(client, record.clone(), CLIENT, map, false).await;
-                if matches!(heard, Outcome::Wrote { .. }) {
-                    masters.loyal.acknowledged_ms.lock().push(record.now_ms());
-                }
-            });
         }
-        waiting.finish(pulse::PATIENCE).await;
-    });
+    }));
     Ok(())
 }

@@ -47,28 +47,39 @@ pub(super) async fn seat(
     stop: &CancellationToken,
 ) -> anyhow::Result<()> {
     let maps = maps(&each[0], CLIENT, "pulse", record).await?;
-    let (each, record, stop) = (each.to_vec(), record.clone(), stop.clone());
-    crew.spawn(async move {
-        let mut waiting = Crew::new();
-        let mut beat = tokio::time::interval(EVERY);
-        beat.set_missed_tick_behavior(MissedTickBehavior::Skip);
-        for (map, client) in maps.iter().cycle().zip(each.iter().cycle()) {
-            tokio::select! {
-                biased;
-                () = stop.cancelled() => break,
-                _ = beat.tick() => {}
-            }
-            while waiting.len() >= WAITING_MAX {
-                waiting.next_ended().await;
-            }
-            let (client, record, map) = (client.clone(), record.clone(), map.clone());
-            waiting.spawn(async move {
-                let _ = one(client, record, CLIENT, map, false).await;
-            });
+    let (mut each, record) = (each.to_vec(), record.clone());
+    crew.spawn(beat(maps, EVERY, stop.clone(), move |map| {
+        each.rotate_left(1);
+        let (client, record) = (each[0].clone(), record.clone());
+        async move {
+            let _ = one(client, record, CLIENT, map, false).await;
         }
-        waiting.finish(PATIENCE).await;
-    });
+    }));
     Ok(())
+}
+
+/// Has maps written one after the other, `every` so often, whether those before were answered or not; until told to stop.
+pub(super) async fn beat<F: Future<Output = ()> + Send + 'static>(
+    maps: Vec<String>,
+    every: Duration,
+    stop: CancellationToken,
+    mut write: impl FnMut(String) -> F,
+) {
+    let mut waiting = Crew::new();
+    let mut beat = tokio::time::interval(every);
+    beat.set_missed_tick_behavior(MissedTickBehavior::Skip);
+    for map in maps.iter().cycle() {
+        tokio::select! {
+            biased;
+            () = stop.cancelled() => break,
+            _ = beat.tick() => {}
+        }
+        while waiting.len() >= WAITING_MAX {
+            waiting.next_ended().await;
+        }
+        waiting.spawn(write(map.clone()));
+    }
+    waiting.finish(PATIENCE).await;
 }
 
 /// One write of one map, or its making; what was heard of it.
