@@ -9,7 +9,8 @@ use crate::events;
 use crate::{
     cron_job, custom_resources, daemon_set, deployment, disruption, endpoint_slices, endpoints,
     garbage_collector, job, namespaces, node_ipam, node_lifecycle, pod_gc, replica_set,
-    resource_quota, service_accounts, service_ranges, signing, stateful_set, taint_eviction,
+    resource_quota, service_accounts, service_ranges, signing, stateful_set, storage_protection,
+    taint_eviction,
 };
 
 /// Starts every controller in `group`. To be called when this master begins to lead; the group is
@@ -48,4 +49,5 @@ pub fn start(context: Context, group: &mut Group) {
     stateful_set::start(&cx, group);
     job::start(&cx, group);
     disruption::start(&cx, group);
+    storage_protection::start(&cx, group);
 }

@@ -11,12 +11,13 @@ use k8s_openapi::api::batch::v1::{CronJob, Job};
 use k8s_openapi::api::certificates::v1::CertificateSigningRequest;
 use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::{
-    ConfigMap, Endpoints, Namespace, Node, PersistentVolumeClaim, Pod, ReplicationController,
-    ResourceQuota, Service, ServiceAccount,
+    ConfigMap, Endpoints, Namespace, Node, PersistentVolume, PersistentVolumeClaim, Pod,
+    ReplicationController, ResourceQuota, Service, ServiceAccount,
 };
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use k8s_openapi::api::networking::v1::{IPAddress, ServiceCIDR};
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
+use k8s_openapi::api::storage::v1::VolumeAttributesClass;
 use kube::Api;
 use master_client::informer::{Informer, Kind, ListWatch, Store};
 use store_env::task::Group;
@@ -94,6 +95,8 @@ informers! {
     namespaces: Namespace = Api::all, ListWatch::all();
     service_accounts: ServiceAccount = Api::all, ListWatch::all();
     claims: PersistentVolumeClaim = Api::all, ListWatch::all();
+    volumes: PersistentVolume = Api::all, ListWatch::all();
+    attributes_classes: VolumeAttributesClass = Api::all, ListWatch::all();
     quotas: ResourceQuota = Api::all, ListWatch::all();
     addresses: IPAddress = Api::all, ListWatch::all();
     service_ranges: ServiceCIDR = Api::all, ListWatch::all();

@@ -33,6 +33,7 @@ mod service_pods;
 mod service_ranges;
 mod signing;
 mod stateful_set;
+mod storage_protection;
 mod taint_eviction;
 #[cfg(test)]
 mod testing;

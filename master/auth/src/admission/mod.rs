@@ -21,6 +21,7 @@ mod rbac_escalation;
 pub mod resource_quota;
 mod runtime_class;
 mod service_account;
+mod storage_object_in_use;
 mod taint_nodes;
 
 use std::fmt::Debug;
@@ -113,6 +114,7 @@ pub fn chain(authorizer: &Arc<Authorizer>) -> Chain {
             Box::new(priority::Priority),
             Box::new(default_toleration_seconds::DefaultTolerationSeconds),
             Box::new(default_storage_class::DefaultStorageClass),
+            Box::new(storage_object_in_use::StorageObjectInUseProtection),
             Box::new(runtime_class::RuntimeClass),
             Box::new(limit_ranger::LimitRanger),
             Box::new(pod_security::PodSecurity),

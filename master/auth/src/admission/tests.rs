@@ -135,6 +135,25 @@ fn a_pod_gets_account_token_tolerations_and_priority() {
 }
 
 #[test]
+fn storage_is_made_with_what_holds_it() {
+    let objects = cluster();
+    let root = as_root(&objects);
+    for (line, finalizer) in [
+        ("core persistentvolumeclaims a/x", "kubernetes.io/pvc-protection"),
+        ("core persistentvolumes x", "kubernetes.io/pv-protection"),
+        ("storage.k8s.io volumeattributesclasses x", "kubernetes.io/vac-protection"),
+    ] {
+        let mut made = json!({ "metadata": { "name": "x", "finalizers": ["own"] } });
+        root.run(&format!("create {line}"), &mut made, None).unwrap();
+        root.run(&format!("create {line}"), &mut made, None).unwrap();
+        assert_eq!(made["metadata"]["finalizers"], json!(["own", finalizer]));
+        let mut freed = json!({ "metadata": { "name": "x" } });
+        root.run(&format!("update {line}"), &mut freed, Some(&made)).unwrap();
+        assert_eq!(freed["metadata"].get("finalizers"), None, "{line}");
+    }
+}
+
+#[test]
 fn automount_is_the_pods_word_then_the_accounts() {
     let table = [
         (None, None, true),

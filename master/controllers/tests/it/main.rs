@@ -13,6 +13,8 @@ mod services;
 #[cfg(test)]
 mod sets;
 #[cfg(test)]
+mod storage;
+#[cfg(test)]
 mod workloads;
 #[cfg(test)]
 mod world;
