@@ -2,14 +2,15 @@
 
 use bytes::Bytes;
 
+use crate::residents::Place;
 use crate::types::{KeyValue, LeaseId, Revision};
 use crate::versions::Position;
 
 /// The latest version of a key; `version` 0 is a tombstone.
 #[derive(Clone, Debug)]
 pub(crate) struct Version {
-    /// `None`: only its record has it.
-    pub(crate) value: Option<Bytes>,
+    /// Where its value is.
+    pub(crate) place: Place,
     pub(crate) create_revision: Revision,
     pub(crate) mod_revision: Revision,
     pub(crate) version: i64,
@@ -26,11 +27,10 @@ impl Version {
         Position { revision: self.mod_revision, sub: self.sub }
     }
 
-    /// Without its value, if that is not here.
-    pub(crate) fn to_key_value(&self, key: Bytes) -> KeyValue {
+    pub(crate) fn to_key_value(&self, key: Bytes, value: Bytes) -> KeyValue {
         KeyValue {
             key,
-            value: self.value.clone().unwrap_or_default(),
+            value,
             create_revision: self.create_revision,
             mod_revision: self.mod_revision,
             version: self.version,
@@ -79,20 +79,6 @@ impl Seen<'_> {
         match self {
             Self::Latest(version) => version.is_tombstone(),
             Self::Older(older) => older.is_tombstone,
-        }
-    }
-
-    /// The version as far as it is in memory, and where the rest of it is.
-    pub(crate) fn to_key_value(self, key: Bytes) -> (KeyValue, Option<Position>) {
-        match self {
-            Self::Latest(version) => {
-                let absent = version.value.is_none().then(|| version.position());
-                (version.to_key_value(key), absent)
-            }
-            Self::Older(older) => {
-                let kv = KeyValue { key, mod_revision: older.revision, ..KeyValue::default() };
-                (kv, (!older.is_tombstone).then(|| older.position()))
-            }
         }
     }
 }

@@ -39,11 +39,19 @@ pub(crate) struct Written {
     pub(crate) key: Key,
 }
 
+/// A version that was written.
+#[derive(Debug)]
+pub(crate) struct Replacement {
+    pub(crate) version: Version,
+    /// The one before it, unless that is a tombstone; and its value, if it was in memory.
+    pub(crate) replaced: Option<(Version, Option<Bytes>)>,
+}
+
 /// Stored versions, on their way back.
 #[derive(Debug, Default)]
 pub(crate) struct Batch {
-    /// In the order in which they were written; and whether the value is in memory.
-    lines: Vec<(Written, bool)>,
+    /// In the order in which they were written.
+    lines: Vec<Written>,
     /// With the index of their line.
     versions: Vec<(usize, Version)>,
 }
@@ -55,7 +63,7 @@ impl Batch {
 }
 
 /// All keys.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub(crate) struct Keyspace {
     keys: BTreeMap<Key, History>,
     log: VecDeque<Written>,
@@ -73,7 +81,15 @@ pub(crate) struct Keyspace {
 
 impl Keyspace {
     pub(crate) fn new(resident_bytes_max: Option<usize>) -> Self {
-        Self { residents: Residents::new(resident_bytes_max), ..Self::default() }
+        Self {
+            keys: BTreeMap::new(),
+            log: VecDeque::new(),
+            swept: 0,
+            debris: VecDeque::new(),
+            residents: Residents::new(resident_bytes_max),
+            settled: 0,
+            unsettled: BTreeMap::new(),
+        }
     }
 
     /// The key's latest version, unless it is deleted.
@@ -97,51 +113,73 @@ impl Keyspace {
         self.within(range).filter_map(move |(key, history)| Some((key, history.at(revision)?)))
     }
 
-    /// Writes a version; returns the one that it replaces, unless that is a tombstone.
-    pub(crate) fn write(&mut self, key: &[u8], version: Version) -> Option<Version> {
+    /// The value of a key's latest version, if it is in memory.
+    pub(crate) fn value(&self, latest: &Version) -> Option<&Bytes> {
+        self.residents.get(latest.place, latest.position())
+    }
+
+    /// A version as far as it is in memory, and where the rest of it is.
+    pub(crate) fn to_key_value(&self, seen: Seen<'_>, key: Bytes) -> (KeyValue, Option<Position>) {
+        match seen {
+            Seen::Latest(version) => {
+                let value = self.value(version);
+                let absent = value.is_none().then(|| version.position());
+                (version.to_key_value(key, value.cloned().unwrap_or_default()), absent)
+            }
+            Seen::Older(older) => {
+                let kv = KeyValue { key, mod_revision: older.revision, ..KeyValue::default() };
+                (kv, (!older.is_tombstone).then(|| older.position()))
+            }
+        }
+    }
+
+    /// Writes the version, with its value, that `next` makes of the key's latest one: one search for both.
+    pub(crate) fn write(
+        &mut self,
+        key: &[u8],
+        value: Bytes,
+        next: impl FnOnce(Option<&Version>) -> Version,
+    ) -> Replacement {
+        let residents = &mut self.residents;
+        let next = |before: Option<&Version>| {
+            let mut version = next(before.filter(|before| !before.is_tombstone()));
+            version.place = residents.hold(version.position(), value);
+            version
+        };
+        // The search costs an allocation that is not needed if the key is there.
+        let (key, version, replaced) = match self.keys.entry(Key::from(key)) {
+            Entry::Occupied(mut known) => {
+                let version = next(Some(&known.get().latest));
+                let replaced = known.get_mut().push(version.clone());
+                (known.key().clone(), version, Some(replaced))
+            }
+            Entry::Vacant(free) => {
+                let version = next(None);
+                (free.key().clone(), free.insert(History::new(version)).latest.clone(), None)
+            }
+        };
         let Position { revision, sub } = version.position();
         if let Some(last) = self.log.back() {
             assert!((last.revision, last.sub) < (revision, sub), "the log ascends");
         }
-        let bytes = version.value.as_ref().map_or(0, Bytes::len);
-        // One search, at the price of an allocation that is not needed if the key is there.
-        let (key, replaced) = match self.keys.entry(Key::from(key)) {
-            Entry::Occupied(mut known) => {
-                (known.key().clone(), Some(known.get_mut().push(version)))
-            }
-            Entry::Vacant(free) => {
-                let key = free.key().clone();
-                free.insert(History::new(version));
-                (key, None)
-            }
-        };
-        self.residents.add(&key, revision, bytes);
         self.log.push_back(Written { revision, sub, key: key.clone() });
-        let replaced = replaced?;
-        self.residents.remove(replaced.value.as_ref().map_or(0, Bytes::len));
-        if replaced.mod_revision > self.settled {
-            let kv = replaced.to_key_value(Bytes::copy_from_slice(&key));
-            self.unsettled.insert(replaced.position(), kv);
-        }
-        (!replaced.is_tombstone()).then_some(replaced)
+        let replaced = replaced.and_then(|replaced| {
+            let value = self.residents.take(replaced.place, replaced.position());
+            if replaced.mod_revision > self.settled {
+                let value = value.clone().expect("what is not stored yet is in memory");
+                let kv = replaced.to_key_value(Bytes::copy_from_slice(&key), value);
+                self.unsettled.insert(replaced.position(), kv);
+            }
+            (!replaced.is_tombstone()).then_some((replaced, value))
+        });
+        Replacement { version, replaced }
     }
 
     /// Everything up to `revision` is stored: what is too much for memory may go.
     pub(crate) fn settle(&mut self, revision: Revision) {
         self.settled = revision;
         self.unsettled.clear();
-        while let Some((key, written)) = self.residents.next_out() {
-            let Some(history) = self.keys.get_mut(&key) else { continue };
-            if history.latest.mod_revision == written
-                && let Some(value) = history.latest.value.take()
-            {
-                self.residents.remove(value.len());
-            }
-        }
-        let keys = &self.keys;
-        self.residents.tidy(|key, written| {
-            keys.get(key).is_none_or(|history| history.latest.mod_revision != written)
-        });
+        self.residents.drop_surplus();
     }
 
     /// Begins to forget what a compaction at a later revision than before does not keep.
@@ -229,13 +267,12 @@ impl Keyspace {
         mut version: Version,
         value: &[u8],
     ) {
-        let is_resident = value.is_empty() || self.residents.fits(value.len());
-        if is_resident {
-            self.residents.count(value.len());
-            version.value = Some(Bytes::copy_from_slice(value));
-        }
         let Position { revision, sub } = version.position();
-        batch.lines.push((Written { revision, sub, key: key.into() }, is_resident));
+        if self.residents.fits(value.len()) {
+            let value = Bytes::copy_from_slice(value);
+            version.place = self.residents.hold(version.position(), value);
+        }
+        batch.lines.push(Written { revision, sub, key: key.into() });
         batch.versions.push((batch.versions.len(), version));
     }
 
@@ -245,9 +282,9 @@ impl Keyspace {
         let Batch { mut lines, mut versions } = batch;
         // The way to a key is then in the processor's caches, from the one before: of a million keys, that
         // counts. Versions of one key stay in the order in which they were written.
-        versions.sort_by(|(a, _), (b, _)| lines[*a].0.key.cmp(&lines[*b].0.key));
+        versions.sort_by(|(a, _), (b, _)| lines[*a].key.cmp(&lines[*b].key));
         for (index, version) in versions {
-            let key = &mut lines[index].0.key;
+            let key = &mut lines[index].key;
             match self.keys.entry(key.clone()) {
                 Entry::Occupied(mut known) => {
                     key.clone_from(known.key());
@@ -263,21 +300,14 @@ impl Keyspace {
                         self.debris.push_back(replaced.position());
                         replaced
                     };
-                    self.residents.remove(replaced.value.as_ref().map_or(0, Bytes::len));
+                    self.residents.take(replaced.place, replaced.position());
                 }
                 Entry::Vacant(free) => {
                     free.insert(History::new(version));
                 }
             }
         }
-        for (line, is_resident) in lines {
-            if is_resident {
-                self.residents.line_up(&line.key, line.revision);
-            }
-            if line.revision >= compacted {
-                self.log.push_back(line);
-            }
-        }
+        self.log.extend(lines.into_iter().filter(|line| line.revision >= compacted));
         Ok(())
     }
 

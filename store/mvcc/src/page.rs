@@ -77,7 +77,7 @@ pub(crate) fn draft(
 fn sketch(keys: &Keyspace, written: &Written, compacted: Revision) -> Sketch {
     let (seen, prev) = keys.written(written);
     let kind = if seen.is_tombstone() { EventKind::Delete } else { EventKind::Put };
-    let (kv, absent) = seen.to_key_value(Bytes::copy_from_slice(&written.key));
+    let (kv, absent) = keys.to_key_value(seen, Bytes::copy_from_slice(&written.key));
     // What came before the oldest revision is forgotten, although it may still be there.
     let prev = prev.filter(|_| written.revision > compacted).map(|prev| prev.position());
     Sketch { event: Event { kind, kv, prev: None }, kv: absent, prev }

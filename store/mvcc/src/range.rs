@@ -67,7 +67,7 @@ pub(crate) fn read(keys: &Keyspace, span: Span, request: &RangeRequest) -> Resul
             let is_single = request.range.is_single();
             let key =
                 if is_single { request.range.start.clone() } else { Bytes::copy_from_slice(key) };
-            let (kv, absent) = seen.to_key_value(key);
+            let (kv, absent) = keys.to_key_value(seen, key);
             // What is not known yet is looked at once it is.
             if absent.is_some() && needs_all_first(request) || passes(request, &kv) {
                 found.kvs.push((kv, absent));

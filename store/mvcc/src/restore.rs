@@ -8,6 +8,7 @@ use std::mem;
 use crate::history::Version;
 use crate::keyspace::{Batch, Key};
 use crate::record::{self, Corrupt, Parsed, RawKeyValue};
+use crate::residents::Place;
 use crate::state::State;
 use crate::types::{KeyRange, Revision};
 use crate::versions::Position;
@@ -91,7 +92,7 @@ impl Restore {
             return Err("a tombstone with a lease");
         }
         let version = Version {
-            value: None,
+            place: Place::Record,
             create_revision: kv.create_revision,
             mod_revision: kv.mod_revision,
             version: kv.version,

@@ -44,7 +44,7 @@ impl State {
 
     /// Whether the key's value is in memory, or there is none.
     fn is_at_hand(&self, key: &[u8]) -> bool {
-        self.keys.latest(key).is_none_or(|latest| latest.value.is_some())
+        self.keys.latest(key).is_none_or(|latest| self.keys.value(latest).is_some())
     }
 }
 

@@ -208,7 +208,7 @@ impl State {
             }
             let at = seen.position();
             if at.revision <= through {
-                let (kv, absent) = seen.to_key_value(bytes::Bytes::copy_from_slice(key));
+                let (kv, absent) = self.keys.to_key_value(seen, bytes::Bytes::copy_from_slice(key));
                 items.push(Item { at, kv, is_complete: absent.is_none() });
             }
         }

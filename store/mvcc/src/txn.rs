@@ -190,7 +190,7 @@ fn holds(state: &State, stored: &dyn Versions, compare: &Compare) -> bool {
     }
     live.all(|(key, version)| {
         let is_asked = matches!(compare.target, Target::Value(_));
-        let value = is_asked.then(|| match &version.value {
+        let value = is_asked.then(|| match state.keys.value(version) {
             Some(value) => value.clone(),
             None => {
                 let overlay = Overlay { keys: &state.keys, stored };

@@ -7,9 +7,10 @@
 use bytes::Bytes;
 
 use crate::history::Version;
-use crate::keyspace::Overlay;
+use crate::keyspace::{Overlay, Replacement};
 use crate::range::{self, Span};
 use crate::record::{self, Record};
+use crate::residents::Place;
 use crate::state::State;
 use crate::types::{
     Change, Error, Event, EventKind, KeyRange, KeyValue, LeaseId, RangeReply, RangeRequest,
@@ -62,7 +63,8 @@ impl<'a> Writer<'a> {
 
     /// The key's latest version, complete.
     pub(crate) fn latest(&self, key: &Bytes) -> Option<KeyValue> {
-        Some(self.complete(key, self.state.keys.latest(key)?))
+        let latest = self.state.keys.latest(key)?;
+        Some(self.complete(key, latest, self.state.keys.value(latest).cloned()))
     }
 
     /// The keys of `range` that exist now.
@@ -85,30 +87,25 @@ impl<'a> Writer<'a> {
         lease: LeaseId,
         wants_prev: bool,
     ) -> Option<KeyValue> {
-        let now = self.state.revision + 1;
-        let (create_revision, version, lease_before) = match self.state.keys.latest(key) {
-            Some(latest) => (latest.create_revision, latest.version + 1, latest.lease),
-            None => (now, 1, 0),
-        };
-        self.state.lessor.attach(key, lease_before, lease);
-        let (sub, value) = (self.sub(), Some(value));
-        let new = Version { value, create_revision, mod_revision: now, sub, version, lease };
-        self.write(key, new, wants_prev)
+        let (mod_revision, sub) = (self.state.revision + 1, self.sub());
+        self.write(key, value, wants_prev, |before| Version {
+            place: Place::Record,
+            create_revision: before.map_or(mod_revision, |before| before.create_revision),
+            mod_revision,
+            sub,
+            version: before.map_or(0, |before| before.version) + 1,
+            lease,
+        })
     }
 
     /// Deletes a key, which must exist; returns what was there, if that is asked for.
     pub(crate) fn delete(&mut self, key: &Bytes, wants_prev: bool) -> Option<KeyValue> {
-        let lease = self.state.keys.latest(key).expect("the caller names keys that exist").lease;
-        self.state.lessor.attach(key, lease, 0);
-        let tombstone = Version {
-            value: Some(Bytes::new()),
-            create_revision: 0,
-            mod_revision: self.state.revision + 1,
-            sub: self.sub(),
-            version: 0,
-            lease: 0,
-        };
-        self.write(key, tombstone, wants_prev)
+        let (mod_revision, sub) = (self.state.revision + 1, self.sub());
+        self.write(key, Bytes::new(), wants_prev, |before| {
+            assert!(before.is_some(), "the caller names keys that exist");
+            let (create_revision, version, lease) = (0, 0, 0);
+            Version { place: Place::Empty, create_revision, mod_revision, sub, version, lease }
+        })
     }
 
     /// Takes the revision, if anything was written.
@@ -121,30 +118,38 @@ impl<'a> Writer<'a> {
         Some(Written { change, lacks: self.lacks })
     }
 
-    fn write(&mut self, key: &Bytes, version: Version, wants_prev: bool) -> Option<KeyValue> {
-        let kv = version.to_key_value(key.clone());
+    fn write(
+        &mut self,
+        key: &Bytes,
+        value: Bytes,
+        wants_prev: bool,
+        next: impl FnOnce(Option<&Version>) -> Version,
+    ) -> Option<KeyValue> {
+        let Replacement { version, replaced } = self.state.keys.write(key, value.clone(), next);
+        let lease_before = replaced.as_ref().map_or(0, |(replaced, _)| replaced.lease);
+        self.state.lessor.attach(key, lease_before, version.lease);
+        let kv = version.to_key_value(key.clone(), value);
         self.records.push(Record::Put {
             key: record::version_key(version.mod_revision, version.sub),
             value: record::encode_version(&kv),
         });
-        let kind = if version.version == 0 { EventKind::Delete } else { EventKind::Put };
-        let replaced = self.state.keys.write(key, version);
+        let kind = if version.is_tombstone() { EventKind::Delete } else { EventKind::Put };
         // A disk is not asked for the sake of watchers that there may not be.
-        let prev = match &replaced {
-            Some(replaced) if !wants_prev && replaced.value.is_none() => {
+        let prev = match replaced {
+            Some((replaced, None)) if !wants_prev => {
                 self.lacks.push((self.events.len(), replaced.position()));
                 None
             }
-            Some(replaced) => Some(self.complete(key, replaced)),
+            Some((replaced, value)) => Some(self.complete(key, &replaced, value)),
             None => None,
         };
         self.events.push(Event { kind, kv, prev: prev.clone() });
         prev.filter(|_| wants_prev)
     }
 
-    fn complete(&self, key: &Bytes, version: &Version) -> KeyValue {
-        match &version.value {
-            Some(_) => version.to_key_value(key.clone()),
+    fn complete(&self, key: &Bytes, version: &Version, value: Option<Bytes>) -> KeyValue {
+        match value {
+            Some(value) => version.to_key_value(key.clone(), value),
             None => needed(versions::read_of(&self.overlay(), key, version.position())),
         }
     }
