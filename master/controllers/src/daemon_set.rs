@@ -24,11 +24,14 @@ use crate::context::Cx;
 use crate::controller::{Controller, Requeue};
 use crate::deployment::template_hash;
 use crate::error::{Error, Forgive};
-use crate::owner::{claim_all, controller_key, is_terminating, label, name_of, selector_of};
+use crate::owner::{
+    annotation, claim_all, controller_key, is_terminating, label, name_of, selector_of,
+};
 use crate::pods;
 
 const HASH: &str = "controller-revision-hash";
 const GENERATION: &str = "pod-template-generation";
+const TEMPLATE: &str = "deprecated.daemonset.template.generation";
 /// Writes in one pass at most.
 const BURST_MAX: usize = 250;
 const WRITES_AT_ONCE: usize = 32;
@@ -101,8 +104,8 @@ async fn create(cx: &Cx, set: &DaemonSet, hash: &str, node: String) -> Result<()
     let mut pod = pods::from_template(set, &template);
     let labels = pod.metadata.labels.get_or_insert_default();
     labels.insert(HASH.to_owned(), hash.to_owned());
-    let generation = set.metadata.generation.unwrap_or(1).to_string();
-    labels.insert(GENERATION.to_owned(), generation);
+    let generation = annotation(&set.metadata, TEMPLATE).unwrap_or("1");
+    labels.insert(GENERATION.to_owned(), generation.to_owned());
     pin(&mut pod, &node);
     match cx.create(&pod).await {
         Ok(pod) => {

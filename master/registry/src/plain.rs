@@ -7,13 +7,15 @@ use master_api::status::FieldError;
 use master_api::{meta, names};
 use serde_json::Value;
 
-use crate::strategy::{Column, Shape, Strategy};
+use crate::strategy::{Column, Cx, Shape, Strategy, fresh};
 use crate::table::{self, Cell, NAME_AND_AGE};
 
 /// What differs between plain kinds.
 #[derive(Clone, Copy, Debug)]
 pub struct Plain {
     shape: Shape,
+    /// Whether a new object is of the first generation, or of none.
+    is_counted_from_creation: bool,
     status_carries_metadata: bool,
     name_problems: fn(&str) -> Vec<String>,
     default: fn(&mut Value),
@@ -30,6 +32,7 @@ impl Plain {
     pub const fn bare() -> Self {
         Self {
             shape: Shape { status: false, generation: false },
+            is_counted_from_creation: true,
             status_carries_metadata: false,
             name_problems: names::dns1123_subdomain,
             default: |_| {},
@@ -53,6 +56,12 @@ impl Plain {
     #[must_use]
     pub const fn generation(self) -> Self {
         Self { shape: Shape { generation: true, ..self.shape }, ..self }
+    }
+
+    /// A generation that counts updates, of which a new object has seen none.
+    #[must_use]
+    pub const fn generation_of_updates(self) -> Self {
+        Self { is_counted_from_creation: false, ..self.generation() }
     }
 
     /// Names only have to fit into a path.
@@ -86,6 +95,11 @@ impl Plain {
 impl Strategy for Plain {
     fn shape(&self) -> Shape {
         self.shape
+    }
+
+    fn prepare_create(&self, new: &mut Value, _cx: &Cx<'_>) {
+        let generation = self.shape.generation && self.is_counted_from_creation;
+        fresh(new, Shape { generation, ..self.shape });
     }
 
     fn status_carries_metadata(&self) -> bool {

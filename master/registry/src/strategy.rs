@@ -222,7 +222,12 @@ pub fn fresh(new: &mut Value, shape: Shape) {
     {
         object.remove("status");
     }
-    meta::set(new, "generation", if shape.generation { json!(1) } else { Value::Null });
+    if shape.generation {
+        meta::set(new, "generation", 1);
+    } else if meta::generation(new) == 0 {
+        // Of other kinds it is the client's.
+        meta::set(new, "generation", Value::Null);
+    }
 }
 
 /// An update keeps the status, and moves the generation when the specification moved.

@@ -130,7 +130,8 @@ impl World {
         self.clock += 1;
         let manager = manager(name, self.clock);
         let scope = Scope::NoStatus;
-        let write = Update { manager: &manager, scope, old: self.object.as_ref(), new: &new };
+        let write =
+            Update { manager: &manager, scope, old: self.object.as_ref(), blank: None, new: &new };
         self.managed = update(SHAPE, &write, self.managed.clone());
         self.object = Some(new);
     }

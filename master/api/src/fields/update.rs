@@ -54,6 +54,8 @@ pub struct Update<'a> {
     pub scope: Scope,
     /// What is there; `None` for a create.
     pub old: Option<&'a Value>,
+    /// What any object of the kind has before it has any content, where that is known: a create does not add it.
+    pub blank: Option<&'a Value>,
     /// What is to be there.
     pub new: &'a Value,
 }
@@ -70,7 +72,7 @@ pub fn update<'a, S: Shape<'a>>(
         return managed;
     }
     let nothing = Value::Object(Map::new());
-    let old = write.old.unwrap_or(&nothing);
+    let old = write.old.or(write.blank).unwrap_or(&nothing);
     let changes = write.scope.of_changes(compare(shape, Some(old), Some(write.new)));
     let touched = changes.touched();
     for entry in &mut managed.0 {

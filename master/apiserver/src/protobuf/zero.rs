@@ -1,18 +1,19 @@
-//! What upstream's types write out though nobody gave it: a `status: {}`, the `0` of a field that is always there.
+//! What upstream's types write out though nobody gave it: a `status: {}`, the `0` of a field that is always there,
+//! the `null` of a list or time that is.
 //!
 //! Clients count on it: `deployment.status.replicas` of a new deployment is an error where there is no status.
 //!
 //! # Path
 //! `rest/create.rs`, `rest/change.rs` → here, after `Strategy::default`
 
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
 use super::{Field, Message, message_name, messages};
 
 /// Puts in what upstream's type of a built-in kind has always.
 pub fn fill(object: &mut Value, api_version: &str, kind: &str) {
     if let (Some(fields), Some(object)) = (fields(api_version, kind), object.as_object_mut()) {
-        fill_message(object, fields);
+        fill_message(object, fields, Place::Object);
     }
 }
 
@@ -21,40 +22,49 @@ pub fn fill_field(object: &mut Value, api_version: &str, kind: &str, name: &str)
     let fields = fields(api_version, kind).into_iter().flat_map(Message::values);
     let Some(field) = fields.into_iter().find(|field| field.name == name) else { return };
     if let Some(object) = object.as_object_mut().filter(|object| !object.contains_key(name)) {
-        fill_one(object, field);
+        fill_one(object, field, Place::Object);
     }
+}
+
+/// Where a message is.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Place {
+    Object,
+    /// In a list or map: its times are left out where nobody gave them, since every condition has some.
+    Item,
 }
 
 fn fields(api_version: &str, kind: &str) -> Option<&'static Message> {
     messages().get(message_name(api_version, kind).as_str())
 }
 
-fn fill_message(object: &mut Map<String, Value>, fields: &Message) {
+fn fill_message(object: &mut Map<String, Value>, fields: &Message, place: Place) {
     for field in fields.values() {
-        fill_one(object, field);
+        fill_one(object, field, place);
     }
 }
 
-fn fill_one(object: &mut Map<String, Value>, field: &Field) {
+fn fill_one(object: &mut Map<String, Value>, field: &Field, place: Place) {
     let inner = parts(field);
     if field.is_inline {
-        inner.into_iter().for_each(|inner| fill_message(object, inner));
+        inner.into_iter().for_each(|inner| fill_message(object, inner, place));
         return;
     }
     match (object.get_mut(field.name), inner) {
+        (Some(list @ Value::Array(_)), _) if field.is_list && list == &json!([]) => {
+            *list = Value::Null;
+        }
         (Some(Value::Array(items)), Some(inner)) if field.is_list => {
-            items
-                .iter_mut()
-                .filter_map(Value::as_object_mut)
-                .for_each(|it| fill_message(it, inner));
+            let items = items.iter_mut().filter_map(Value::as_object_mut);
+            items.for_each(|item| fill_message(item, inner, Place::Item));
         }
         (Some(Value::Object(entries)), Some(inner)) if field.is_map => {
             let items = entries.values_mut().filter_map(Value::as_object_mut);
-            items.for_each(|item| fill_message(item, inner));
+            items.for_each(|item| fill_message(item, inner, Place::Item));
         }
-        (Some(Value::Object(message)), Some(inner)) => fill_message(message, inner),
+        (Some(Value::Object(message)), Some(inner)) => fill_message(message, inner, place),
         (None, _) => {
-            if let Some(zero) = zero(field) {
+            if let Some(zero) = zero(field, place) {
                 object.insert(field.name.into(), zero);
             }
         }
@@ -68,16 +78,22 @@ fn parts(field: &Field) -> Option<&'static Message> {
 }
 
 /// What is written for a field that nobody gave; nothing for most.
-fn zero(field: &Field) -> Option<Value> {
-    if field.is_pointer || field.is_list || field.is_map {
+fn zero(field: &Field, place: Place) -> Option<Value> {
+    if field.is_list || field.is_map {
+        return field.keeps_zero.then_some(Value::Null);
+    }
+    if field.is_pointer {
         return None;
     }
     match (parts(field), field.kind) {
         (Some(inner), _) => {
             let mut message = Map::new();
-            fill_message(&mut message, inner);
+            fill_message(&mut message, inner, place);
             Some(message.into())
         }
+        // The one time that upstream leaves out.
+        (None, "time") if field.name == "creationTimestamp" => None,
+        (None, "time" | "microtime") if place == Place::Object => Some(Value::Null),
         (None, "string") if field.keeps_zero => Some("".into()),
         (None, "bool") if field.keeps_zero => Some(false.into()),
         (None, "int32" | "int64") if field.keeps_zero => Some(0.into()),
@@ -87,8 +103,6 @@ fn zero(field: &Field) -> Option<Value> {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
-
     use super::*;
 
     #[test]
@@ -99,13 +113,15 @@ mod tests {
             "operatingSystem": "", "architecture": ""}});
         #[rustfmt::skip]
         let cases = [
-            ("apps/v1", "Deployment", json!({"spec": {"strategy": {}, "template": {"metadata": {}, "spec": {}}}, "status": {}})),
-            ("apps/v1", "ReplicaSet", json!({"spec": {"template": {"metadata": {}, "spec": {}}}, "status": {"replicas": 0}})),
+            ("apps/v1", "Deployment", json!({"spec": {"strategy": {}, "template": {"metadata": {}, "spec": {"containers": null}}}, "status": {}})),
+            ("apps/v1", "ReplicaSet", json!({"spec": {"template": {"metadata": {}, "spec": {"containers": null}}}, "status": {"replicas": 0}})),
             ("networking.k8s.io/v1", "Ingress", json!({"spec": {}, "status": {"loadBalancer": {}}})),
-            ("resource.k8s.io/v1", "ResourceClaim", json!({"spec": {"devices": {}}, "status": {}})),
+            ("resource.k8s.io/v1", "ResourceClaim", json!({"spec": {"devices": {"requests": null}}, "status": {}})),
             ("v1", "ConfigMap", json!({})),
             ("v1", "Node", json!({"spec": {}, "status": nodes})),
-            ("v1", "Event", json!({"involvedObject": {}, "source": {}, "reportingComponent": "", "reportingInstance": ""})),
+            ("v1", "Event", json!({"involvedObject": {}, "source": {}, "reportingComponent": "", "reportingInstance": "",
+                "firstTimestamp": null, "lastTimestamp": null, "eventTime": null})),
+            ("rbac.authorization.k8s.io/v1", "ClusterRole", json!({"rules": null})),
             ("example.com/v1", "Deployment", json!({})),
         ];
         for (api_version, kind, mut expected) in cases {

@@ -79,6 +79,16 @@ impl Target {
         }
     }
 
+    /// What any object of the kind has.
+    pub fn blank(&self) -> Value {
+        let resource = &self.resource;
+        let mut blank = serde_json::json!({});
+        if resource.custom.is_none() {
+            zero::fill(&mut blank, &resource.api_version(), &resource.kind);
+        }
+        blank
+    }
+
     /// A status for a new object that was given none.
     pub fn begin_status(&self, object: &mut Value) {
         let resource = &self.resource;

@@ -135,7 +135,9 @@ pub fn put(object: &mut Value, owners: Value) {
 /// Who owns what after a create.
 pub fn created(target: &Target, manager: &Manager, sent: Value, new: &Value) -> Value {
     let managed = fields::owners(sent, &Value::Null, "");
-    let write = Update { manager, scope: scope(target, Rules::Whole), old: None, new };
+    let blank = target.blank();
+    let scope = scope(target, Rules::Whole);
+    let write = Update { manager, scope, old: None, blank: Some(&blank), new };
     fields::update(target.resource.schema.divided(), &write, managed).into_value()
 }
 
@@ -149,7 +151,7 @@ pub fn updated(
     new: &Value,
 ) -> Value {
     let managed = fields::owners(sent, of(old), &manager.subresource);
-    let write = Update { manager, scope: scope(target, rules), old: Some(old), new };
+    let write = Update { manager, scope: scope(target, rules), old: Some(old), blank: None, new };
     fields::update(target.resource.schema.divided(), &write, managed).into_value()
 }
 

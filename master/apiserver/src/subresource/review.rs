@@ -3,15 +3,16 @@
 use std::sync::Arc;
 
 use http::StatusCode;
-use master_api::meta;
 use master_api::status::{self, ApiError, Subject};
+use master_api::{meta, time};
 use master_auth::authz::review;
 use master_auth::tokens::review::token_review;
 use master_registry::Resource;
+use serde_json::Value;
 
 use super::binding;
 use crate::call::{Call, Response};
-use crate::rest::{Target, answer_value, body};
+use crate::rest::{Target, answer_value, body, ownership};
 use crate::server::Server;
 
 /// Answers a create of such a kind.
@@ -24,7 +25,10 @@ pub async fn run(
         let subject = Subject::new(&*resource.group, &*resource.plural);
         return Err(ApiError::MethodNotAllowed { subject, action: call.info.verb.clone() });
     }
-    let sent = body::object(call, resource).await?;
+    let mut sent = body::object(call, resource).await?;
+    if !matches!(&*resource.plural, "bindings" | "selfsubjectrulesreviews" | "selfsubjectreviews") {
+        own(server, call, &Target::of(resource, call), &mut sent);
+    }
     // What is asked about was perhaps changed a moment ago, through another master.
     server.catch_up().await?;
     let (authorizer, identity) = (&*server.authorizer, &call.identity);
@@ -41,8 +45,10 @@ pub async fn run(
             review::subject_access(authorizer, &sent)
         }
         "selfsubjectaccessreviews" => review::self_subject_access(authorizer, &sent, identity),
-        "selfsubjectrulesreviews" => Ok(review::self_subject_rules(authorizer, &sent, identity)),
-        "selfsubjectreviews" => Ok(review::self_subject(&sent, identity)),
+        "selfsubjectrulesreviews" => review::self_subject_rules(authorizer, &sent, identity),
+        "selfsubjectreviews" => {
+            Ok(review::self_subject(&sent, identity, &time::seconds(server.now())))
+        }
         "bindings" => {
             let mut target = Target::of(resource, call).named(meta::name(&sent));
             let pods =
@@ -56,4 +62,13 @@ pub async fn run(
         _ => return Err(ApiError::NoSuchPath),
     };
     answer_value(call, StatusCode::CREATED, &answered.map_err(ApiError::BadRequest)?)
+}
+
+/// Notes who owns the question's fields, as with every object that is created.
+fn own(server: &Server, call: &Call, target: &Target, review: &mut Value) {
+    let owners = ownership::take(review);
+    target.complete(review);
+    let manager = ownership::manager(server, call, target, "");
+    let owners = ownership::created(target, &manager, owners, review);
+    ownership::put(review, owners);
 }

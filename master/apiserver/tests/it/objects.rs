@@ -384,6 +384,13 @@ async fn what_nobody_gave_is_filled_in_as_upstream_does() {
         ("/api/v1/persistentvolumes".into(),                       json!({"spec": volume}),             "/status/phase",                                   Some("Pending".into())),
         (in_default("/apis/discovery.k8s.io/v1", "endpointslices"), json!({"addressType": "IPv4", "endpoints": [{"addresses": ["10.0.0.1"]}]}), "/endpoints/0/conditions", Some(json!({}))),
         (in_default("/api/v1", "events"),                          json!({"involvedObject": {"namespace": "default"}}), "/reportingComponent",             Some("".into())),
+        (in_default("/api/v1", "events"),                          json!({"involvedObject": {"namespace": "default"}}), "/firstTimestamp",                 Some(Value::Null)),
+        (in_default("/api/v1", "events"),                          json!({"involvedObject": {"namespace": "default"}}), "/metadata/managedFields/0/fieldsV1", Some(json!({"f:involvedObject": {}}))),
+        ("/apis/rbac.authorization.k8s.io/v1/clusterroles".into(), json!({"rules": []}),                "/rules",                                          Some(Value::Null)),
+        ("/apis/rbac.authorization.k8s.io/v1/clusterroles".into(), json!({}),                           "/metadata/managedFields",                         None),
+        ("/apis/storage.k8s.io/v1/csidrivers".into(),              json!({"spec": {}}),                 "/metadata/generation",                            None),
+        (in_default("/api/v1", "configmaps"),                      json!({"metadata": {"name": "new", "generation": 4}}), "/metadata/generation",          Some(4.into())),
+        (in_default("/apis/apps/v1", "daemonsets"),                json!({"spec": {"selector": {"matchLabels": {"a": "b"}}, "template": {"metadata": {"labels": {"a": "b"}}, "spec": {"containers": [{"name": "c", "image": "i"}]}}}}), "/metadata/annotations", Some(json!({"deprecated.daemonset.template.generation": "1"}))),
     ];
     for (path, mut body, place, expected) in cases {
         if body.get("metadata").is_none() {

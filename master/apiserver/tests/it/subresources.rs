@@ -51,6 +51,58 @@ async fn token_of_a_service_account_is_an_identity_until_the_account_is_gone() {
 }
 
 #[tokio::test]
+async fn reviews_are_answered_in_upstreams_shape_and_words() {
+    let world = World::bootstrapped().await;
+    let admin = world.admin();
+    let accounts = "/api/v1/namespaces/default/serviceaccounts";
+    let token = async |name: &str| {
+        post(&admin, accounts, json!({"metadata": {"name": name}})).await;
+        let answer = post(&admin, &format!("{accounts}/{name}/token"), json!({"spec": {}})).await;
+        answer.json["status"]["token"].as_str().unwrap().to_owned()
+    };
+    let (good, orphan) = (token("robot").await, token("gone").await);
+    send(&admin, &format!("DELETE {accounts}/gone"), &[], "").await;
+    let reviews = "/apis/authentication.k8s.io/v1/tokenreviews";
+    let own = "https://kubernetes.default.svc.cluster.local";
+    let elsewhere = format!(
+        "[invalid bearer token, token audiences [\"{own}\"] is invalid for the target audiences [\"x\" \"y\"]]"
+    );
+    let forged = format!("{}AAAA", &good[..good.len() - 4]);
+    let cases = [
+        (json!({"token": "abc"}), "invalid bearer token"),
+        (json!({"token": "a.b.c"}), "invalid bearer token"),
+        (json!({"token": "abcdef.0123456789abcdef"}), "invalid bearer token"),
+        (json!({"token": good, "audiences": ["x", "y"]}), &elsewhere),
+        (
+            json!({"token": forged}),
+            "[invalid bearer token, go-jose/go-jose: error in cryptographic primitive]",
+        ),
+        (json!({"token": orphan}), "[invalid bearer token, serviceaccounts \"gone\" not found]"),
+    ];
+    for (spec, error) in cases {
+        let answer = post(&admin, reviews, json!({ "spec": spec })).await.json;
+        assert_eq!(answer["status"], json!({"user": {}, "error": error}), "{spec}");
+    }
+    let answer = post(&admin, reviews, json!({"spec": {"token": good}})).await.json;
+    let owned = &answer["metadata"]["managedFields"][0]["fieldsV1"];
+    assert_eq!(*owned, json!({"f:spec": {"f:token": {}}}));
+
+    let rules = "/apis/authorization.k8s.io/v1/selfsubjectrulesreviews";
+    let asked = json!({"metadata": {"name": "x"}, "spec": {"namespace": "default"}});
+    let mut answer = post(&admin, rules, asked).await.json;
+    assert!(answer["status"].take()["nonResourceRules"].is_array());
+    assert_eq!(
+        answer,
+        json!({"apiVersion": "authorization.k8s.io/v1", "kind": "SelfSubjectRulesReview",
+        "metadata": {}, "spec": {}, "status": null})
+    );
+    let json_body = [("content-type", "application/json")];
+    let refused = send(&admin, &format!("POST {rules}"), &json_body, r#"{"spec": {}}"#).await;
+    assert_eq!((refused.code, &refused.json["message"]), (400, &json!("no namespace on request")));
+    world.end().await;
+}
+
+#[tokio::test]
 async fn scale_changes_replicas_and_nothing_else() {
     let world = World::bootstrapped().await;
     let admin = world.admin();

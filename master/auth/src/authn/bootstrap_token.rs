@@ -26,7 +26,7 @@ pub(crate) fn is_one(token: &str) -> bool {
 
 /// The identity of a token's holder.
 pub(crate) fn identity(reader: &dyn Reader, token: &str, now_s: i64) -> Result<Identity, Refusal> {
-    let refused = |why: &str| Err(Refusal(format!("bootstrap token: {why}")));
+    let refused = |why: &str| Err(Refusal::Unknown(format!("bootstrap token: {why}")));
     let Some((id, secret)) = token.split_once('.') else { return refused("malformed") };
     let Some(object) = reader.get("", "secrets", NAMESPACE, &format!("bootstrap-token-{id}"))
     else {

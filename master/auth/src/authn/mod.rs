@@ -27,10 +27,16 @@ pub(crate) use service_account::user_name;
 /// The user that stands for nobody known.
 pub const ANONYMOUS: &str = "system:anonymous";
 
-/// Why a credential is refused: for the log, since the client is told "Unauthorized" only.
+/// Why a credential is refused: for the log and for who reviews a token; whoever shows it is told "Unauthorized" only.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{0}")]
-pub struct Refusal(pub String);
+pub enum Refusal {
+    /// Nothing that this server gives out.
+    #[error("{0}")]
+    Unknown(String),
+    /// It was good once, or is elsewhere; for tokens in upstream's words.
+    #[error("{0}")]
+    Known(String),
+}
 
 /// Turns credentials into identities.
 #[derive(Debug)]

@@ -16,6 +16,7 @@ use crate::tokens::{Claims, Reference};
 
 /// How long a terminating object still vouches for its tokens.
 const TERMINATING_LEEWAY_S: i64 = 60;
+const INVALIDATED: &str = "service account token has been invalidated";
 const PREFIX: &str = "authentication.kubernetes.io";
 
 /// Checks the objects that the claims refer to.
@@ -29,7 +30,10 @@ pub(crate) fn identity(
     let account = &private.serviceaccount;
     let expected = user_name(namespace, &account.name);
     if claims.sub != expected {
-        return Err(Refusal(format!("sub is {:?}, the service account {expected:?}", claims.sub)));
+        return Err(Refusal::Known(format!(
+            "sub is {:?}, the service account {expected:?}",
+            claims.sub
+        )));
     }
     alive(reader, "serviceaccounts", namespace, account, now_s)?;
     let mut extra = BTreeMap::new();
@@ -80,18 +84,40 @@ fn alive(
     wanted: &Reference,
     now_s: i64,
 ) -> Result<Arc<Value>, Refusal> {
-    let shown = format!("{resource} {namespace}/{}", wanted.name);
-    let Some(object) = reader.get("", resource, namespace, &wanted.name) else {
-        return Err(Refusal(format!("{shown} does not exist")));
+    let name = &wanted.name;
+    let is_account = resource == "serviceaccounts";
+    let Some(object) = reader.get("", resource, namespace, name) else {
+        return Err(Refusal::Known(match is_account {
+            true => format!("serviceaccounts {name:?} not found"),
+            false => INVALIDATED.to_owned(),
+        }));
     };
-    if text(&object, "/metadata/uid") != wanted.uid {
-        return Err(Refusal(format!("{shown} is another object now")));
+    let uid = text(&object, "/metadata/uid");
+    if uid != wanted.uid {
+        let claimed = &wanted.uid;
+        return Err(Refusal::Known(match resource {
+            "serviceaccounts" => {
+                format!("service account UID ({uid}) does not match claim ({claimed})")
+            }
+            "pods" => {
+                format!("pod UID ({uid}) does not match service account pod ref claim ({claimed})")
+            }
+            "secrets" => format!(
+                "secret UID ({uid}) does not match service account secret ref claim ({claimed})"
+            ),
+            _ => format!(
+                "node UID ({uid}) does not match service account node ref claim ({claimed})"
+            ),
+        }));
     }
     let deleted = text(&object, "/metadata/deletionTimestamp");
     if !deleted.is_empty() {
         let deleted_s = deleted.parse::<jiff::Timestamp>().map_or(0, jiff::Timestamp::as_second);
         if deleted_s + TERMINATING_LEEWAY_S < now_s {
-            return Err(Refusal(format!("{shown} is being deleted")));
+            return Err(Refusal::Known(match is_account {
+                true => format!("service account {namespace}/{name} has been deleted"),
+                false => INVALIDATED.to_owned(),
+            }));
         }
     }
     Ok(object)

@@ -14,28 +14,28 @@ const SERIAL_KEY: &str = "authentication.kubernetes.io/credential-id";
 
 /// The identity in a DER certificate at a moment in seconds since the Unix epoch.
 pub(crate) fn identity(der: &[u8], now_s: i64) -> Result<Identity, Refusal> {
-    let (_, certificate) =
-        X509Certificate::from_der(der).map_err(|_| Refusal("certificate is malformed".into()))?;
+    let (_, certificate) = X509Certificate::from_der(der)
+        .map_err(|_| Refusal::Known("certificate is malformed".into()))?;
     let validity = certificate.validity();
     if now_s < validity.not_before.timestamp() {
-        return Err(Refusal("certificate is not yet valid".into()));
+        return Err(Refusal::Known("certificate is not yet valid".into()));
     }
     if now_s > validity.not_after.timestamp() {
-        return Err(Refusal("certificate has expired".into()));
+        return Err(Refusal::Known("certificate has expired".into()));
     }
     let usage = certificate
         .extended_key_usage()
-        .map_err(|_| Refusal("extended key usage is malformed".into()))?;
+        .map_err(|_| Refusal::Known("extended key usage is malformed".into()))?;
     if !usage.is_some_and(|usage| usage.value.client_auth || usage.value.any) {
-        return Err(Refusal("certificate is not meant for client authentication".into()));
+        return Err(Refusal::Known("certificate is not meant for client authentication".into()));
     }
     if certificate.is_ca() {
-        return Err(Refusal("a CA is no client".into()));
+        return Err(Refusal::Known("a CA is no client".into()));
     }
     let subject = certificate.subject();
     let user = subject.iter_common_name().find_map(|name| name.as_str().ok()).unwrap_or_default();
     if user.is_empty() {
-        return Err(Refusal("certificate has no common name".into()));
+        return Err(Refusal::Known("certificate has no common name".into()));
     }
     let organizations = subject.iter_organization().filter_map(|name| name.as_str().ok());
     let groups =

@@ -97,9 +97,16 @@ fn selector(resource: &Value) -> String {
     equals.collect::<Vec<_>>().join(",")
 }
 
-/// Fills a SelfSubjectRulesReview: what `kubectl auth can-i --list` shows.
-pub fn self_subject_rules(authorizer: &Authorizer, review: &Value, identity: &Identity) -> Value {
+/// A SelfSubjectRulesReview: what `kubectl auth can-i --list` shows. Nothing of the question is in the answer.
+pub fn self_subject_rules(
+    authorizer: &Authorizer,
+    review: &Value,
+    identity: &Identity,
+) -> Result<Value, String> {
     let namespace = text(review, "/spec/namespace");
+    if namespace.is_empty() {
+        return Err("no namespace on request".to_owned());
+    }
     let rules = authorizer.rules(identity, namespace);
     let (urls, resources): (Vec<&Rule>, Vec<&Rule>) =
         rules.iter().partition(|rule| !rule.urls.is_empty());
@@ -121,12 +128,17 @@ pub fn self_subject_rules(authorizer: &Authorizer, review: &Value, identity: &Id
         status["incomplete"] = json!(true);
         status["evaluationError"] = json!("node authorizer does not support user rule resolution");
     }
-    filled(review, status)
+    let blank = json!({ "apiVersion": review["apiVersion"], "kind": review["kind"], "metadata": {}, "spec": {} });
+    Ok(filled(&blank, status))
 }
 
-/// Fills a SelfSubjectReview: what `kubectl auth whoami` shows.
-pub fn self_subject(review: &Value, identity: &Identity) -> Value {
-    filled(review, json!({ "userInfo": user_info(identity) }))
+/// A SelfSubjectReview of `now`: what `kubectl auth whoami` shows.
+pub fn self_subject(review: &Value, identity: &Identity, now: &str) -> Value {
+    json!({
+        "apiVersion": review["apiVersion"], "kind": review["kind"],
+        "metadata": { "creationTimestamp": now },
+        "status": { "userInfo": user_info(identity) },
+    })
 }
 
 /// An identity as `authentication.k8s.io/v1` UserInfo.

@@ -394,7 +394,8 @@ fn reviews_answer_for_others_and_for_oneself() {
         &authorizer,
         &json!({ "spec": { "namespace": "a" } }),
         &identity("jane"),
-    );
+    )
+    .unwrap();
     assert!(
         rules["status"]["resourceRules"]
             .as_array()

@@ -83,6 +83,13 @@ struct Header {
     kid: String,
 }
 
+/// All that is read of claims before their signature was checked.
+#[derive(Debug, Deserialize)]
+struct Issuer {
+    #[serde(default)]
+    iss: String,
+}
+
 /// Issues and verifies tokens.
 #[derive(Debug)]
 pub struct Tokens {
@@ -121,7 +128,7 @@ impl Tokens {
         Ok(format!("{message}.{}", URL_SAFE_NO_PAD.encode(signature)))
     }
 
-    /// Checks signature, issuer, time and audience. Returns the claims, and which of `audiences`
+    /// Checks issuer, signature, audience and time, in upstream's order. Returns the claims, and which of `audiences`
     /// (empty: the API server's own) the token is good for.
     pub fn verify(
         &self,
@@ -129,50 +136,58 @@ impl Tokens {
         audiences: &[String],
         now_s: i64,
     ) -> Result<(Claims, Vec<String>), Refusal> {
-        let refused = |why: String| Err(Refusal(format!("token: {why}")));
+        let refused = |why: &str| Err(Refusal::Known(format!("service account token {why}")));
         let claims = self.signed_claims(token)?;
-        if claims.iss != self.issuer {
-            return refused(format!("issuer {:?} is not ours", claims.iss));
-        }
-        if claims.exp <= now_s {
-            return refused("expired".to_owned());
-        }
-        if claims.nbf > now_s + CLOCK_LEEWAY_S || claims.iat > now_s + CLOCK_LEEWAY_S {
-            return refused("not valid yet".to_owned());
-        }
         let wanted = self.audiences_or_own(audiences);
         let good: Vec<String> =
-            wanted.into_iter().filter(|audience| claims.aud.contains(audience)).collect();
+            wanted.iter().filter(|audience| claims.aud.contains(audience)).cloned().collect();
         if good.is_empty() {
-            return refused(format!("audiences {:?} are not the wanted ones", claims.aud));
+            return Err(Refusal::Known(format!(
+                "token audiences {} is invalid for the target audiences {}",
+                quoted(&claims.aud),
+                quoted(&wanted)
+            )));
+        }
+        if claims.exp <= now_s {
+            return refused("has expired");
+        }
+        if claims.nbf > now_s + CLOCK_LEEWAY_S || claims.iat > now_s + CLOCK_LEEWAY_S {
+            return refused("is not valid yet");
         }
         let bound = &claims.kubernetes;
         if bound.namespace.is_empty()
             || bound.serviceaccount.name.is_empty()
             || bound.serviceaccount.uid.is_empty()
         {
-            return refused("no service account in it".to_owned());
+            return refused("names no service account");
         }
         Ok((claims, good))
     }
 
     fn signed_claims(&self, token: &str) -> Result<Claims, Refusal> {
-        let malformed = || Refusal("token: malformed".to_owned());
+        let malformed = || Refusal::Unknown("token: malformed".to_owned());
         if token.len() > TOKEN_BYTES_MAX {
             return Err(malformed());
         }
         let (message, signature) = token.rsplit_once('.').ok_or_else(malformed)?;
         let (header, body) = message.split_once('.').ok_or_else(malformed)?;
         let decode = |part: &str| URL_SAFE_NO_PAD.decode(part).map_err(|_| malformed());
+        let body = decode(body)?;
+        let issuer: Issuer = serde_json::from_slice(&body).map_err(|_| malformed())?;
+        if issuer.iss != self.issuer {
+            return Err(Refusal::Unknown(format!("token: issuer {:?} is not ours", issuer.iss)));
+        }
         let header: Header = serde_json::from_slice(&decode(header)?).map_err(|_| malformed())?;
         let signature = decode(signature)?;
         let mut keys = self.keys.iter().filter(|key| {
             key.algorithm() == header.alg && (header.kid.is_empty() || header.kid == key.id)
         });
         if !keys.any(|key| key.verifies(message.as_bytes(), &signature)) {
-            return Err(Refusal("token: no key of ours signed it".to_owned()));
+            // What upstream's library says of it.
+            let why = "go-jose/go-jose: error in cryptographic primitive";
+            return Err(Refusal::Known(why.to_owned()));
         }
-        serde_json::from_slice(&decode(body)?).map_err(|_| malformed())
+        serde_json::from_slice(&body).map_err(|_| malformed())
     }
 
     /// The API server's audiences where none are named.
@@ -198,6 +213,12 @@ impl Tokens {
     pub fn jwks(&self) -> Value {
         json!({ "keys": self.keys.iter().map(keys::Key::jwk).collect::<Vec<_>>() })
     }
+}
+
+/// A list as Go's `%q` writes it.
+fn quoted(texts: &[String]) -> String {
+    let texts: Vec<String> = texts.iter().map(|text| format!("{text:?}")).collect();
+    format!("[{}]", texts.join(" "))
 }
 
 /// `aud` may be a string or a list (RFC 7519).

@@ -1,10 +1,10 @@
 //! TokenReview: whose token is this?
 //!
-//! A wrong token is an answer (`authenticated: false`), not an error.
+//! A wrong token is an answer, not an error.
 
 use serde_json::{Value, json};
 
-use crate::authn::Authenticator;
+use crate::authn::{Authenticator, Refusal};
 use crate::authz::review::{filled, user_info};
 use crate::json::{text, texts};
 
@@ -18,7 +18,16 @@ pub fn token_review(authenticator: &Authenticator, review: &Value) -> Result<Val
         Ok((identity, audiences)) => {
             json!({ "authenticated": true, "user": user_info(&identity), "audiences": audiences })
         }
-        Err(refusal) => json!({ "authenticated": false, "error": refusal.to_string() }),
+        Err(refusal) => json!({ "user": {}, "error": shown(&refusal) }),
     };
     Ok(filled(review, status))
+}
+
+/// Upstream asks two authenticators, of which the first knows no token of ours.
+fn shown(refusal: &Refusal) -> String {
+    const INVALID: &str = "invalid bearer token";
+    match refusal {
+        Refusal::Unknown(_) => INVALID.to_owned(),
+        Refusal::Known(why) => format!("[{INVALID}, {why}]"),
+    }
 }

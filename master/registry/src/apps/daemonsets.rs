@@ -1,17 +1,37 @@
 //! `apps/v1/daemonsets`.
 
+use master_api::meta;
 use master_api::status::FieldError;
 use serde_json::Value;
 
 use crate::check;
 use crate::fill::{absent, made, zero};
 use crate::pod::defaults;
-use crate::strategy::{Shape, Strategy};
+use crate::strategy::{Cx, Shape, Strategy, fresh, kept, status_and_metadata};
 use crate::table::{self, Cell, count, tabled};
 use crate::workload::{self, CONTAINERS, IMAGES, SELECTOR};
 
 #[derive(Clone, Copy, Debug)]
 pub struct DaemonSets;
+
+/// The annotation in which upstream keeps what was once a field: how often the template has changed.
+const TEMPLATE: &str = "deprecated.daemonset.template.generation";
+
+fn template_generation(set: &Value) -> i64 {
+    meta::text(set, &["metadata", "annotations", TEMPLATE]).parse().unwrap_or_default()
+}
+
+fn set_template_generation(set: &mut Value, generation: i64) {
+    let annotations = meta::object_mut(set, &["metadata", "annotations"]);
+    annotations.insert(TEMPLATE.to_owned(), generation.to_string().into());
+}
+
+/// What a client says of it counts at creation only.
+fn count_template(new: &mut Value, old: Option<&Value>) {
+    let before = template_generation(old.unwrap_or(new)).max(1);
+    let is_changed = old.is_some_and(|old| new["spec"]["template"] != old["spec"]["template"]);
+    set_template_generation(new, before + i64::from(is_changed));
+}
 
 const CELLS: &[Cell] = &[
     Cell::NAME,
@@ -36,6 +56,7 @@ impl Strategy for DaemonSets {
 
     fn default(&self, object: &mut Value) {
         let Some(fields) = object.as_object_mut() else { return };
+        absent(made(made(fields, "metadata"), "annotations"), TEMPLATE, "0");
         let spec = made(fields, "spec");
         defaults::template(spec);
         absent(spec, "revisionHistoryLimit", 10);
@@ -46,6 +67,21 @@ impl Strategy for DaemonSets {
             absent(rolling, "maxUnavailable", 1);
             absent(rolling, "maxSurge", 0);
         }
+    }
+
+    fn prepare_create(&self, new: &mut Value, _cx: &Cx<'_>) {
+        fresh(new, self.shape());
+        count_template(new, None);
+    }
+
+    fn prepare_update(&self, new: &mut Value, old: &Value, _cx: &Cx<'_>) {
+        kept(new, old, self.shape());
+        count_template(new, Some(old));
+    }
+
+    fn prepare_status_update(&self, new: &mut Value, old: &Value, _cx: &Cx<'_>) {
+        status_and_metadata(new, old);
+        set_template_generation(new, template_generation(old).max(1));
     }
 
     fn validate(&self, new: &Value, old: Option<&Value>) -> Vec<FieldError> {
@@ -60,4 +96,35 @@ impl Strategy for DaemonSets {
     }
 
     tabled!(CELLS);
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn changes_of_the_template_are_counted() {
+        let set = |image: &str, annotations: Value| {
+            let mut set = json!({"metadata": {"annotations": annotations}, "spec": {"template":
+                {"spec": {"containers": [{"name": "c", "image": image}]}}}});
+            DaemonSets.default(&mut set);
+            set
+        };
+        let counted = |set: &Value| set["metadata"]["annotations"][TEMPLATE].clone();
+        for (sent, expected) in [(json!({}), "1"), (json!({TEMPLATE: "12"}), "12")] {
+            let mut new = set("a", sent);
+            count_template(&mut new, None);
+            assert_eq!(counted(&new), expected);
+        }
+        let old = set("a", json!({TEMPLATE: "4"}));
+        for (image, sent, expected) in
+            [("a", json!({}), "4"), ("b", json!({}), "5"), ("a", json!({TEMPLATE: "77"}), "4")]
+        {
+            let mut new = set(image, sent.clone());
+            count_template(&mut new, Some(&old));
+            assert_eq!(counted(&new), expected, "{image} {sent}");
+        }
+    }
 }

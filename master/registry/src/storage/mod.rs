@@ -25,7 +25,7 @@ pub const STORAGE_CLASSES: Plain =
         Cell::AGE,
     ]);
 
-pub const CSI_DRIVERS: Plain = Plain::bare().generation().default(csi_driver).cells(&[
+pub const CSI_DRIVERS: Plain = Plain::bare().generation_of_updates().default(csi_driver).cells(&[
     Cell::NAME,
     Cell::boolean("AttachRequired", |driver, _| flag(driver, "attachRequired")),
     Cell::boolean("PodInfoOnMount", |driver, _| flag(driver, "podInfoOnMount")),
