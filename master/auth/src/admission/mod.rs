@@ -120,8 +120,8 @@ pub fn chain(authorizer: &Arc<Authorizer>) -> Chain {
             Box::new(pod_security::PodSecurity),
             Box::new(certificates::Certificates::new(Arc::clone(authorizer))),
             Box::new(rbac_escalation::RbacEscalation::new(Arc::clone(authorizer))),
-            Box::new(cel::MutatingPolicy::default()),
-            Box::new(cel::ValidatingPolicy::default()),
+            Box::new(cel::MutatingPolicy::new(Arc::clone(authorizer))),
+            Box::new(cel::ValidatingPolicy::new(Arc::clone(authorizer))),
             // Last: what is refused by others must not count.
             Box::new(resource_quota::ResourceQuota),
         ],

@@ -7,14 +7,18 @@
 
 use std::rc::Rc;
 
+use master_api::access::Attributes;
 use master_api::meta;
 use serde_json::Value;
 
 use super::matching::Matcher;
-use crate::cel::{Budget, Names, Program, Type, Val, json};
+pub use crate::cel::Authority;
+use crate::cel::{Access, Budget, Names, Program, Type, Val, json};
 
 /// Steps of all expressions of a policy for one write, as upstream bounds them.
 const STEPS_MAX: u64 = 10_000_000;
+const AUTHORIZER: &str = "authorizer";
+const REQUEST_RESOURCE: &str = "authorizer.requestResource";
 /// How long a message that an expression makes may be.
 const MESSAGE_BYTES_MAX: usize = 5 * 1024;
 
@@ -27,6 +31,10 @@ pub struct Input<'a> {
     pub request: &'a Value,
     pub params: &'a Value,
     pub namespace: &'a Value,
+    /// Who knows what others may do.
+    pub authority: &'a dyn Authority,
+    /// Who writes what.
+    pub about: &'a Attributes,
 }
 
 /// Why a write is not wanted.
@@ -46,6 +54,8 @@ pub struct Policy {
     variables: Vec<(String, Expression)>,
     validations: Vec<Validation>,
     mutations: Vec<Mutation>,
+    /// Whether it asks what somebody may do.
+    has_checks: bool,
 }
 
 /// What a policy makes of an object.
@@ -98,6 +108,10 @@ impl Expression {
         if has_variables {
             names.insert("variables", Type::Dyn);
         }
+        if wanted != Wanted::Text {
+            names.insert(AUTHORIZER, Type::Authorizer);
+            names.insert(REQUEST_RESOURCE, Type::ResourceCheck);
+        }
         match wanted {
             Wanted::Object => drop(names.insert("Object", Type::Type)),
             Wanted::Patches => {
@@ -119,6 +133,10 @@ impl Expression {
             (Err(error), _) => Err(format!("compilation failed: {error}")),
         };
         Self { source, program }
+    }
+
+    fn asks(&self) -> bool {
+        self.program.as_ref().is_ok_and(|program| program.uses(AUTHORIZER))
     }
 
     fn run<'a>(
@@ -150,7 +168,7 @@ impl Policy {
                 .then(|| compile(item, "messageExpression", true, Wanted::Text)),
             reason: meta::text(item, &["reason"]).to_owned(),
         };
-        Self {
+        let policy = Self {
             matcher: Matcher::of_policy(&spec["matchConstraints"]),
             is_strict: meta::text(spec, &["failurePolicy"]) != "Ignore",
             conditions: conditions
@@ -164,7 +182,30 @@ impl Policy {
                 .collect(),
             validations: meta::items(spec, &["validations"]).iter().map(validation).collect(),
             mutations: meta::items(spec, &["mutations"]).iter().map(Mutation::compile).collect(),
+            has_checks: false,
+        };
+        let has_checks = policy.expressions().any(Expression::asks);
+        Self { has_checks, ..policy }
+    }
+
+    /// All that may ask what somebody may do.
+    fn expressions(&self) -> impl Iterator<Item = &Expression> {
+        let variables = self.variables.iter().map(|(_, expression)| expression);
+        let validations = self.validations.iter().map(|validation| &validation.expression);
+        let mutations = self.mutations.iter().map(|mutation| &mutation.expression);
+        self.conditions.iter().chain(variables).chain(validations).chain(mutations)
+    }
+
+    fn names<'a>(&self, input: &Input<'a>) -> Vec<(&'static str, Val<'a>)> {
+        let mut names = names(input);
+        if self.has_checks {
+            let (authority, about) = (input.authority, input.about);
+            let access = Access::of(authority, about.identity.clone());
+            names.push((AUTHORIZER, Val::Access(Rc::new(access))));
+            let access = Access::about(authority, about.clone());
+            names.push((REQUEST_RESOURCE, Val::Access(Rc::new(access))));
         }
+        names
     }
 
     /// Changes an object, mutation by mutation; `apply` carries one out.
@@ -201,7 +242,7 @@ impl Policy {
         budget: &mut Budget,
         apply: &dyn Fn(&Value, Patch) -> Result<Value, String>,
     ) -> Result<Option<Value>, String> {
-        let mut names = names(input);
+        let mut names = self.names(input);
         if !self.applies(&names, budget)? {
             return Ok(None);
         }
@@ -214,7 +255,7 @@ impl Policy {
     /// What the policy has against a write.
     pub fn judge(&self, input: &Input<'_>) -> Vec<Denial> {
         let mut budget = Budget::new(STEPS_MAX);
-        let mut names = names(input);
+        let mut names = self.names(input);
         match self.applies(&names, &mut budget) {
             Ok(true) => {}
             Ok(false) => return Vec::new(),
@@ -326,21 +367,47 @@ impl Validation {
 
 #[cfg(test)]
 mod tests {
+    use master_api::access::Identity;
     use serde_json::json;
 
     use super::*;
+
+    /// Allows what the reason says, and tells what was asked in the reason.
+    #[derive(Debug)]
+    struct Eve;
+
+    impl Authority for Eve {
+        fn decide(&self, request: &Attributes, field_selector: &str) -> (bool, String) {
+            let who = format!("{} {}", request.identity.user, request.identity.groups.join(","));
+            let Attributes { verb, group, version, resource, subresource, .. } = request;
+            let Attributes { namespace, name, path, .. } = request;
+            let what =
+                [group, version, resource, subresource, namespace, name, path].map(String::as_str);
+            let asked = format!("{} {verb} {} {field_selector}", who.trim(), what.join("/"));
+            (request.identity.user == "eve", asked.trim().to_owned())
+        }
+    }
 
     fn judged(spec: Value, object: Value) -> Vec<(String, String)> {
         let policy = Policy::compile(&json!({ "spec": spec }));
         let request = json!({"operation": "CREATE", "userInfo": {"username": "anna"}});
         let params = json!({"data": {"max": "3"}});
         let namespace = json!({"metadata": {"name": "default", "labels": {"team": "a"}}});
+        let text = str::to_owned;
+        let about = Attributes {
+            identity: Identity { user: text("eve"), ..Identity::default() },
+            resource: text("pods"),
+            namespace: text("a"),
+            ..Attributes::default()
+        };
         let input = Input {
             object: &object,
             old: &Value::Null,
             request: &request,
             params: &params,
             namespace: &namespace,
+            authority: &Eve,
+            about: &about,
         };
         policy.judge(&input).into_iter().map(|denial| (denial.message, denial.reason)).collect()
     }
@@ -381,6 +448,56 @@ mod tests {
     }
 
     #[test]
+    fn policies_ask_what_somebody_may_do() {
+        #[rustfmt::skip]
+        let cases = [
+            ("authorizer.requestResource.check('create')",                          "eve create /*/pods//a// "),
+            ("authorizer.path('/healthz').check('get')",                            "eve get ///////healthz"),
+            ("authorizer.group('apps').resource('deployments').check('list')",      "eve list apps/*/deployments////"),
+            ("authorizer.group('').resource('pods').subresource('log').namespace('b').name('c').fieldSelector('x=y').labelSelector('z').check('get')",
+                                                                                    "eve get /*/pods/log/b/c/ x=y"),
+            ("authorizer.serviceAccount('a', 'robot').group('').resource('pods').check('get')",
+                "system:serviceaccount:a:robot system:serviceaccounts,system:serviceaccounts:a get /*/pods////"),
+        ];
+        for (source, asked) in cases {
+            let spec = json!({"variables": [{"name": "said", "expression": source}],
+                "validations": [{"expression": format!("{source}.allowed()"), "message": "not allowed"},
+                    {"expression": "false", "messageExpression": "variables.said.reason()"},
+                    {"expression": "!variables.said.errored() && variables.said.error() == ''"}]});
+            let mut expected = vec![said(asked.trim(), "Invalid")];
+            if source.contains("serviceAccount") {
+                expected.insert(0, said("not allowed", "Invalid"));
+            }
+            assert_eq!(judged(spec, json!({})), expected, "{source}");
+        }
+    }
+
+    #[test]
+    fn checks_are_put_together_in_order_and_cost() {
+        let compiled =
+            |source: &str, wanted| Expression::compile(source, true, wanted).program.err();
+        for wrong in [
+            "authorizer.resource('pods')",
+            "authorizer.group('').check('get')",
+            "authorizer.group('').resource('pods').allowed()",
+            "authorizer.serviceAccount('a', 'b').requestResource",
+        ] {
+            assert!(compiled(wrong, Wanted::Any).is_some(), "{wrong}");
+        }
+        let check = "authorizer.path('/x').check('get').reason()";
+        assert!(compiled(check, Wanted::Any).is_none());
+        assert!(compiled(check, Wanted::Text).is_some(), "no message asks");
+        let refused = |source: &str| {
+            let spec = json!({"validations": [{"expression": source}]});
+            judged(spec, json!({}))[0].0.clone()
+        };
+        let often = "[1, 2, 3, 4, 5, 6].all(a, [1, 2, 3, 4, 5].all(b, authorizer.path('/x').check('get').allowed()))";
+        assert!(refused(often).ends_with("actual cost limit exceeded"), "{}", refused(often));
+        let nobody = "authorizer.serviceAccount('a', 'No!').path('/').check('get').allowed()";
+        assert!(refused(nobody).ends_with("Invalid service account name"), "{}", refused(nobody));
+    }
+
+    #[test]
     fn conditions_say_whether_a_policy_applies() {
         let spec = |condition: &str| {
             json!({"matchConditions": [{"name": "c", "expression": condition}],
@@ -415,6 +532,8 @@ mod tests {
             request: &Value::Null,
             params: &Value::Null,
             namespace: &Value::Null,
+            authority: &Eve,
+            about: &Attributes::default(),
         };
         let apply = |object: &Value, patch: Patch| match patch {
             Patch::Apply(patch) => Ok(master_api::patch::merge_patch(object.clone(), &patch)),

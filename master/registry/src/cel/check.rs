@@ -3,7 +3,7 @@
 use super::ast::{Binary, Expr, Field, Literal, Macro, Node};
 use super::signatures::{self, Found};
 use super::types::Type;
-use super::{Names, Problem};
+use super::{Names, Problem, is_qualified};
 
 /// Names with their types, the innermost last.
 struct Scope<'s, 'a> {
@@ -43,6 +43,9 @@ impl<'a> Scope<'_, 'a> {
             Expr::Literal(literal) => Ok(of_literal(literal)),
             Expr::Name(name) => self.name(at, name),
             Expr::Field { of, name, is_optional } => {
+                if let Some(kind) = self.qualified(of, name) {
+                    return Ok(kind);
+                }
                 let of = self.node(of)?;
                 let found = field(at, &of, name)?;
                 Ok(if *is_optional { maybe(found) } else { found })
@@ -149,6 +152,15 @@ impl<'a> Scope<'_, 'a> {
             return Ok(Type::Type);
         }
         Err(Problem::new(at, format!("undeclared reference to '{name}' (in container '')")))
+    }
+
+    /// A name of two words.
+    fn qualified(&self, of: &Node, name: &str) -> Option<Type<'a>> {
+        let Expr::Name(first) = &of.expr else { return None };
+        let is_hidden = self.bound.iter().any(|(bound, _)| bound == first);
+        let mut known = self.outer.iter().filter(|_| !is_hidden);
+        let found = known.find(|(known, _)| is_qualified(known, first, name));
+        found.map(|(_, kind)| kind.clone())
     }
 
     fn is_bound(&self, name: &str) -> bool {

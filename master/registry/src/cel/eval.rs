@@ -9,6 +9,7 @@ use std::rc::Rc;
 use super::ast::{Binary, Expr, Field, Literal, Macro, Node};
 use super::check::TYPE_NAMES;
 use super::functions;
+use super::is_qualified;
 use super::signatures;
 use super::types::unescape;
 use super::value::Val;
@@ -71,6 +72,9 @@ impl<'a> Eval<'_, 'a> {
             Expr::Literal(literal) => Ok(of_literal(literal)),
             Expr::Name(name) => self.name(name),
             Expr::Field { of, name, is_optional } => {
+                if let Some(value) = self.qualified(of, name) {
+                    return Ok(value);
+                }
                 let of = self.node(of)?;
                 select(&of, name, *is_optional)
             }
@@ -149,6 +153,18 @@ impl<'a> Eval<'_, 'a> {
         }
         let kind = TYPE_NAMES.into_iter().find(|known| *known == name);
         kind.map(Val::Type).ok_or_else(|| format!("no such attribute: {name}"))
+    }
+
+    /// A name of two words, unless something nearer has the first.
+    fn qualified(&self, of: &Node, name: &str) -> Option<Val<'a>> {
+        let Expr::Name(first) = &of.expr else { return None };
+        let nearest = self
+            .names
+            .iter()
+            .rev()
+            .find(|(known, _)| known == first || is_qualified(known, first, name));
+        let (_, value) = nearest.filter(|(known, _)| known != first)?;
+        Some(value.clone())
     }
 
     fn truth(&mut self, node: &'a Node) -> Result<bool, String> {

@@ -21,6 +21,7 @@ mod value;
 use std::collections::BTreeMap;
 
 pub use eval::Budget;
+pub use functions::{Access, Authority};
 pub use types::Type;
 pub use value::Val;
 
@@ -62,6 +63,11 @@ impl Program {
     pub fn uses(&self, name: &str) -> bool {
         self.root.uses(name)
     }
+}
+
+/// Whether a name of several words (`authorizer.requestResource`) is what a field of another name reads as.
+fn is_qualified(known: &str, first: &str, field: &str) -> bool {
+    known.strip_prefix(first).and_then(|rest| rest.strip_prefix('.')) == Some(field)
 }
 
 /// A value of JSON under its schema.

@@ -22,6 +22,11 @@ enum P {
     Ip,
     Cidr,
     Optional,
+    Authorizer,
+    PathCheck,
+    GroupCheck,
+    ResourceCheck,
+    Decision,
 }
 
 /// What a function gives.
@@ -43,8 +48,8 @@ enum R {
 }
 
 use P::{
-    Any, Bool, Bytes, Cidr, Double, Duration, Int, Ip, List, Map, Optional, Quantity, Text, Texts,
-    Time, Uint, Url,
+    Any, Authorizer, Bool, Bytes, Cidr, Decision, Double, Duration, GroupCheck, Int, Ip, List, Map,
+    Optional, PathCheck, Quantity, ResourceCheck, Text, Texts, Time, Uint, Url,
 };
 
 /// A name, whether it is called on a value, what it takes (the value first), what it gives.
@@ -108,6 +113,12 @@ const SIGNATURES: &[Signature] = &[
     ("containsIP", M, &[Cidr, Ip], R::Is(Bool)), ("containsIP", M, &[Cidr, Text], R::Is(Bool)),
     ("containsCIDR", M, &[Cidr, Cidr], R::Is(Bool)), ("containsCIDR", M, &[Cidr, Text], R::Is(Bool)),
     ("ip", M, &[Cidr], R::Is(Ip)), ("masked", M, &[Cidr], R::Is(Cidr)), ("prefixLength", M, &[Cidr], R::Is(Int)),
+    // Who may do what.
+    ("path", M, &[Authorizer, Text], R::Is(PathCheck)), ("group", M, &[Authorizer, Text], R::Is(GroupCheck)), ("serviceAccount", M, &[Authorizer, Text, Text], R::Is(Authorizer)),
+    ("resource", M, &[GroupCheck, Text], R::Is(ResourceCheck)), ("subresource", M, &[ResourceCheck, Text], R::Is(ResourceCheck)), ("namespace", M, &[ResourceCheck, Text], R::Is(ResourceCheck)),
+    ("name", M, &[ResourceCheck, Text], R::Is(ResourceCheck)), ("fieldSelector", M, &[ResourceCheck, Text], R::Is(ResourceCheck)), ("labelSelector", M, &[ResourceCheck, Text], R::Is(ResourceCheck)),
+    ("check", M, &[PathCheck, Text], R::Is(Decision)), ("check", M, &[ResourceCheck, Text], R::Is(Decision)),
+    ("allowed", M, &[Decision], R::Is(Bool)), ("reason", M, &[Decision], R::Is(Text)), ("errored", M, &[Decision], R::Is(Bool)), ("error", M, &[Decision], R::Is(Text)),
     // What may be absent.
     ("optional.of", F, &[Any], R::Maybe), ("optional.ofNonZeroValue", F, &[Any], R::Maybe), ("optional.none", F, &[], R::Is(Optional)),
     ("hasValue", M, &[Optional], R::Is(Bool)), ("value", M, &[Optional], R::Held), ("orValue", M, &[Optional, Any], R::Held), ("or", M, &[Optional, Optional], R::Same),
@@ -133,6 +144,11 @@ impl P {
             Ip => Type::Ip,
             Cidr => Type::Cidr,
             Optional => Type::Optional(Box::default()),
+            Authorizer => Type::Authorizer,
+            PathCheck => Type::PathCheck,
+            GroupCheck => Type::GroupCheck,
+            ResourceCheck => Type::ResourceCheck,
+            Decision => Type::Decision,
         }
     }
 }

@@ -30,6 +30,11 @@ pub enum Type<'a> {
     Url,
     Ip,
     Cidr,
+    Authorizer,
+    PathCheck,
+    GroupCheck,
+    ResourceCheck,
+    Decision,
     /// A type itself.
     Type,
 }
@@ -165,6 +170,11 @@ impl Display for Type<'_> {
             Self::Url => "kubernetes.URL",
             Self::Ip => "net.IP",
             Self::Cidr => "net.CIDR",
+            Self::Authorizer => "kubernetes.authorization.Authorizer",
+            Self::PathCheck => "kubernetes.authorization.PathCheck",
+            Self::GroupCheck => "kubernetes.authorization.GroupCheck",
+            Self::ResourceCheck => "kubernetes.authorization.ResourceCheck",
+            Self::Decision => "kubernetes.authorization.Decision",
             Self::Type => "type",
         };
         f.write_str(name)

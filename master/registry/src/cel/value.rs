@@ -39,6 +39,9 @@ pub enum Val<'a> {
     /// Address and bits.
     Cidr(IpAddr, u8),
     Optional(Option<Rc<Val<'a>>>),
+    Access(Rc<super::functions::Access<'a>>),
+    /// Whether it is allowed, and why.
+    Decision(bool, Rc<str>),
     Type(&'static str),
 }
 
@@ -121,6 +124,8 @@ impl<'a> Val<'a> {
             Self::Ip(_) => "net.IP",
             Self::Cidr(..) => "net.CIDR",
             Self::Optional(_) => "optional_type",
+            Self::Access(access) => access.type_name(),
+            Self::Decision(..) => "kubernetes.authorization.Decision",
             Self::Type(_) => "type",
         }
     }
@@ -187,6 +192,8 @@ impl<'a> Val<'a> {
             | Self::Url(_)
             | Self::Cidr(..)
             | Self::Optional(_)
+            | Self::Access(_)
+            | Self::Decision(..)
             | Self::Type(_) => return unwritten(),
         })
     }

@@ -12,17 +12,18 @@ mod validating;
 use std::collections::BTreeMap;
 use std::sync::{Arc, OnceLock};
 
-use master_api::access::{Identity, Reader};
+use master_api::access::{Attributes, Identity, Reader};
 use master_api::meta;
 use master_api::selector::LabelSelector;
 use master_api::status::{ApiError, Subject};
 use master_registry::Resource;
 use master_registry::admissionregistration::matching::{Matcher, Write};
-use master_registry::admissionregistration::policy::{Denial, Input, Policy};
+use master_registry::admissionregistration::policy::{Authority, Denial, Input, Policy};
 use parking_lot::Mutex;
 use serde_json::{Value, json};
 
 use crate::admission::{Operation, Request};
+use crate::authz::Authorizer;
 use crate::json::text;
 
 pub(super) use mutating::MutatingPolicy;
@@ -73,11 +74,18 @@ struct Asked<'a> {
     request: &'a Request<'a>,
     write: Write<'a>,
     described: Value,
+    authorizer: &'a Authorizer,
+    about: Attributes,
 }
 
 impl<'a> Asked<'a> {
     /// `namespace` is the object of the write's namespace, or null.
-    fn new(request: &'a Request<'a>, object: &'a Value, namespace: &'a Value) -> Self {
+    fn new(
+        request: &'a Request<'a>,
+        authorizer: &'a Authorizer,
+        object: &'a Value,
+        namespace: &'a Value,
+    ) -> Self {
         let old = request.old.unwrap_or(&Value::Null);
         let known = if object.is_null() { old } else { object };
         let (_, version) = meta::split_api_version(meta::api_version(known));
@@ -93,7 +101,8 @@ impl<'a> Asked<'a> {
             new: object,
             old,
         };
-        Self { request, write, described: described(request, version) }
+        let described = described(request, version);
+        Self { request, write, described, authorizer, about: about(request) }
     }
 
     /// The parameters with which a policy, bound so, is to be asked; none if it is not for this write.
@@ -127,6 +136,8 @@ impl<'a> Asked<'a> {
             request: &self.described,
             params,
             namespace: if is_namespace { &Value::Null } else { self.write.namespace_object },
+            authority: self.authorizer,
+            about: &self.about,
         }
     }
 
@@ -258,6 +269,26 @@ fn described(request: &Request<'_>, version: &str) -> Value {
         "userInfo": user(request.identity),
         "dryRun": request.dry_run,
     })
+}
+
+/// The write as an authorizer sees it; what is to be done, the policy says.
+fn about(request: &Request<'_>) -> Attributes {
+    Attributes {
+        identity: request.identity.clone(),
+        group: request.group.to_owned(),
+        resource: request.resource.to_owned(),
+        subresource: request.subresource.to_owned(),
+        namespace: request.namespace.to_owned(),
+        name: request.name.to_owned(),
+        ..Attributes::default()
+    }
+}
+
+impl Authority for Authorizer {
+    fn decide(&self, request: &Attributes, field_selector: &str) -> (bool, String) {
+        let decision = self.authorize_selected(request, field_selector);
+        (decision.allowed, decision.reason)
+    }
 }
 
 fn user(identity: &Identity) -> Value {

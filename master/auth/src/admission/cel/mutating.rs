@@ -15,6 +15,7 @@ use serde_json::Value;
 
 use super::{Asked, EXEMPT, GROUP, Known, builtin, namespace_of};
 use crate::admission::{Operation, Plugin, Request};
+use crate::authz::Authorizer;
 use crate::json::text;
 
 const KIND: &str = "MutatingAdmissionPolicy";
@@ -30,11 +31,14 @@ const FIXED: [&str; 7] = [
 ];
 
 #[derive(Debug)]
-pub(in crate::admission) struct MutatingPolicy(Known);
+pub(in crate::admission) struct MutatingPolicy {
+    known: Known,
+    authorizer: Arc<Authorizer>,
+}
 
-impl Default for MutatingPolicy {
-    fn default() -> Self {
-        Self(Known::new("mutatingadmissionpolicies"))
+impl MutatingPolicy {
+    pub(in crate::admission) fn new(authorizer: Arc<Authorizer>) -> Self {
+        Self { known: Known::new("mutatingadmissionpolicies"), authorizer }
     }
 }
 
@@ -51,8 +55,8 @@ impl Plugin for MutatingPolicy {
         let resource = resource(request, object);
         for binding in &bindings {
             let name = text(binding, "/spec/policyName");
-            let Some(compiled) = self.0.policy(request.reader, name) else { continue };
-            let asked = Asked::new(request, object, &namespace);
+            let Some(compiled) = self.known.policy(request.reader, name) else { continue };
+            let asked = Asked::new(request, &self.authorizer, object, &namespace);
             let refused = |denial| asked.refusal(KIND, name, meta::name(binding), &denial);
             let mut changed = None;
             for params in asked.bound(&compiled, binding).map_err(refused)? {

@@ -1,21 +1,27 @@
 //! ValidatingAdmissionPolicy: rules that a write must keep.
 
+use std::sync::Arc;
+
 use master_api::meta;
 use master_api::status::ApiError;
 use serde_json::Value;
 
 use super::{Asked, EXEMPT, GROUP, Known, namespace_of};
 use crate::admission::{Plugin, Request};
+use crate::authz::Authorizer;
 use crate::json::text;
 
 const KIND: &str = "ValidatingAdmissionPolicy";
 
 #[derive(Debug)]
-pub(in crate::admission) struct ValidatingPolicy(Known);
+pub(in crate::admission) struct ValidatingPolicy {
+    known: Known,
+    authorizer: Arc<Authorizer>,
+}
 
-impl Default for ValidatingPolicy {
-    fn default() -> Self {
-        Self(Known::new("validatingadmissionpolicies"))
+impl ValidatingPolicy {
+    pub(in crate::admission) fn new(authorizer: Arc<Authorizer>) -> Self {
+        Self { known: Known::new("validatingadmissionpolicies"), authorizer }
     }
 }
 
@@ -34,11 +40,11 @@ impl Plugin for ValidatingPolicy {
             return Ok(());
         }
         let namespace = namespace_of(request);
-        let asked = Asked::new(request, object, &namespace);
+        let asked = Asked::new(request, &self.authorizer, object, &namespace);
         let mut refusal = None;
         for binding in &bindings {
             let name = text(binding, "/spec/policyName");
-            let Some(compiled) = self.0.policy(request.reader, name) else { continue };
+            let Some(compiled) = self.known.policy(request.reader, name) else { continue };
             let denials = match asked.bound(&compiled, binding) {
                 Ok(params) => params
                     .iter()

@@ -92,6 +92,36 @@ fn parameters_are_found_by_name_or_label_or_refused() {
 }
 
 #[test]
+fn a_policy_may_ask_what_the_author_or_an_account_may_do() {
+    let objects = cluster();
+    let grant = |subject: Value| {
+        json!({"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "RoleBinding",
+            "metadata": {"name": "g", "namespace": "a"}, "subjects": [subject],
+            "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "edit"}})
+    };
+    let of = |condition: &str| {
+        objects.put(policy(json!({"validations": [{"expression": condition}]})));
+        objects.put(binding(json!({})));
+        create(&objects, &core("ConfigMap", "a/m")).is_ok()
+    };
+    let author = "authorizer.requestResource.check('create').allowed()";
+    let elsewhere =
+        "authorizer.group('').resource('configmaps').namespace('b').check('create').allowed()";
+    let account = "authorizer.serviceAccount('a', 'runner').group('').resource('pods').namespace('a').check('list').allowed()";
+    let user = json!({"apiGroup": "rbac.authorization.k8s.io", "kind": "User", "name": "anna"});
+    for (subject, expected) in [
+        (user, [true, false, false]),
+        (
+            json!({"kind": "ServiceAccount", "name": "runner", "namespace": "a"}),
+            [false, false, true],
+        ),
+    ] {
+        objects.put(grant(subject.clone()));
+        assert_eq!([author, elsewhere, account].map(of), expected, "{subject}");
+    }
+}
+
+#[test]
 fn a_policy_that_refuses_everything_can_be_taken_away() {
     let objects = cluster();
     objects.put(policy(

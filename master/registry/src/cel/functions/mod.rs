@@ -1,11 +1,13 @@
 //! The functions of expressions, by name.
 
+mod access;
 mod addresses;
 mod lists;
 mod numbers;
 mod text;
 mod times;
 
+pub use access::{Access, Authority};
 pub(super) use addresses::Url;
 pub(super) use numbers::arithmetic;
 
@@ -27,6 +29,7 @@ pub(super) fn call<'a>(
         .or_else(|| numbers::call(name, values))
         .or_else(|| times::call(name, values))
         .or_else(|| addresses::call(name, values))
+        .or_else(|| access::call(name, values, budget))
         .unwrap_or_else(|| Err(no_overload(name, values)))
 }
 

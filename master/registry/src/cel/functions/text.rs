@@ -93,7 +93,9 @@ pub(super) fn shown(value: &Val<'_>) -> Option<String> {
         | Val::Map(_)
         | Val::JsonList(..)
         | Val::JsonMap(..)
-        | Val::Optional(_) => return None,
+        | Val::Optional(_)
+        | Val::Access(_)
+        | Val::Decision(..) => return None,
     })
 }
 
