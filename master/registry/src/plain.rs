@@ -3,11 +3,12 @@
 use std::collections::BTreeMap;
 
 use jiff::Timestamp;
+use master_api::access::Reader;
 use master_api::status::FieldError;
 use master_api::{meta, names};
-use serde_json::Value;
+use serde_json::{Map, Value};
 
-use crate::strategy::{Column, Cx, Shape, Strategy, fresh};
+use crate::strategy::{Column, Cx, Shape, Strategy, fresh, kept};
 use crate::table::{self, Cell, NAME_AND_AGE};
 
 /// What differs between plain kinds.
@@ -16,6 +17,7 @@ pub struct Plain {
     shape: Shape,
     /// Whether a new object is of the first generation, or of none.
     is_counted_from_creation: bool,
+    judge: Option<Judge>,
     status_carries_metadata: bool,
     name_problems: fn(&str) -> Vec<String>,
     default: fn(&mut Value),
@@ -27,12 +29,16 @@ pub struct Plain {
 /// A name for field selectors, and where its value is.
 type Selectable = (&'static str, &'static [&'static str]);
 
+/// What the status says of an object's specification.
+type Judge = fn(&Value, &dyn Reader) -> Map<String, Value>;
+
 impl Plain {
     /// Neither status nor generation.
     pub const fn bare() -> Self {
         Self {
             shape: Shape { status: false, generation: false },
             is_counted_from_creation: true,
+            judge: None,
             status_carries_metadata: false,
             name_problems: names::dns1123_subdomain,
             default: |_| {},
@@ -64,6 +70,12 @@ impl Plain {
         Self { is_counted_from_creation: false, ..self.generation() }
     }
 
+    /// A status that says something of each new specification by itself.
+    #[must_use]
+    pub const fn judged(self, judge: Judge) -> Self {
+        Self { judge: Some(judge), ..self.status() }
+    }
+
     /// Names only have to fit into a path.
     #[must_use]
     pub const fn path_names(self) -> Self {
@@ -92,14 +104,31 @@ impl Plain {
     }
 }
 
+impl Plain {
+    fn say(&self, new: &mut Value, cx: &Cx<'_>) {
+        if let Some(judge) = self.judge {
+            let said = judge(new, cx.reader);
+            meta::object_mut(new, &["status"]).extend(said);
+        }
+    }
+}
+
 impl Strategy for Plain {
     fn shape(&self) -> Shape {
         self.shape
     }
 
-    fn prepare_create(&self, new: &mut Value, _cx: &Cx<'_>) {
+    fn prepare_create(&self, new: &mut Value, cx: &Cx<'_>) {
         let generation = self.shape.generation && self.is_counted_from_creation;
         fresh(new, Shape { generation, ..self.shape });
+        self.say(new, cx);
+    }
+
+    fn prepare_update(&self, new: &mut Value, old: &Value, cx: &Cx<'_>) {
+        kept(new, old, self.shape);
+        if meta::generation(new) != meta::generation(old) {
+            self.say(new, cx);
+        }
     }
 
     fn status_carries_metadata(&self) -> bool {

@@ -7,6 +7,7 @@ use master_api::status::FieldError;
 use serde_json::{Value, json};
 
 use crate::admissionregistration::rules::{binding_rules, mutating_rules, policy_rules};
+use crate::admissionregistration::type_check;
 use crate::check;
 use crate::fill::{absent, made};
 use crate::plain::Plain;
@@ -68,8 +69,12 @@ pub const WEBHOOK_CONFIGURATIONS: Plain = Plain::bare().generation().default(web
 pub const MUTATING_WEBHOOK_CONFIGURATIONS: Plain =
     WEBHOOK_CONFIGURATIONS.default(mutating_webhooks);
 
-pub const ADMISSION_POLICIES: Plain =
-    Plain::bare().status().generation().default(admission_policy).validate(policy_rules).cells(&[
+pub const ADMISSION_POLICIES: Plain = Plain::bare()
+    .judged(type_check::status)
+    .generation()
+    .default(admission_policy)
+    .validate(policy_rules)
+    .cells(&[
         Cell::NAME,
         Cell::integer("Validations", |policy, _| {
             meta::items(policy, &["spec", "validations"]).len().into()

@@ -102,15 +102,12 @@ pub(super) enum Wanted {
 impl Expression {
     pub(super) fn compile(source: &str, has_variables: bool, wanted: Wanted) -> Self {
         let source = source.trim().to_owned();
-        let mut names: Names<'_> = ["object", "oldObject", "request", "params", "namespaceObject"]
-            .map(|name| (name, Type::Dyn))
-            .into();
+        let mut names = typed_names(&Type::Dyn, &Type::Dyn);
         if has_variables {
             names.insert("variables", Type::Dyn);
         }
-        if wanted != Wanted::Text {
-            names.insert(AUTHORIZER, Type::Authorizer);
-            names.insert(REQUEST_RESOURCE, Type::ResourceCheck);
+        if wanted == Wanted::Text {
+            names.retain(|name, _| !name.starts_with(AUTHORIZER));
         }
         match wanted {
             Wanted::Object => drop(names.insert("Object", Type::Type)),
@@ -318,6 +315,20 @@ impl Policy {
             Err(error) => self.failed(error),
         }
     }
+}
+
+/// The names that expressions may use, with what is known of them.
+pub(super) fn typed_names<'a>(object: &Type<'a>, params: &Type<'a>) -> Names<'a> {
+    [
+        ("object", object.clone()),
+        ("oldObject", object.clone()),
+        ("request", Type::Dyn),
+        ("params", params.clone()),
+        ("namespaceObject", Type::Dyn),
+        (AUTHORIZER, Type::Authorizer),
+        (REQUEST_RESOURCE, Type::ResourceCheck),
+    ]
+    .into()
 }
 
 fn names<'a>(input: &Input<'a>) -> Vec<(&'static str, Val<'a>)> {

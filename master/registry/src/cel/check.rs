@@ -178,7 +178,7 @@ impl<'a> Scope<'_, 'a> {
             Type::Dyn => Ok(Type::Dyn),
             Type::List(item) if is_number => Ok(*item),
             Type::Map(value) if place.fits(&Type::Text) => Ok(*value),
-            Type::Object(_) if place.fits(&Type::Text) => Ok(Type::Dyn),
+            ref object if object.has_fields() && place.fits(&Type::Text) => Ok(Type::Dyn),
             _ => Err(overload(at, "_[_]", false, &[of, place])),
         }
     }
@@ -240,9 +240,10 @@ impl<'a> Scope<'_, 'a> {
         let types = match (&range, variables.len()) {
             (Type::List(item), 1) => vec![(**item).clone()],
             (Type::List(item), _) => vec![Type::Int, (**item).clone()],
-            (Type::Map(_) | Type::Object(_), 1) => vec![Type::Text],
+            (Type::Map(_), 1) => vec![Type::Text],
+            (object, 1) if object.has_fields() => vec![Type::Text],
             (Type::Map(value), _) => vec![Type::Text, (**value).clone()],
-            (Type::Object(_), _) => vec![Type::Text, Type::Dyn],
+            (object, _) if object.has_fields() => vec![Type::Text, Type::Dyn],
             (Type::Dyn, count) => vec![Type::Dyn; count],
             (other, _) => {
                 let message = format!(
@@ -304,7 +305,7 @@ fn of_literal<'a>(literal: &Literal) -> Type<'a> {
 fn field<'a>(at: usize, of: &Type<'a>, name: &str) -> Checked<'a> {
     match of.field(name) {
         Some(found) => Ok(found),
-        None if matches!(of, Type::Object(_) | Type::Optional(_)) => {
+        None if of.has_fields() || matches!(of, Type::Optional(_)) => {
             Err(Problem::new(at, format!("undefined field '{name}'")))
         }
         None => Err(Problem::new(at, format!("type '{of}' does not support field selection"))),
@@ -339,7 +340,8 @@ fn binary<'a>(at: usize, operator: Binary, left: Type<'a>, right: Type<'a>) -> C
         }
         Binary::In => match &right {
             Type::List(item) if left.fits(item) => Ok(Type::Bool),
-            Type::Map(_) | Type::Object(_) if left.fits(&Type::Text) => Ok(Type::Bool),
+            Type::Map(_) if left.fits(&Type::Text) => Ok(Type::Bool),
+            object if object.has_fields() && left.fits(&Type::Text) => Ok(Type::Bool),
             Type::Dyn => Ok(Type::Bool),
             _ => refused(left, right),
         },

@@ -1,9 +1,12 @@
 //! What expressions can be of, and what schemas say of the values they describe.
 
+use std::collections::BTreeMap;
 use std::fmt::{self, Display};
+use std::rc::Rc;
 use std::sync::OnceLock;
 
 use crate::custom::structural::{Additional, Structural, Type as Kind};
+use crate::schema::Cursor;
 
 /// The type of an expression.
 #[derive(Clone, Debug, Default)]
@@ -23,6 +26,10 @@ pub enum Type<'a> {
     Map(Box<Type<'a>>),
     /// An object with known fields.
     Object(&'a Structural),
+    /// The same of a kind that is built in.
+    Shaped(Cursor<'a>),
+    /// The same, put together.
+    Made(Rc<BTreeMap<String, Type<'a>>>),
     Optional(Box<Type<'a>>),
     Duration,
     Timestamp,
@@ -78,7 +85,7 @@ impl<'a> Type<'a> {
             | (Self::Optional(left), Self::Optional(right)) => left.fits(right),
             (Self::Object(left), Self::Object(right)) => std::ptr::eq(*left, *right),
             // An object is a map to those who ask for one.
-            (Self::Object(_), Self::Map(_)) | (Self::Map(_), Self::Object(_)) => true,
+            (object, Self::Map(_)) | (Self::Map(_), object) if object.has_fields() => true,
             // Anything nullable may be compared with null.
             (Self::Null, other) | (other, Self::Null) => {
                 !matches!(
@@ -88,6 +95,11 @@ impl<'a> Type<'a> {
             }
             _ => std::mem::discriminant(self) == std::mem::discriminant(wanted),
         }
+    }
+
+    /// Whether it is an object whose fields are known.
+    pub(super) fn has_fields(&self) -> bool {
+        matches!(self, Self::Object(_) | Self::Shaped(_) | Self::Made(_))
     }
 
     /// Either, if one of them fits the other.
@@ -107,6 +119,8 @@ impl<'a> Type<'a> {
             Self::Dyn => Some(Self::Dyn),
             Self::Map(values) => Some((**values).clone()),
             Self::Object(schema) => schema.member(&unescape(name)),
+            Self::Shaped(cursor) => cursor.member(name),
+            Self::Made(fields) => fields.get(&unescape(name)).cloned(),
             Self::Optional(of) => {
                 let of = of.field(name)?;
                 Some(match of {
@@ -163,9 +177,9 @@ impl Display for Type<'_> {
             Self::Double => "double",
             Self::Text => "string",
             Self::Bytes => "bytes",
-            Self::Object(_) => "object",
-            Self::Duration => "google.protobuf.Duration",
-            Self::Timestamp => "google.protobuf.Timestamp",
+            Self::Object(_) | Self::Shaped(_) | Self::Made(_) => "object",
+            Self::Duration => "duration",
+            Self::Timestamp => "timestamp",
             Self::Quantity => "kubernetes.Quantity",
             Self::Url => "kubernetes.URL",
             Self::Ip => "net.IP",
@@ -207,7 +221,7 @@ const KEYWORDS: [&str; 21] = [
 ];
 
 /// A field's name from the form that expressions write it in: `x__dot__y` is `x.y`.
-pub(super) fn unescape(name: &str) -> String {
+pub(crate) fn unescape(name: &str) -> String {
     if !name.contains("__") {
         return name.to_owned();
     }

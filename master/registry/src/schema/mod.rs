@@ -6,6 +6,7 @@
 mod catalog;
 mod decode;
 mod division;
+mod typed;
 mod walk;
 
 use std::collections::BTreeMap;
@@ -48,7 +49,7 @@ enum Node {
 }
 
 /// The metadata of every object.
-const OBJECT_META: &str = "io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta";
+pub(crate) const OBJECT_META: &str = "io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta";
 
 /// A type with fields; `name` is what Go calls it (`DeploymentSpec`), for messages.
 #[derive(Clone, Debug, PartialEq, Eq)]
