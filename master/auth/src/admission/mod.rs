@@ -5,7 +5,8 @@
 //! [`Chain::validate`] → `storage`
 //!
 //! # Invariants
-//! - Mutation is idempotent: running the chain on its own result changes nothing.
+//! - Mutation is idempotent: running the chain on its own result changes nothing, policies apart.
+//! - Whoever may change an object sees what policies made of it.
 //! - A plugin sees every way to its kind: subresources are named by the plugins that matter to them.
 
 mod cel;
@@ -86,6 +87,16 @@ pub trait Plugin: Send + Sync + Debug {
         Ok(())
     }
 
+    /// The same; whether others are to look once more at what was changed.
+    fn change(&self, request: &Request<'_>, object: &mut Value) -> Result<bool, ApiError> {
+        self.mutate(request, object).map(|()| false)
+    }
+
+    /// A second look, after something was changed.
+    fn mutate_again(&self, request: &Request<'_>, object: &mut Value) -> Result<(), ApiError> {
+        self.mutate(request, object)
+    }
+
     /// Refuses the completed object, or adds warnings for the client.
     fn validate(
         &self,
@@ -129,9 +140,16 @@ pub fn chain(authorizer: &Arc<Authorizer>) -> Chain {
 }
 
 impl Chain {
-    /// Completes an object before it is validated.
+    /// Completes an object before it is validated. What a policy has changed is completed once more.
     pub fn mutate(&self, request: &Request<'_>, object: &mut Value) -> Result<(), ApiError> {
-        self.plugins.iter().try_for_each(|plugin| plugin.mutate(request, object))
+        let mut is_changed = false;
+        for plugin in &self.plugins {
+            is_changed |= plugin.change(request, object)?;
+        }
+        if is_changed {
+            self.plugins.iter().try_for_each(|plugin| plugin.mutate_again(request, object))?;
+        }
+        Ok(())
     }
 
     /// Judges a completed object; returns warnings for the client.

@@ -49,6 +49,8 @@ pub struct Denial {
 pub struct Policy {
     /// What it is about, or what is wrong with that.
     pub matcher: Result<Matcher, String>,
+    /// Whether it is asked once more when an object was changed.
+    pub is_reinvoked: bool,
     is_strict: bool,
     conditions: Vec<Expression>,
     variables: Vec<(String, Expression)>,
@@ -167,6 +169,7 @@ impl Policy {
         };
         let policy = Self {
             matcher: Matcher::of_policy(&spec["matchConstraints"]),
+            is_reinvoked: meta::text(spec, &["reinvocationPolicy"]) == "IfNeeded",
             is_strict: meta::text(spec, &["failurePolicy"]) != "Ignore",
             conditions: conditions
                 .map(|item| compile(item, "expression", false, Wanted::Bool))
@@ -322,13 +325,69 @@ pub(super) fn typed_names<'a>(object: &Type<'a>, params: &Type<'a>) -> Names<'a>
     [
         ("object", object.clone()),
         ("oldObject", object.clone()),
-        ("request", Type::Dyn),
+        ("request", request_type()),
         ("params", params.clone()),
-        ("namespaceObject", Type::Dyn),
+        ("namespaceObject", namespace_type()),
         (AUTHORIZER, Type::Authorizer),
         (REQUEST_RESOURCE, Type::ResourceCheck),
     ]
     .into()
+}
+
+fn made<'a>(fields: &[(&str, Type<'a>)]) -> Type<'a> {
+    let fields = fields.iter().map(|(name, kind)| ((*name).to_owned(), kind.clone()));
+    Type::Made(Rc::new(fields.collect()))
+}
+
+/// An AdmissionRequest. Its options are those of any write.
+fn request_type<'a>() -> Type<'a> {
+    let texts = || Type::List(Box::new(Type::Text));
+    let kind = |name| made(&[("group", Type::Text), ("version", Type::Text), (name, Type::Text)]);
+    let user = made(&[
+        ("username", Type::Text),
+        ("uid", Type::Text),
+        ("groups", texts()),
+        ("extra", Type::Map(Box::new(texts()))),
+    ]);
+    made(&[
+        ("kind", kind("kind")),
+        ("resource", kind("resource")),
+        ("subResource", Type::Text),
+        ("requestKind", kind("kind")),
+        ("requestResource", kind("resource")),
+        ("requestSubResource", Type::Text),
+        ("name", Type::Text),
+        ("namespace", Type::Text),
+        ("operation", Type::Text),
+        ("userInfo", user),
+        ("dryRun", Type::Bool),
+        ("options", Type::Dyn),
+    ])
+}
+
+/// What is shown of a namespace. Times are known when it is looked at.
+fn namespace_type<'a>() -> Type<'a> {
+    let texts = || Type::List(Box::new(Type::Text));
+    let map = || Type::Map(Box::new(Type::Text));
+    let metadata = made(&[
+        ("name", Type::Text),
+        ("generateName", Type::Text),
+        ("namespace", Type::Text),
+        ("labels", map()),
+        ("annotations", map()),
+        ("UID", Type::Text),
+        ("creationTimestamp", Type::Dyn),
+        ("deletionGracePeriodSeconds", Type::Int),
+        ("deletionTimestamp", Type::Dyn),
+        ("generation", Type::Int),
+        ("resourceVersion", Type::Text),
+        ("finalizers", texts()),
+    ]);
+    made(&[
+        ("metadata", metadata),
+        ("spec", made(&[("finalizers", texts())])),
+        ("status", made(&[("phase", Type::Text)])),
+    ])
 }
 
 fn names<'a>(input: &Input<'a>) -> Vec<(&'static str, Val<'a>)> {

@@ -187,6 +187,16 @@ mod tests {
                 "spec.validations[0].expression: Invalid value: \"1\": must evaluate to bool",
             ),
             (
+                json!({"validations": [{"expression": "request.foo == 'a'"}]}),
+                "spec.validations[0].expression: Invalid value: \"request.foo == 'a'\": compilation failed: \
+                 ERROR: <input>:1:8: undefined field 'foo'",
+            ),
+            (
+                json!({"validations": [{"expression": "namespaceObject.metadata.name == 1"}]}),
+                "spec.validations[0].expression: Invalid value: \"namespaceObject.metadata.name == 1\": compilation \
+                 failed: ERROR: <input>:1:31: found no matching overload for '_==_' applied to '(string, int)'",
+            ),
+            (
                 json!({"matchConditions": [{"expression": "variables.x"}]}),
                 "spec.matchConditions[0].expression: Invalid value",
             ),

@@ -1,6 +1,7 @@
 //! MutatingAdmissionPolicy: changes that a write is given on its way.
 //!
-//! Each policy sees what those before it, in the order of their bindings' names, have made. None is asked twice.
+//! Each policy sees what those before it, in the order of their bindings' names, have made. If any has changed the object,
+//! all plugins see it once more, and so do the policies that wish to (`reinvocationPolicy`).
 
 use std::sync::Arc;
 
@@ -42,20 +43,48 @@ impl MutatingPolicy {
     }
 }
 
+/// Which policies are asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Round {
+    First,
+    /// Only those that wish to be asked again.
+    Second,
+}
+
 impl Plugin for MutatingPolicy {
-    fn mutate(&self, request: &Request<'_>, object: &mut Value) -> Result<(), ApiError> {
+    fn change(&self, request: &Request<'_>, object: &mut Value) -> Result<bool, ApiError> {
+        self.ask(request, object, Round::First)
+    }
+
+    fn mutate_again(&self, request: &Request<'_>, object: &mut Value) -> Result<(), ApiError> {
+        self.ask(request, object, Round::Second).map(drop)
+    }
+}
+
+impl MutatingPolicy {
+    /// Whether the object was changed.
+    fn ask(
+        &self,
+        request: &Request<'_>,
+        object: &mut Value,
+        round: Round,
+    ) -> Result<bool, ApiError> {
+        let mut is_changed = false;
         if EXEMPT.contains(&request.group) || request.operation == Operation::Delete {
-            return Ok(());
+            return Ok(false);
         }
         let bindings = request.reader.list(GROUP, "mutatingadmissionpolicybindings", None);
         if bindings.is_empty() || object.is_null() {
-            return Ok(());
+            return Ok(false);
         }
         let namespace = namespace_of(request);
         let resource = resource(request, object);
         for binding in &bindings {
             let name = text(binding, "/spec/policyName");
             let Some(compiled) = self.known.policy(request.reader, name) else { continue };
+            if round == Round::Second && !compiled.policy.is_reinvoked {
+                continue;
+            }
             let asked = Asked::new(request, &self.authorizer, object, &namespace);
             let refused = |denial| asked.refusal(KIND, name, meta::name(binding), &denial);
             let mut changed = None;
@@ -72,10 +101,11 @@ impl Plugin for MutatingPolicy {
                 if let Some(resource) = &resource {
                     settle(request, &mut new, object, resource);
                 }
+                is_changed |= *object != new;
                 *object = new;
             }
         }
-        Ok(())
+        Ok(is_changed)
     }
 }
 

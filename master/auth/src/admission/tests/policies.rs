@@ -173,6 +173,40 @@ fn a_policy_changes_what_it_is_bound_to_and_nothing_else() {
     assert!(refusal.contains("unknown field \"dada\""), "{refusal}");
 }
 
+/// How often each is asked, as kube-apiserver v1.36 does.
+#[test]
+fn policies_that_wish_to_be_are_asked_once_more_after_a_change() {
+    let check = |wishes: [&str; 3], expected: Value| {
+        let objects = cluster();
+        for (at, wish) in wishes.iter().enumerate() {
+            let name = format!("m{at}");
+            let patch = format!(
+                "[JSONPatch{{op: 'add', path: '/data/{name}', \
+                 value: string(int(object.data[?'{name}'].orValue('0')) + 1)}}]"
+            );
+            let mut changing = policy(json!({"reinvocationPolicy": wish, "mutations":
+                [{"patchType": "JSONPatch", "jsonPatch": {"expression": patch}}]}));
+            let mut bound = binding(json!({ "policyName": name }));
+            changing["kind"] = json!("MutatingAdmissionPolicy");
+            bound["kind"] = json!("MutatingAdmissionPolicyBinding");
+            for mut object in [changing, bound] {
+                object["metadata"]["name"] = json!(name);
+                objects.put(object);
+            }
+        }
+        let mut map = core("ConfigMap", "a/m");
+        map["data"] = json!({"a": "b"});
+        let case = Case { objects: &objects, who: identity("anna") };
+        case.run("create core configmaps a/m", &mut map, None).unwrap();
+        map["data"].as_object_mut().unwrap().remove("a");
+        assert_eq!(map["data"], expected, "{wishes:?}");
+    };
+    check(["IfNeeded", "IfNeeded", "Never"], json!({"m0": "2", "m1": "2", "m2": "1"}));
+    check(["IfNeeded", "Never", "Never"], json!({"m0": "2", "m1": "1", "m2": "1"}));
+    check(["Never", "Never", "IfNeeded"], json!({"m0": "1", "m1": "1", "m2": "2"}));
+    check(["Never", "Never", "Never"], json!({"m0": "1", "m1": "1", "m2": "1"}));
+}
+
 #[test]
 fn a_policy_merges_lists_by_their_keys() {
     let objects = cluster();
