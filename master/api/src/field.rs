@@ -6,6 +6,8 @@ use std::fmt::{self, Display};
 
 use serde_json::Value;
 
+use crate::go;
+
 /// Where a field is: `spec.template.metadata.labels[app]`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct FieldPath(String);
@@ -237,7 +239,10 @@ impl FieldError {
         let mut text = self.kind.words().to_owned();
         if self.kind.shows_value() && !self.omits_value {
             text.push_str(": ");
-            text.push_str(&self.bad_value.to_string());
+            match &self.bad_value {
+                Value::String(value) => text.push_str(&go::quoted(value)),
+                value => text.push_str(&value.to_string()),
+            }
         }
         if !self.detail.is_empty() {
             text.push_str(": ");

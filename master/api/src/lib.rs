@@ -5,6 +5,7 @@ pub mod cidr;
 pub mod cron;
 pub mod field;
 pub mod fields;
+pub mod go;
 pub mod meta;
 pub mod names;
 pub mod patch;

@@ -17,6 +17,11 @@ fn too_long(max: usize) -> String {
     format!("must be no more than {max} bytes")
 }
 
+/// The same of names that DNS knows, which upstream counts in characters.
+fn too_long_for_dns(max: usize) -> String {
+    format!("must be no more than {max} characters")
+}
+
 /// `[a-z0-9]([-a-z0-9]*[a-z0-9])?`, or with `alpha_first` `[a-z]([-a-z0-9]*[a-z0-9])?`.
 fn is_label(text: &str, alpha_first: bool) -> bool {
     let bytes = text.as_bytes();
@@ -43,7 +48,7 @@ fn is_qualified_part(text: &str) -> bool {
 pub fn dns1123_label(text: &str) -> Vec<String> {
     let mut errors = Vec::new();
     if text.len() > LABEL_BYTES_MAX {
-        errors.push(too_long(LABEL_BYTES_MAX));
+        errors.push(too_long_for_dns(LABEL_BYTES_MAX));
     }
     if !is_label(text, false) {
         // Dots alone are the usual mistake: a subdomain where a label is asked for.
@@ -61,7 +66,7 @@ pub fn dns1123_label(text: &str) -> Vec<String> {
 pub fn dns1123_subdomain(text: &str) -> Vec<String> {
     let mut errors = Vec::new();
     if text.len() > SUBDOMAIN_BYTES_MAX {
-        errors.push(too_long(SUBDOMAIN_BYTES_MAX));
+        errors.push(too_long_for_dns(SUBDOMAIN_BYTES_MAX));
     }
     if !is_subdomain(text) {
         errors.push(DNS1123_SUBDOMAIN.to_owned());
@@ -73,7 +78,7 @@ pub fn dns1123_subdomain(text: &str) -> Vec<String> {
 pub fn dns1035_label(text: &str) -> Vec<String> {
     let mut errors = Vec::new();
     if text.len() > LABEL_BYTES_MAX {
-        errors.push(too_long(LABEL_BYTES_MAX));
+        errors.push(too_long_for_dns(LABEL_BYTES_MAX));
     }
     if !is_label(text, true) {
         errors.push(DNS1035_LABEL.to_owned());
@@ -141,7 +146,7 @@ pub fn label_value(text: &str) -> Vec<String> {
 pub fn config_key(text: &str) -> Vec<String> {
     let mut errors = Vec::new();
     if text.len() > SUBDOMAIN_BYTES_MAX {
-        errors.push(too_long(SUBDOMAIN_BYTES_MAX));
+        errors.push(too_long_for_dns(SUBDOMAIN_BYTES_MAX));
     }
     let fits = |byte: u8| byte.is_ascii_alphanumeric() || b"-._".contains(&byte);
     if text.is_empty() || !text.bytes().all(fits) {
@@ -168,7 +173,7 @@ pub fn env_name(text: &str) -> Vec<String> {
 pub fn port_name(text: &str) -> Vec<String> {
     let mut errors = Vec::new();
     if text.len() > 15 {
-        errors.push(too_long(15));
+        errors.push(too_long_for_dns(15));
     }
     let fits = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
     if text.is_empty() || !text.bytes().all(fits) {

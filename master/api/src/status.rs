@@ -53,6 +53,12 @@ pub enum ApiError {
     /// A path or a kind that is not served at all.
     #[error("the server could not find the requested resource")]
     NoSuchPath,
+    /// A path that is no part of any API: answered in plain text.
+    #[error("404 page not found")]
+    NoSuchPage,
+    /// The path is there, but not for this method.
+    #[error("the server does not allow this method on the requested resource")]
+    NoSuchMethod,
     /// There is such an object already.
     #[error("{subject} {name:?} already exists")]
     AlreadyExists { subject: Subject, name: String },
@@ -206,8 +212,8 @@ impl ApiError {
                 "RequestEntityTooLarge" => 413,
                 _ => 422,
             },
-            Self::NotFound { .. } | Self::NoSuchPath => 404,
-            Self::MethodNotAllowed { .. } => 405,
+            Self::NotFound { .. } | Self::NoSuchPath | Self::NoSuchPage => 404,
+            Self::NoSuchMethod | Self::MethodNotAllowed { .. } => 405,
             Self::NotAcceptable { .. } => 406,
             Self::AlreadyExists { .. }
             | Self::GenerateName { .. }
@@ -231,8 +237,8 @@ impl ApiError {
             Self::Unauthorized => "Unauthorized",
             Self::Forbidden { .. } => "Forbidden",
             Self::Denied { reason, .. } => reason,
-            Self::NotFound { .. } | Self::NoSuchPath => "NotFound",
-            Self::MethodNotAllowed { .. } => "MethodNotAllowed",
+            Self::NotFound { .. } | Self::NoSuchPath | Self::NoSuchPage => "NotFound",
+            Self::NoSuchMethod | Self::MethodNotAllowed { .. } => "MethodNotAllowed",
             Self::NotAcceptable { .. } => "NotAcceptable",
             Self::AlreadyExists { .. } | Self::GenerateName { .. } => "AlreadyExists",
             Self::Conflict { .. } | Self::ApplyConflict { .. } => "Conflict",
@@ -277,7 +283,8 @@ impl ApiError {
         if let Some(retry) = self.retry_after_s() {
             details.insert("retryAfterSeconds".into(), retry.into());
         }
-        if !details.is_empty() {
+        // Upstream's generic refusals have details without anything in them.
+        if !details.is_empty() || matches!(self, Self::NoSuchPath | Self::NoSuchMethod) {
             status["details"] = Value::Object(details);
         }
         status

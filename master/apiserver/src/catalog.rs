@@ -56,6 +56,33 @@ impl Catalog {
                 None => groups.push((group, vec![version])),
             }
         }
+        let place = |group: &str| ORDER.iter().position(|name| *name == group);
+        groups.sort_by_key(|(group, _)| place(group).unwrap_or(ORDER.len()));
         groups
     }
 }
+
+/// The order of groups in discovery, by which clients choose among kinds of the same name; users' own come after.
+const ORDER: [&str; 21] = [
+    "",
+    "apiregistration.k8s.io",
+    "apps",
+    "events.k8s.io",
+    "authentication.k8s.io",
+    "authorization.k8s.io",
+    "autoscaling",
+    "batch",
+    "certificates.k8s.io",
+    "networking.k8s.io",
+    "policy",
+    "rbac.authorization.k8s.io",
+    "storage.k8s.io",
+    "admissionregistration.k8s.io",
+    "apiextensions.k8s.io",
+    "scheduling.k8s.io",
+    "coordination.k8s.io",
+    "node.k8s.io",
+    "discovery.k8s.io",
+    "resource.k8s.io",
+    "flowcontrol.apiserver.k8s.io",
+];

@@ -38,7 +38,11 @@ async fn route(server: &Arc<Server>, call: &mut Call) -> Result<Response, ApiErr
     }
     let resource = find(server, call).await?;
     fits(&resource, call)?;
-    rest::ownership::check(call)?;
+    rest::options::check(call)?;
+    if resource.group.is_empty() && resource.plural == "endpoints" {
+        let text = "v1 Endpoints is deprecated in v1.33+; use discovery.k8s.io/v1 EndpointSlice";
+        call.warnings.push(text.to_owned());
+    }
     if let Some(custom) = &resource.custom {
         of_custom_kind(&resource, custom, call)?;
     }
@@ -64,8 +68,10 @@ async fn route(server: &Arc<Server>, call: &mut Call) -> Result<Response, ApiErr
             rest::patch::run(server, call, &target, Rules::Whole).await
         }
         "delete" => rest::delete::run(server, call, &target).await,
-        "deletecollection" => rest::deletecollection::run(server, call, &target).await,
-        _ => Err(no_method(&resource, call)),
+        "deletecollection" if resource.verbs.iter().any(|verb| verb == "deletecollection") => {
+            rest::deletecollection::run(server, call, &target).await
+        }
+        _ => Err(ApiError::NoSuchMethod),
     }
 }
 
@@ -77,7 +83,7 @@ async fn find(server: &Arc<Server>, call: &Call) -> Result<Arc<Resource>, ApiErr
         return Ok(resource);
     }
     server.catch_up().await?;
-    look().ok_or(ApiError::NoSuchPath)
+    look().ok_or_else(|| discovery::missing(&server.served().catalog, &info.group))
 }
 
 /// What holds of requests for kinds that users define.
@@ -103,7 +109,7 @@ fn fits(resource: &Resource, call: &Call) -> Result<(), ApiError> {
     }
     match &*info.verb {
         "list" | "watch" => Ok(()),
-        "create" | "deletecollection" => Err(no_method(resource, call)),
+        "create" | "deletecollection" => Err(ApiError::NoSuchMethod),
         _ => Err(ApiError::NoSuchPath),
     }
 }
@@ -119,10 +125,12 @@ async fn below(
     call: &mut Call,
     target: &Target,
 ) -> Result<Response, ApiError> {
-    let resource = &target.resource;
     let name = call.info.subresource.clone();
-    let found = resource.subresources.iter().copied().find(|sub| sub.name() == name);
+    let found = target.resource.subresources.iter().copied().find(|sub| sub.name() == name);
     let found = found.ok_or(ApiError::NoSuchPath)?;
+    if !call.info.rest.is_empty() && found != Subresource::Proxy {
+        return Err(ApiError::NoSuchPath);
+    }
     let verb = call.info.verb.clone();
     match (found, &*verb) {
         (
@@ -156,7 +164,7 @@ async fn below(
             | Subresource::Proxy,
             _,
         ) => subresource::connect::run(server, call, target, found).await,
-        _ => Err(no_method(resource, call)),
+        _ => Err(ApiError::NoSuchMethod),
     }
 }
 
@@ -169,11 +177,11 @@ async fn other(server: &Arc<Server>, call: &mut Call) -> Result<Response, ApiErr
         return Err(ApiError::NoSuchPath);
     }
     let path = call.raw_path.trim_matches('/');
-    let first = path.split('/').next().unwrap_or("");
-    match first {
-        "livez" | "readyz" | "healthz" => Ok(health::run(server, call).await),
-        "version" => Ok(health::version(call)),
-        "metrics" => Ok(health::metrics(server)),
+    let (first, rest) = path.split_once('/').unwrap_or((path, ""));
+    match (first, rest) {
+        ("livez" | "readyz" | "healthz", _) => Ok(health::run(server, call).await),
+        ("version", "") => Ok(health::version(call)),
+        ("metrics", "") => Ok(health::metrics(server)),
         _ => discovery::run(server, call, path).await,
     }
 }

@@ -86,6 +86,9 @@ pub fn object(
 
 /// A refusal.
 pub fn error(error: &ApiError) -> Response {
+    if matches!(error, ApiError::NoSuchPage) {
+        return text(StatusCode::NOT_FOUND, format!("{error}\n"));
+    }
     let code = StatusCode::from_u16(error.code()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     let json = serde_json::to_vec(&error.to_status()).expect("a value is JSON");
     let mut response = bytes(code, json);

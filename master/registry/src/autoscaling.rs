@@ -9,7 +9,6 @@
 use std::collections::BTreeMap;
 
 use jiff::Timestamp;
-use master_api::field::FieldPath;
 use master_api::meta;
 use master_api::status::FieldError;
 use serde_json::{Map, Value, json};
@@ -52,14 +51,11 @@ impl Strategy for OldAutoscalers {
         }
     }
 
+    /// Judged, and told, as what is stored.
     fn validate(&self, new: &Value, old: Option<&Value>) -> Vec<FieldError> {
-        let mut errors = Strategy::validate(&AUTOSCALERS, new, old);
-        if let Some(percent) = meta::number(new, &["spec", PERCENT]).filter(|percent| *percent < 1)
-        {
-            let field = FieldPath::new("spec").child(PERCENT);
-            errors.push(FieldError::invalid(field, percent, "must be greater than 0"));
-        }
-        errors
+        let mut stored = new.clone();
+        self.storage_form(&mut stored);
+        Strategy::validate(&AUTOSCALERS, &stored, old)
     }
 
     fn storage_form(&self, object: &mut Value) {

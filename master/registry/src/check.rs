@@ -101,10 +101,12 @@ pub(crate) fn port_or_name(value: &Value, path: &FieldPath, errors: &mut Finding
         Value::String(name) => names::port_name(name),
         _ => vec!["must be between 1 and 65535, inclusive".to_owned()],
     };
+    // Upstream has a zero where nothing was given.
+    let shown = if value.is_null() { &Value::from(0) } else { value };
     errors.extend(
         problems
             .into_iter()
-            .map(|problem| FieldError::invalid(path.clone(), value.clone(), problem)),
+            .map(|problem| FieldError::invalid(path.clone(), shown.clone(), problem)),
     );
 }
 

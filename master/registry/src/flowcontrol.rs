@@ -3,13 +3,14 @@
 //! Kept for clients; what bounds requests here is `filter/in_flight.rs` of the API server.
 
 use master_api::field::FieldPath;
-use master_api::meta;
 use master_api::status::FieldError;
+use master_api::{meta, names};
 use serde_json::{Map, Value};
 
 use crate::check::{self, Findings};
 use crate::fill::{absent, made, object};
 use crate::plain::Plain;
+use crate::rules::{self, Must, Rule};
 use crate::table::{Cell, or};
 
 pub const FLOW_SCHEMAS: Plain = Plain::bare()
@@ -23,8 +24,9 @@ pub const FLOW_SCHEMAS: Plain = Plain::bare()
         Cell::text("PriorityLevel", |schema, _| {
             or(schema, &["spec", "priorityLevelConfiguration", "name"], "")
         }),
-        Cell::integer("MatchingPrecedence", |schema, _| {
-            meta::number(schema, &["spec", "matchingPrecedence"]).unwrap_or_default().into()
+        Cell::text("MatchingPrecedence", |schema, _| {
+            let number = meta::number(schema, &["spec", "matchingPrecedence"]);
+            number.unwrap_or_default().to_string().into()
         }),
         Cell::text("DistinguisherMethod", |schema, _| {
             or(schema, &["spec", "distinguisherMethod", "type"], "<none>")
@@ -54,7 +56,7 @@ pub const PRIORITY_LEVELS: Plain = Plain::bare()
     ]);
 
 fn shown(number: Option<i64>) -> Value {
-    number.map_or("<none>".into(), |number| number.to_string().into())
+    number.map_or("<none>".into(), Value::from)
 }
 
 fn queuing(level: &Value, field: &str) -> Value {
@@ -100,6 +102,109 @@ fn queues(queuing: &mut Map<String, Value>) {
     }
 }
 
+const VERBS: [&str; 9] =
+    ["create", "delete", "deletecollection", "get", "list", "patch", "proxy", "update", "watch"];
+const NO_VERB: &str = "verbs must contain at least one value";
+const NO_GROUP: &str = "resource rules must supply at least one api group";
+const NO_RESOURCE: &str = "resource rules must supply at least one resource";
+const NO_URL: &str = "nonResourceURLs must contain at least one value";
+
+const FLOW_RULES: &[Rule] = &[
+    ("spec.rules[].subjects", Must::BeThere("subjects must contain at least one value")),
+    ("spec.rules[].resourceRules[].verbs", Must::BeThere(NO_VERB)),
+    ("spec.rules[].resourceRules[].apiGroups", Must::BeThere(NO_GROUP)),
+    ("spec.rules[].resourceRules[].resources", Must::BeThere(NO_RESOURCE)),
+    ("spec.rules[].resourceRules[].namespaces[]", Must::BeFormed(namespace)),
+    ("spec.rules[].nonResourceRules[].verbs", Must::BeThere(NO_VERB)),
+    ("spec.rules[].nonResourceRules[].nonResourceURLs", Must::BeThere(NO_URL)),
+    ("spec.rules[].nonResourceRules[].nonResourceURLs[]", Must::BeFormed(url)),
+];
+
+fn namespace(text: &str) -> Vec<String> {
+    let wrong = if text == "*" { vec![] } else { names::dns1123_label(text) };
+    let told =
+        |problem| format!("each member of this list must be '*' or a DNS-1123 label; {problem}");
+    wrong.into_iter().map(told).collect()
+}
+
+/// A path, or all paths below one.
+fn url(text: &str) -> Vec<String> {
+    let wrong = if text.is_empty() {
+        "must not be empty"
+    } else if text == "/" || text == "*" {
+        return Vec::new();
+    } else if !text.starts_with('/') {
+        "must start with slash"
+    } else if text.contains(' ') {
+        "must not contain white-space"
+    } else if text.contains("//") {
+        "must not contain double slash"
+    } else if text.strip_suffix("/*").unwrap_or(text).contains('*') {
+        "wildcard can only do suffix matching"
+    } else {
+        return Vec::new();
+    };
+    vec![wrong.to_owned()]
+}
+
+/// Whom a rule is about, and which verbs; what else a rule has is data ([`FLOW_RULES`]).
+fn subjects(schema: &Value, errors: &mut Findings) {
+    for (at, rule) in meta::items(schema, &["spec", "rules"]).iter().enumerate() {
+        let path = FieldPath::new("spec.rules").index(at);
+        for list in ["resourceRules", "nonResourceRules"] {
+            for (at, rule) in meta::items(rule, &[list]).iter().enumerate() {
+                let verbs = meta::items(rule, &["verbs"]);
+                let is_known = |verb: &Value| VERBS.iter().any(|known| verb == known);
+                let is_all = verbs.len() == 1 && verbs[0] == "*";
+                if !is_all && !verbs.iter().all(is_known) {
+                    let path = path.child(list).index(at).child("verbs");
+                    errors.push(FieldError::not_supported(path, verbs.to_vec(), &VERBS));
+                }
+            }
+        }
+        for (at, subject) in meta::items(rule, &["subjects"]).iter().enumerate() {
+            subject_rules(subject, &path.child("subjects").index(at), errors);
+        }
+    }
+}
+
+fn subject_rules(subject: &Value, path: &FieldPath, errors: &mut Findings) {
+    const NO_NAMESPACE: &str = "must specify namespace for service account";
+    const KINDS: [&str; 3] = ["Group", "ServiceAccount", "User"];
+    let account: &[Rule] = &[
+        ("name", Must::BeThere("")),
+        ("namespace", Must::BeThere(NO_NAMESPACE)),
+        ("namespace", Must::BeFormedIfAny(names::dns1123_label)),
+    ];
+    let named: &[Rule] = &[("name", Must::BeThere(""))];
+    let (field, rules, missing) = match meta::text(subject, &["kind"]) {
+        "User" => ("user", named, "user is required when subject kind is 'User'"),
+        "Group" => ("group", named, "group is required when subject kind is 'Group'"),
+        "ServiceAccount" => (
+            "serviceAccount",
+            account,
+            "serviceAccount is required when subject kind is 'ServiceAccount'",
+        ),
+        other => {
+            errors.push(FieldError::not_supported(path.child("kind"), other, &KINDS));
+            return;
+        }
+    };
+    let path = path.child(field);
+    match meta::at(subject, &[field]) {
+        None => errors.push(FieldError::required(path, missing)),
+        Some(found) => {
+            rules::check(found, &path, rules, errors);
+            let name = meta::text(found, &["name"]);
+            if field == "serviceAccount" && !matches!(name, "" | "*") {
+                for problem in names::dns1123_subdomain(name) {
+                    errors.push(FieldError::invalid(path.child("name"), name, problem));
+                }
+            }
+        }
+    }
+}
+
 fn flow_schema_rules(new: &Value, _old: Option<&Value>) -> Findings {
     let mut errors = Vec::new();
     let path = FieldPath::new("spec");
@@ -113,13 +218,56 @@ fn flow_schema_rules(new: &Value, _old: Option<&Value>) -> Findings {
         };
         errors.push(FieldError::invalid(field, precedence, detail));
     }
+    rules::check(new, &FieldPath::default(), FLOW_RULES, &mut errors);
+    subjects(new, &mut errors);
     let level = path.child("priorityLevelConfiguration");
-    check::required(&new["spec"]["priorityLevelConfiguration"], "name", &level, &mut errors);
+    let named = ("name", Must::BeThereFormed(names::dns1123_subdomain));
+    rules::check(&new["spec"]["priorityLevelConfiguration"], &level, &[named], &mut errors);
     if let Some(method) = meta::at(new, &["spec", "distinguisherMethod"]) {
         let place = path.child("distinguisherMethod");
         check::required_one_of(method, "type", &place, &["ByNamespace", "ByUser"], &mut errors);
     }
     errors
+}
+
+const PERCENT: &str = "must be between 0 and 100, inclusive";
+const NOT_LESS: &str = "must be a non-negative integer";
+const LIMITED_RULES: &[Rule] = &[
+    ("nominalConcurrencyShares", Must::BeWithin(0, i64::MAX, NOT_LESS)),
+    ("lendablePercent", Must::BeWithin(0, 100, PERCENT)),
+    (
+        "borrowingLimitPercent",
+        Must::BeWithin(0, i64::MAX, "if specified, must be a non-negative integer"),
+    ),
+];
+
+/// Where requests wait: enough queues, and a hand of them.
+fn queuing_rules(limited: &Value, path: &FieldPath, errors: &mut Findings) {
+    const QUEUES_MAX: i64 = 10_000_000;
+    let path = path.child("limitResponse").child("queuing");
+    if limited["limitResponse"]["type"] != "Queue" {
+        return;
+    }
+    let Some(queuing) = meta::at(limited, &["limitResponse", "queuing"]) else {
+        let detail = "must not be empty if limited.limitResponse.type is Limited";
+        errors.push(FieldError::required(path, detail));
+        return;
+    };
+    let number = |field: &str| meta::number(queuing, &[field]).unwrap_or_default();
+    let (queues, hand) = (number("queues"), number("handSize"));
+    for field in ["queueLengthLimit", "queues", "handSize"] {
+        if number(field) <= 0 {
+            errors.push(FieldError::invalid(path.child(field), number(field), "must be positive"));
+        }
+    }
+    if queues > QUEUES_MAX {
+        let detail = format!("must not be greater than {QUEUES_MAX}");
+        errors.push(FieldError::invalid(path.child("queues"), queues, detail));
+    }
+    if hand > queues {
+        let detail = format!("should not be greater than queues ({queues})");
+        errors.push(FieldError::invalid(path.child("handSize"), hand, detail));
+    }
 }
 
 fn priority_level_rules(new: &Value, _old: Option<&Value>) -> Findings {
@@ -142,6 +290,8 @@ fn priority_level_rules(new: &Value, _old: Option<&Value>) -> Findings {
             errors.push(FieldError::required(path.child("limited"), detail));
         }
         "Limited" => {
+            rules::check(&spec["limited"], &path.child("limited"), LIMITED_RULES, &mut errors);
+            queuing_rules(&spec["limited"], &path.child("limited"), &mut errors);
             let response = &spec["limited"]["limitResponse"];
             let place = path.child("limited").child("limitResponse");
             check::required_one_of(response, "type", &place, &["Queue", "Reject"], &mut errors);

@@ -5,6 +5,7 @@
 pub mod admissionregistration;
 pub mod apiextensions;
 pub mod apps;
+mod autoscalers;
 pub mod autoscaling;
 pub mod batch;
 pub mod cel;
@@ -27,6 +28,7 @@ pub mod policy;
 pub mod rbac;
 pub mod resource;
 pub mod rows;
+mod rules;
 pub mod schema;
 pub mod storage;
 pub mod strategy;

@@ -79,6 +79,12 @@ impl Kind {
         self
     }
 
+    /// Objects are deleted one by one only.
+    fn one_by_one(mut self) -> Self {
+        self.resource.verbs.retain(|verb| verb != "deletecollection");
+        self
+    }
+
     fn categories(mut self, names: &[&'static str]) -> Self {
         self.resource.categories = names.iter().map(|name| (*name).into()).collect();
         self
@@ -157,6 +163,7 @@ fn core_kinds() -> Vec<Kind> {
         Kind::of::<core_v1::LimitRange>(core::limitranges::LimitRanges).short(&["limits"]),
         Kind::of::<core_v1::Namespace>(core::namespaces::Namespaces)
             .short(&["ns"])
+            .one_by_one()
             .with(&[Finalize, Status]),
         Kind::of::<core_v1::Node>(core::nodes::Nodes).short(&["no"]).with(&[Proxy, Status]),
         Kind::of::<core_v1::PersistentVolumeClaim>(
@@ -239,15 +246,21 @@ fn review_kinds() -> Vec<Kind> {
 fn cluster_kinds() -> Vec<Kind> {
     use Subresource::{Approval, Status};
     vec![
-        Kind::of::<admission_v1::MutatingAdmissionPolicy>(rows::MUTATING_POLICIES),
-        Kind::of::<admission_v1::MutatingAdmissionPolicyBinding>(rows::ADMISSION_POLICY_BINDINGS),
+        Kind::of::<admission_v1::MutatingAdmissionPolicy>(rows::MUTATING_POLICIES)
+            .categories(&["api-extensions"]),
+        Kind::of::<admission_v1::MutatingAdmissionPolicyBinding>(rows::ADMISSION_POLICY_BINDINGS)
+            .categories(&["api-extensions"]),
         Kind::of::<admission_v1::MutatingWebhookConfiguration>(
             rows::MUTATING_WEBHOOK_CONFIGURATIONS,
-        ),
+        )
+        .categories(&["api-extensions"]),
         Kind::of::<admission_v1::ValidatingAdmissionPolicy>(rows::ADMISSION_POLICIES)
+            .categories(&["api-extensions"])
             .with(&[Status]),
-        Kind::of::<admission_v1::ValidatingAdmissionPolicyBinding>(rows::VALIDATING_BINDINGS),
-        Kind::of::<admission_v1::ValidatingWebhookConfiguration>(rows::WEBHOOK_CONFIGURATIONS),
+        Kind::of::<admission_v1::ValidatingAdmissionPolicyBinding>(rows::VALIDATING_BINDINGS)
+            .categories(&["api-extensions"]),
+        Kind::of::<admission_v1::ValidatingWebhookConfiguration>(rows::WEBHOOK_CONFIGURATIONS)
+            .categories(&["api-extensions"]),
         Kind::of::<certificates_v1::CertificateSigningRequest>(
             certificates::certificatesigningrequests::CertificateSigningRequests,
         )

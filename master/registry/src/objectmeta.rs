@@ -10,6 +10,11 @@ use crate::resource::Resource;
 /// All annotations of an object together, keys and values.
 const ANNOTATIONS_BYTES_MAX: usize = 256 * 1024;
 
+/// Finalizers without a domain.
+const STANDARD_FINALIZERS: [&str; 3] = ["kubernetes", "orphan", "foregroundDeletion"];
+/// Where other finalizers may be without a domain, too.
+const FREE_GROUPS: [&str; 2] = ["apiextensions.k8s.io", "apiregistration.k8s.io"];
+
 /// What is wrong with the metadata, at creation (`old` is `None`) or update.
 pub fn validate(resource: &Resource, new: &Value, old: Option<&Value>) -> Vec<FieldError> {
     let mut errors = Vec::new();
@@ -20,13 +25,24 @@ pub fn validate(resource: &Resource, new: &Value, old: Option<&Value>) -> Vec<Fi
     errors.extend(labels(new, &FieldPath::new("metadata")));
     errors.extend(annotations(new, &FieldPath::new("metadata")));
     errors.extend(owners(new));
-    errors.extend(finalizers(new));
+    errors.extend(finalizers(resource, new));
     errors
 }
 
 fn names_at_creation(resource: &Resource, new: &Value) -> Vec<FieldError> {
     let mut errors = Vec::new();
     let (name, namespace) = (meta::name(new), meta::namespace(new));
+    let base = meta::generate_name(new);
+    if !base.is_empty() {
+        // What follows is appended: a name may not end in a dash, but its beginning may.
+        let masked = match base.strip_suffix('-') {
+            Some(kept) if !kept.is_empty() => format!("{kept}a"),
+            _ => base.to_owned(),
+        };
+        for problem in resource.strategy.name_problems(&masked) {
+            errors.push(FieldError::invalid("metadata.generateName", base, problem));
+        }
+    }
     if name.is_empty() {
         let detail = "name or generateName is required";
         errors.push(FieldError::required("metadata.name", detail));
@@ -58,7 +74,7 @@ fn immutable(new: &Value, old: &Value) -> Vec<FieldError> {
     }
     for field in ["deletionTimestamp", "deletionGracePeriodSeconds"] {
         let (was, is) = (&old["metadata"][field], &new["metadata"][field]);
-        if was != is && !was.is_null() {
+        if was != is {
             let path = format!("metadata.{field}");
             errors.push(FieldError::invalid(path, is.clone(), "field is immutable"));
         }
@@ -120,7 +136,6 @@ fn owners(object: &Value) -> Vec<FieldError> {
     let path = FieldPath::new("metadata").child("ownerReferences");
     let mut controllers = Vec::new();
     for (index, owner) in meta::owner_references(object).iter().enumerate() {
-        let place = path.index(index);
         for (field, text, detail) in [
             ("apiVersion", &owner.api_version, "version must not be empty"),
             ("kind", &owner.kind, "must not be empty"),
@@ -128,8 +143,13 @@ fn owners(object: &Value) -> Vec<FieldError> {
             ("uid", &owner.uid, "must not be empty"),
         ] {
             if text.is_empty() {
-                errors.push(FieldError::invalid(place.child(field), "", detail));
+                errors.push(FieldError::invalid(path.child(field), "", detail));
             }
+        }
+        if (&*owner.api_version, &*owner.kind) == ("v1", "Event") {
+            let value = object["metadata"]["ownerReferences"][index].clone();
+            let detail = "/v1, Kind=Event is disallowed from being an owner";
+            errors.push(FieldError::invalid(path.clone(), value, detail));
         }
         if owner.is_controller {
             controllers.push(format!("{}/{}", owner.kind, owner.name));
@@ -148,13 +168,20 @@ fn owners(object: &Value) -> Vec<FieldError> {
     errors
 }
 
-fn finalizers(object: &Value) -> Vec<FieldError> {
+fn finalizers(resource: &Resource, object: &Value) -> Vec<FieldError> {
     let mut errors = Vec::new();
     let path = FieldPath::new("metadata.finalizers");
     let names_found = meta::finalizers(object);
     for name in &names_found {
         for problem in names::qualified_name(name) {
             errors.push(FieldError::invalid(path.clone(), *name, problem));
+        }
+    }
+    let is_free = resource.custom.is_some() || FREE_GROUPS.contains(&&*resource.group);
+    for (index, name) in names_found.iter().enumerate().filter(|_| !is_free) {
+        if !name.contains('/') && !STANDARD_FINALIZERS.contains(name) {
+            let detail = "name is neither a standard finalizer name nor is it fully qualified";
+            errors.push(FieldError::invalid(path.index(index), *name, detail));
         }
     }
     if names_found.contains(&"orphan") && names_found.contains(&"foregroundDeletion") {

@@ -22,6 +22,7 @@ pub struct Plain {
     name_problems: fn(&str) -> Vec<String>,
     default: fn(&mut Value),
     validate: fn(&Value, Option<&Value>) -> Vec<FieldError>,
+    warnings: fn(&Value) -> Vec<String>,
     cells: &'static [Cell],
     selectable: &'static [Selectable],
 }
@@ -43,6 +44,7 @@ impl Plain {
             name_problems: names::dns1123_subdomain,
             default: |_| {},
             validate: |_, _| Vec::new(),
+            warnings: |_| Vec::new(),
             cells: NAME_AND_AGE,
             selectable: &[],
         }
@@ -90,6 +92,11 @@ impl Plain {
     #[must_use]
     pub const fn validate(self, validate: fn(&Value, Option<&Value>) -> Vec<FieldError>) -> Self {
         Self { validate, ..self }
+    }
+
+    #[must_use]
+    pub const fn warnings(self, warnings: fn(&Value) -> Vec<String>) -> Self {
+        Self { warnings, ..self }
     }
 
     #[must_use]
@@ -145,6 +152,10 @@ impl Strategy for Plain {
 
     fn validate(&self, new: &Value, old: Option<&Value>) -> Vec<FieldError> {
         (self.validate)(new, old)
+    }
+
+    fn warnings(&self, new: &Value, _old: Option<&Value>) -> Vec<String> {
+        (self.warnings)(new)
     }
 
     fn fields(&self, object: &Value) -> BTreeMap<String, String> {

@@ -6,14 +6,20 @@ use master_api::names;
 use master_api::status::FieldError;
 use serde_json::{Value, json};
 
-use crate::admissionregistration::rules::{binding_rules, mutating_rules, policy_rules};
-use crate::admissionregistration::type_check;
+use crate::admissionregistration::rules::{
+    binding_rules, mutating_binding_rules, mutating_rules, policy_rules,
+};
+use crate::admissionregistration::{type_check, webhooks as webhook};
+use crate::autoscalers;
 use crate::check;
 use crate::fill::{absent, made};
 use crate::plain::Plain;
+use crate::pod::containers::container_resource;
+use crate::pod::validate::tolerations;
+use crate::rules::{self, Must};
 use crate::table::{Cell, count, or};
 
-pub const CONTROLLER_REVISIONS: Plain = Plain::bare().cells(&[
+pub const CONTROLLER_REVISIONS: Plain = Plain::bare().validate(revision_rules).cells(&[
     Cell::NAME,
     Cell::text("Controller", |revision, _| controller(revision).into()),
     Cell::text("Revision", |revision, _| count(revision, &["revision"])),
@@ -32,7 +38,7 @@ pub const PRIORITY_CLASSES: Plain =
         Cell::integer("Value", |class, _| count(class, &["value"])),
         Cell::boolean("Global-Default", |class, _| meta::is_true(class, &["globalDefault"]).into()),
         Cell::AGE,
-        Cell::text("PreemptionPolicy", |class, _| or(class, &["preemptionPolicy"], "")).wide(),
+        Cell::text("PreemptionPolicy", |class, _| or(class, &["preemptionPolicy"], "")),
     ]);
 
 pub const RUNTIME_CLASSES: Plain = Plain::bare().validate(runtime_class_rules).cells(&[
@@ -42,7 +48,7 @@ pub const RUNTIME_CLASSES: Plain = Plain::bare().validate(runtime_class_rules).c
 ]);
 
 pub const AUTOSCALERS: Plain =
-    Plain::bare().status_and_metadata().default(autoscaler).validate(autoscaler_rules).cells(&[
+    Plain::bare().status_and_metadata().default(autoscaler).validate(autoscalers::rules).cells(&[
         Cell::NAME,
         Cell::text("Reference", |autoscaler, _| {
             let text = |field: &str| meta::text(autoscaler, &["spec", "scaleTargetRef", field]);
@@ -58,13 +64,14 @@ pub const AUTOSCALERS: Plain =
         Cell::AGE,
     ]);
 
-pub const WEBHOOK_CONFIGURATIONS: Plain = Plain::bare().generation().default(webhooks).cells(&[
-    Cell::NAME,
-    Cell::integer("Webhooks", |configuration, _| {
-        meta::items(configuration, &["webhooks"]).len().into()
-    }),
-    Cell::AGE,
-]);
+pub const WEBHOOK_CONFIGURATIONS: Plain =
+    Plain::bare().generation().default(webhooks).validate(webhook::rules).cells(&[
+        Cell::NAME,
+        Cell::integer("Webhooks", |configuration, _| {
+            meta::items(configuration, &["webhooks"]).len().into()
+        }),
+        Cell::AGE,
+    ]);
 
 pub const MUTATING_WEBHOOK_CONFIGURATIONS: Plain =
     WEBHOOK_CONFIGURATIONS.default(mutating_webhooks);
@@ -143,32 +150,35 @@ fn api_service_rules(service: &Value, _old: Option<&Value>) -> Vec<FieldError> {
         let path = path.child("service");
         check::required(&spec["service"], "namespace", &path, &mut errors);
         check::required(&spec["service"], "name", &path, &mut errors);
+        rules::check(&spec["service"], &path, &[("port", rules::PORT)], &mut errors);
+    } else if spec["insecureSkipTLSVerify"] == true {
+        let detail = "local APIServices may not have insecureSkipTLSVerify";
+        errors.push(FieldError::invalid(path.child("insecureSkipTLSVerify"), true, detail));
     }
     errors
 }
 
-pub const SERVICE_ACCOUNTS: Plain = Plain::bare().cells(&[
-    Cell::NAME,
-    Cell::integer("Secrets", |account, _| meta::items(account, &["secrets"]).len().into()),
-    Cell::AGE,
-]);
+pub const SERVICE_ACCOUNTS: Plain = Plain::bare().cells(&[Cell::NAME, Cell::AGE]);
 
 /// Of a `ValidatingAdmissionPolicy`.
 pub const VALIDATING_BINDINGS: Plain = ADMISSION_POLICY_BINDINGS.validate(binding_rules);
 
-pub const ADMISSION_POLICY_BINDINGS: Plain = Plain::bare().generation().cells(&[
-    Cell::NAME,
-    Cell::text("PolicyName", |binding, _| or(binding, &["spec", "policyName"], "")),
-    Cell::text("ParamRef", |binding, _| {
-        let text = |field: &str| meta::text(binding, &["spec", "paramRef", field]);
-        match (text("namespace"), text("name")) {
-            (_, "") => "<unset>".into(),
-            ("", name) => name.into(),
-            (namespace, name) => format!("{namespace}/{name}").into(),
-        }
-    }),
-    Cell::AGE,
-]);
+pub const ADMISSION_POLICY_BINDINGS: Plain =
+    Plain::bare().generation().default(admission_binding).validate(mutating_binding_rules).cells(
+        &[
+            Cell::NAME,
+            Cell::text("PolicyName", |binding, _| or(binding, &["spec", "policyName"], "")),
+            Cell::text("ParamRef", |binding, _| {
+                let text = |field: &str| meta::text(binding, &["spec", "paramRef", field]);
+                match (text("namespace"), text("name")) {
+                    (_, "") => "<unset>".into(),
+                    ("", name) => name.into(),
+                    (namespace, name) => format!("{namespace}/{name}").into(),
+                }
+            }),
+            Cell::AGE,
+        ],
+    );
 
 fn param_kind(policy: &Value) -> Value {
     let text = |field: &str| meta::text(policy, &["spec", "paramKind", field]);
@@ -188,6 +198,22 @@ fn controller(object: &Value) -> String {
             format!("{kind}.{group}/{}", owner.name)
         }
     })
+}
+
+/// A revision holds an object, and keeps it.
+fn revision_rules(new: &Value, old: Option<&Value>) -> Vec<FieldError> {
+    let mut errors = Vec::new();
+    let root = FieldPath::default();
+    rules::check(new, &root, &[("revision", Must::NotBeNegative)], &mut errors);
+    match &new["data"] {
+        Value::Null => errors.push(FieldError::required("data", "data is mandatory")),
+        Value::Object(_) => {}
+        _ => errors.push(FieldError::required("data", "data must be a valid JSON object")),
+    }
+    if let Some(old) = old {
+        check::immutable(new, old, &["data"], &mut errors);
+    }
+    errors
 }
 
 fn lease(new: &Value, _old: Option<&Value>) -> Vec<FieldError> {
@@ -220,6 +246,10 @@ fn priority_class_rules(new: &Value, old: Option<&Value>) -> Vec<FieldError> {
         let detail = "priority class names with 'system-' prefix are reserved for system use only";
         errors.push(FieldError::forbidden("metadata.name", detail));
     }
+    let policies = &["PreemptLowerPriority", "Never"];
+    let root = FieldPath::default();
+    let rule = ("preemptionPolicy", Must::BeChosen("", policies));
+    rules::check(new, &root, &[rule], &mut errors);
     if !known && value > USER_MAX {
         let detail = format!("maximum allowed value of a user defined priority is {USER_MAX}");
         errors.push(FieldError::forbidden("value", detail));
@@ -237,6 +267,16 @@ fn runtime_class_rules(new: &Value, old: Option<&Value>) -> Vec<FieldError> {
     let mut errors = Vec::new();
     let path = FieldPath::default();
     check::named(new, "handler", &path, names::dns1123_label, &mut errors);
+    let overhead = FieldPath::new("overhead").child("limits");
+    for (name, amount) in new["overhead"]["podFixed"].as_object().into_iter().flatten() {
+        errors.extend(container_resource(name, &overhead.key(name)));
+        let rule = ("", Must::NotBeNegative);
+        rules::check(amount, &overhead.key(name), &[rule], &mut errors);
+    }
+    let scheduling = FieldPath::new("scheduling");
+    let rule = ("nodeSelector", Must::BeLabels);
+    rules::check(&new["scheduling"], &scheduling, &[rule], &mut errors);
+    tolerations(&new["scheduling"], &scheduling.child("tolerations"), &mut errors);
     if let Some(old) = old {
         check::immutable(new, old, &["handler"], &mut errors);
     }
@@ -250,29 +290,17 @@ fn autoscaler(autoscaler: &mut Value) {
     let target = json!({"type": "Utilization", "averageUtilization": 80});
     let cpu = json!([{"type": "Resource", "resource": {"name": "cpu", "target": target}}]);
     absent(spec, "metrics", cpu);
-}
-
-fn autoscaler_rules(new: &Value, _old: Option<&Value>) -> Vec<FieldError> {
-    let mut errors = Vec::new();
-    let path = FieldPath::new("spec");
-    let reference = path.child("scaleTargetRef");
-    for field in ["kind", "name"] {
-        check::required(&new["spec"]["scaleTargetRef"], field, &reference, &mut errors);
+    if let Some(behavior) = crate::fill::object(spec, "behavior") {
+        let relative = json!({"type": "Percent", "value": 100, "periodSeconds": 15});
+        let absolute = json!({"type": "Pods", "value": 4, "periodSeconds": 15});
+        let up = made(behavior, "scaleUp");
+        absent(up, "stabilizationWindowSeconds", 0);
+        absent(up, "selectPolicy", "Max");
+        absent(up, "policies", json!([absolute, relative]));
+        let down = made(behavior, "scaleDown");
+        absent(down, "selectPolicy", "Max");
+        absent(down, "policies", json!([relative]));
     }
-    let number = |field: &str| meta::number(new, &["spec", field]).unwrap_or_default();
-    if number("minReplicas") < 1 {
-        let detail = "must be greater than or equal to 1";
-        errors.push(FieldError::invalid(path.child("minReplicas"), number("minReplicas"), detail));
-    }
-    if number("maxReplicas") < 1 {
-        let detail = "must be greater than 0";
-        errors.push(FieldError::invalid(path.child("maxReplicas"), number("maxReplicas"), detail));
-    }
-    if number("maxReplicas") < number("minReplicas") {
-        let detail = "must be greater than or equal to `minReplicas`";
-        errors.push(FieldError::invalid(path.child("maxReplicas"), number("maxReplicas"), detail));
-    }
-    errors
 }
 
 /// `cpu: 12%/80%`, with what is not known yet as `<unknown>`.
@@ -346,6 +374,15 @@ fn admission_policy(policy: &mut Value) {
     }
 }
 
+fn admission_binding(binding: &mut Value) {
+    let spec = binding.as_object_mut().and_then(|fields| crate::fill::object(fields, "spec"));
+    if let Some(matching) = spec.and_then(|spec| crate::fill::object(spec, "matchResources")) {
+        absent(matching, "matchPolicy", "Equivalent");
+        absent(matching, "namespaceSelector", json!({}));
+        absent(matching, "objectSelector", json!({}));
+    }
+}
+
 fn mutating_policy(policy: &mut Value) {
     admission_policy(policy);
     let Some(fields) = policy.as_object_mut() else { return };
@@ -370,7 +407,7 @@ mod tests {
 
     #[test]
     fn a_priority_class_keeps_its_value() {
-        let class = |name: &str, value: i64| json!({"metadata": {"name": name}, "value": value});
+        let class = |name: &str, value: i64| json!({"metadata": {"name": name}, "value": value, "preemptionPolicy": "Never"});
         let fields = |new: Value, old: Option<Value>| -> Vec<String> {
             let errors = priority_class_rules(&new, old.as_ref());
             errors.into_iter().map(|error| error.field).collect()
@@ -387,6 +424,7 @@ mod tests {
         let mut object = json!({"spec": {"maxReplicas": 5, "scaleTargetRef": {"kind": "Deployment", "name": "d"}}});
         autoscaler(&mut object);
         assert_eq!(targets(&object), "cpu: <unknown>/80%");
-        assert_eq!(autoscaler_rules(&object, None), []);
+        object["spec"]["scaleTargetRef"]["apiVersion"] = "apps/v1".into();
+        assert_eq!(autoscalers::rules(&object, None), []);
     }
 }

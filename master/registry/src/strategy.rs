@@ -98,8 +98,21 @@ impl Column {
     pub fn to_json(&self) -> Value {
         json!({
             "name": self.name, "type": self.kind, "format": self.format,
-            "description": "", "priority": self.priority,
+            "description": self.description(), "priority": self.priority,
         })
+    }
+
+    /// What upstream's types say of the fields that most tables show.
+    fn description(&self) -> &'static str {
+        match &*self.name {
+            "Name" => {
+                "Name must be unique within a namespace. Is required when creating resources, although some resources may allow a client to request the generation of an appropriate name automatically. Name is primarily intended for creation idempotence and configuration definition. Cannot be updated. More info: https://kubernetes.io/docs/concepts/overview/working-with-objects/names#names"
+            }
+            "Age" | "Created At" => {
+                "CreationTimestamp is a timestamp representing the server time when this object was created. It is not guaranteed to be set in happens-before order across separate operations. Clients may not set this value. It is represented in RFC3339 form and is in UTC.\n\nPopulated by the system. Read-only. Null for lists. More info: https://git.k8s.io/community/contributors/devel/sig-architecture/api-conventions.md#metadata"
+            }
+            _ => "",
+        }
     }
 }
 
@@ -155,6 +168,11 @@ pub trait Strategy: Send + Sync + Debug {
         Vec::new()
     }
 
+    /// What a client should know although the object is fine.
+    fn warnings(&self, _new: &Value, _old: Option<&Value>) -> Vec<String> {
+        Vec::new()
+    }
+
     /// Rules for a write through the status subresource.
     fn validate_status(&self, _new: &Value, _old: &Value) -> Vec<FieldError> {
         Vec::new()
@@ -183,7 +201,7 @@ pub trait Strategy: Send + Sync + Debug {
     }
 
     fn columns(&self) -> Vec<Column> {
-        vec![Column::name(), Column { kind: "string", ..Column::text("Created At") }]
+        vec![Column::name(), Column { kind: "date", ..Column::text("Created At") }]
     }
 
     /// The cells of an object, as many as [`Strategy::columns`].

@@ -60,7 +60,7 @@ pub const NAME_AND_AGE: &[Cell] = &[Cell::NAME, Cell::AGE];
 pub fn columns(cells: &[Cell]) -> Vec<Column> {
     let column = |cell: &Cell| Column {
         name: cell.name.into(),
-        kind: cell.kind,
+        kind: if cell.name == "Created At" { "date" } else { cell.kind },
         format: if cell.name == "Name" { "name" } else { "" },
         priority: cell.priority,
     };

@@ -34,30 +34,64 @@ fn selector_text(object: &Value) -> Value {
     }
 }
 
-/// A selector that is there, not empty, well formed, and matches the template's labels.
-pub(crate) fn selector(object: &Value, errors: &mut Findings) {
+/// A selector that is there, not empty, well formed, and matches the template's labels. Kinds tell it in their own words.
+pub(crate) fn selector(object: &Value, words: SelectorWords, errors: &mut Findings) {
     let path = FieldPath::new("spec.selector");
     let Some(found) = meta::at(object, &["spec", "selector"]) else {
-        errors.push(FieldError::required(path, ""));
+        if words.is_demanded {
+            errors.push(FieldError::required(path, ""));
+        }
+        mismatched(object, errors);
         return;
     };
-    errors.extend(selector::validate(found, &path));
-    let Ok(parsed) = LabelSelector::from_json(found) else { return };
-    if parsed.is_everything() {
-        let detail = "empty selector is invalid for deployment";
+    let wrong = selector::validate(found, &path);
+    let is_wrong = !wrong.is_empty();
+    errors.extend(wrong);
+    let parsed = LabelSelector::from_json(found);
+    if let Ok(parsed) = &parsed
+        && parsed.is_everything()
+    {
+        let detail = format!("empty selector is invalid for {}", words.kind);
         errors.push(FieldError::invalid(path, found.clone(), detail));
         return;
     }
-    matches(&parsed, object, errors);
+    match (parsed, is_wrong) {
+        (Ok(parsed), false) => matches(&parsed, object, errors),
+        _ => errors
+            .extend(words.malformed.map(|detail| FieldError::invalid(path, found.clone(), detail))),
+    }
 }
+
+/// How a kind tells what is wrong with its selector.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct SelectorWords {
+    kind: &'static str,
+    is_demanded: bool,
+    /// Said of a selector that cannot be read, where anything is.
+    malformed: Option<&'static str>,
+}
+
+pub(crate) const OF_DEPLOYMENTS: SelectorWords = SelectorWords {
+    kind: "deployment",
+    is_demanded: true,
+    malformed: Some("invalid label selector"),
+};
+pub(crate) const OF_STATEFUL_SETS: SelectorWords =
+    SelectorWords { kind: "statefulset", is_demanded: true, malformed: Some("") };
+pub(crate) const OF_DAEMON_SETS: SelectorWords =
+    SelectorWords { kind: "daemonset", is_demanded: false, malformed: None };
 
 /// The template's labels must match.
 pub(crate) fn matches(selector: &LabelSelector, object: &Value, errors: &mut Findings) {
-    let labels = &object["spec"]["template"]["metadata"]["labels"];
-    if !selector.matches(labels) {
-        let detail = "`selector` does not match template `labels`";
-        errors.push(FieldError::invalid("spec.template.metadata.labels", labels.clone(), detail));
+    if !selector.matches(&object["spec"]["template"]["metadata"]["labels"]) {
+        mismatched(object, errors);
     }
+}
+
+fn mismatched(object: &Value, errors: &mut Findings) {
+    let labels = object["spec"]["template"]["metadata"]["labels"].clone();
+    let detail = "`selector` does not match template `labels`";
+    errors.push(FieldError::invalid("spec.template.metadata.labels", labels, detail));
 }
 
 /// A template whose pods are restarted for ever.

@@ -19,6 +19,9 @@ const VERSION: &[u8] = b"\"resourceVersion\":\"";
 /// Bytes of a revision in digits, at most.
 const REVISION_MAX: usize = 20;
 
+/// The revision of what was only tried: it is served without a resourceVersion.
+pub const UNSTORED: Revision = 0;
+
 /// One version of one object.
 #[derive(Debug)]
 pub struct Entry {
@@ -119,7 +122,9 @@ impl Entry {
             tracing::error!(key = %self.key, revision = self.revision, %error, "stored object is no JSON");
             Value::Null
         });
-        if let Some(metadata) = value.get_mut("metadata").and_then(Value::as_object_mut) {
+        if let Some(metadata) = value.get_mut("metadata").and_then(Value::as_object_mut)
+            && self.revision != UNSTORED
+        {
             metadata.insert("resourceVersion".to_owned(), self.revision.to_string().into());
         }
         Arc::new(value)
@@ -211,6 +216,10 @@ pub fn encode(object: &Value) -> Bytes {
 
 /// How an object at this revision begins as it is served; what follows the head of its stored form follows.
 fn write_head(out: &mut BytesMut, revision: Revision) {
+    if revision == UNSTORED {
+        out.put_slice(HEAD);
+        return;
+    }
     out.put_slice(HEAD);
     write_version(out, revision);
 }

@@ -75,7 +75,9 @@ pub fn hash(bytes: &[u8]) -> String {
 /// another master is known here, too: a path that is not there is looked for again.
 pub async fn run(server: &Server, call: &Call, path: &str) -> Result<Response, ApiError> {
     match look(server, call, path).await {
-        Err(ApiError::NoSuchPath) if path.starts_with("apis/") || path.starts_with("openapi/") => {
+        Err(ApiError::NoSuchPath | ApiError::NoSuchPage)
+            if path.starts_with("apis/") || path.starts_with("openapi/") =>
+        {
             server.catch_up().await?;
             look(server, call, path).await
         }
@@ -97,18 +99,28 @@ async fn look(server: &Server, call: &Call, path: &str) -> Result<Response, ApiE
         }
         ["api"] => groups::core_versions(documents.advertise),
         ["apis"] => groups::group_list(catalog),
-        ["apis", group] => groups::group(catalog, group).ok_or(ApiError::NoSuchPath)?,
+        ["apis", group] => groups::group(catalog, group).ok_or(ApiError::NoSuchPage)?,
         ["api", version] => groups::resources(catalog, "", version).ok_or(ApiError::NoSuchPath)?,
         ["apis", group, version] => {
-            groups::resources(catalog, group, version).ok_or(ApiError::NoSuchPath)?
+            groups::resources(catalog, group, version).ok_or_else(|| missing(catalog, group))?
         }
         ["openapi", ..] => return openapi::run(&documents.openapi, call, &parts[1..]).await,
         [".well-known", "openid-configuration"] => server.tokens.openid_configuration(),
         ["openid", "v1", "jwks"] => server.tokens.jwks(),
-        _ => return Err(ApiError::NoSuchPath),
+        ["api" | "apis", ..] => return Err(ApiError::NoSuchPath),
+        _ => return Err(ApiError::NoSuchPage),
     };
     let output = content::negotiate(&call.headers, &call.query)?;
     Ok(respond::value(StatusCode::OK, output, &value))
+}
+
+/// What is not there: something in a group that is, or the whole group.
+pub fn missing(catalog: &Catalog, group: &str) -> ApiError {
+    if catalog.groups().iter().any(|(name, _)| *name == group) {
+        ApiError::NoSuchPath
+    } else {
+        ApiError::NoSuchPage
+    }
 }
 
 fn wants_aggregated(call: &Call) -> Result<bool, ApiError> {

@@ -37,9 +37,9 @@ pub(super) async fn run(
         ["v3", path @ ..] => {
             let path = path.join("/");
             let document = store_env::task::blocking(move || openapi.v3(&path)).await;
-            document.ok_or(ApiError::NoSuchPath)?
+            document.ok_or(ApiError::NoSuchPage)?
         }
-        _ => return Err(ApiError::NoSuchPath),
+        _ => return Err(ApiError::NoSuchPage),
     };
     Ok(tagged(call, &document, JSON))
 }

@@ -11,10 +11,7 @@ pub fn read(call: &mut Call) -> Result<(), ApiError> {
     let known =
         [Method::GET, Method::HEAD, Method::POST, Method::PUT, Method::PATCH, Method::DELETE];
     if !known.contains(&call.method) && call.method != Method::OPTIONS {
-        return Err(ApiError::MethodNotAllowed {
-            subject: Default::default(),
-            action: call.method.to_string(),
-        });
+        return Err(ApiError::NoSuchMethod);
     }
     call.info = RequestInfo::parse(&call.method, &call.raw_path, &call.query)
         .map_err(|BadPath(part)| ApiError::bad_request(format!("invalid path segment {part:?}")))?;

@@ -1,5 +1,5 @@
 //! What upstream's types write out though nobody gave it: a `status: {}`, the `0` of a field that is always there,
-//! the `null` of a list or time that is.
+//! the `null` of a list or time that is; and what they leave out though somebody gave it: `hostname: ""`.
 //!
 //! Clients count on it: `deployment.status.replicas` of a new deployment is an error where there is no status.
 //!
@@ -50,6 +50,10 @@ fn fill_one(object: &mut Map<String, Value>, field: &Field, place: Place) {
         inner.into_iter().for_each(|inner| fill_message(object, inner, place));
         return;
     }
+    if object.get(field.name).is_some_and(|value| is_left_out(field, value)) {
+        object.remove(field.name);
+        return;
+    }
     match (object.get_mut(field.name), inner) {
         (Some(list @ Value::Array(_)), _) if field.is_list && list == &json!([]) => {
             *list = Value::Null;
@@ -69,6 +73,20 @@ fn fill_one(object: &mut Map<String, Value>, field: &Field, place: Place) {
             }
         }
         _ => {}
+    }
+}
+
+/// Whether upstream's type does not write a value: nothing, of a field that need not be there and does not tell nothing
+/// from absence.
+fn is_left_out(field: &Field, value: &Value) -> bool {
+    if field.is_pointer || field.keeps_zero || field.is_list || field.is_map {
+        return false;
+    }
+    match field.kind {
+        "string" => value == "",
+        "bool" => value == &Value::Bool(false),
+        "int32" | "int64" => value == &Value::from(0),
+        _ => false,
     }
 }
 
@@ -150,5 +168,18 @@ mod tests {
         let mut set = json!({});
         fill_field(&mut set, "apps/v1", "StatefulSet", "status");
         assert_eq!(set, json!({"status": {"replicas": 0, "availableReplicas": 0}}));
+    }
+
+    #[test]
+    fn what_says_nothing_is_left_out_where_upstream_leaves_it_out() {
+        let mut pod = json!({"spec": {"hostname": "", "hostNetwork": false, "nodeSelector": {"a": ""},
+            "automountServiceAccountToken": false, "terminationGracePeriodSeconds": 0,
+            "containers": [{"name": "", "image": "", "stdin": false, "resources": {},
+                "env": [{"name": "A", "value": ""}], "livenessProbe": {"initialDelaySeconds": 0}}]}});
+        fill(&mut pod, "v1", "Pod");
+        let expected = json!({"nodeSelector": {"a": ""}, "automountServiceAccountToken": false,
+            "terminationGracePeriodSeconds": 0,
+            "containers": [{"name": "", "resources": {}, "env": [{"name": "A"}], "livenessProbe": {}}]});
+        assert_eq!(pod["spec"], expected);
     }
 }

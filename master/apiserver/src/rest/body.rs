@@ -6,7 +6,7 @@ use http_body_util::BodyExt;
 use master_api::meta;
 use master_api::status::ApiError;
 use master_registry::Resource;
-use master_registry::schema::{self, FieldValidation, Schema};
+use master_registry::schema::{self, FieldValidation, Schema, Sent};
 use serde_json::Value;
 
 use crate::call::Call;
@@ -40,15 +40,12 @@ pub async fn read(call: &mut Call) -> Result<Bytes, ApiError> {
     Ok(if whole.is_empty() { first } else { whole.freeze() })
 }
 
-/// How unknown fields are taken.
-pub fn validation(call: &Call) -> Result<FieldValidation, ApiError> {
+/// How unknown fields are taken. Values that are none were refused before ([`super::options::check`]).
+pub fn validation(call: &Call) -> FieldValidation {
     match call.query.get("fieldValidation") {
-        None | Some("Warn") => Ok(FieldValidation::Warn),
-        Some("Ignore") => Ok(FieldValidation::Ignore),
-        Some("Strict") => Ok(FieldValidation::Strict),
-        Some(other) => Err(ApiError::bad_request(format!(
-            "invalid fieldValidation {other:?}: must be Ignore, Warn or Strict"
-        ))),
+        Some("Ignore") => FieldValidation::Ignore,
+        Some("Strict") => FieldValidation::Strict,
+        _ => FieldValidation::Warn,
     }
 }
 
@@ -60,8 +57,12 @@ pub fn media_type(call: &Call) -> &str {
 /// The body as an object of the resource.
 pub async fn object(call: &mut Call, resource: &Resource) -> Result<Value, ApiError> {
     let bytes = read(call).await?;
-    let object = typed(call, &bytes, &resource.schema)?;
-    check_type(object, &resource.api_version(), &resource.kind)
+    let expected = Expected {
+        api_version: &resource.api_version(),
+        kind: &resource.kind,
+        is_custom: resource.custom.is_some(),
+    };
+    typed(call, &bytes, &resource.schema, &expected)
 }
 
 /// The body as an object of another kind than the resource's: a Scale, a Binding.
@@ -72,45 +73,105 @@ pub async fn other(
     kind: &str,
 ) -> Result<Value, ApiError> {
     let bytes = read(call).await?;
-    let object = typed(call, &bytes, &Schema::builtin(schema_name.to_owned()))?;
-    check_type(object, api_version, kind)
+    let expected = Expected { api_version, kind, is_custom: false };
+    typed(call, &bytes, &Schema::builtin(schema_name.to_owned()), &expected)
+}
+
+/// What a body is to be.
+struct Expected<'a> {
+    api_version: &'a str,
+    kind: &'a str,
+    is_custom: bool,
 }
 
 /// Decodes; findings become warnings of the call.
-fn typed(call: &mut Call, bytes: &[u8], schema: &Schema) -> Result<Value, ApiError> {
-    let validation = validation(call)?;
-    let content_type = call.header(CONTENT_TYPE).to_owned();
-    let (object, warnings) = if media_type(call) == protobuf::MEDIA_TYPE {
+fn typed(
+    call: &mut Call,
+    bytes: &[u8],
+    schema: &Schema,
+    expected: &Expected<'_>,
+) -> Result<Value, ApiError> {
+    let validation = validation(call);
+    let (mut object, warnings) = if media_type(call) == protobuf::MEDIA_TYPE {
         let mut object = protobuf::decode(bytes)?;
+        check_type(&mut object, expected)?;
         let warnings = schema::check(&mut object, schema, validation)?;
         (object, warnings)
     } else {
-        schema::decode(bytes, &content_type, schema, validation)?
+        let mut sent = Sent::read(bytes, call.header(CONTENT_TYPE), expected.kind)?;
+        check_type(&mut sent.value, expected)?;
+        sent.fit(schema, validation)?
     };
     call.warnings.extend(warnings);
-    Ok(object)
-}
-
-/// The body says which type it is, or nothing; never another one.
-fn check_type(mut object: Value, api_version: &str, kind: &str) -> Result<Value, ApiError> {
-    if !object.is_object() {
-        return Err(ApiError::bad_request("the body of the request is no object"));
-    }
-    let (sent_version, sent_kind) = (meta::api_version(&object), meta::kind(&object));
-    if !sent_kind.is_empty() && sent_kind != kind {
-        return Err(ApiError::bad_request(format!(
-            "{sent_kind} in version {sent_version:?} cannot be handled as a {kind}: the kind in the data ({sent_kind}) does not match the expected kind ({kind})"
-        )));
-    }
-    if !sent_version.is_empty() && sent_version != api_version {
-        return Err(ApiError::bad_request(format!(
-            "the API version in the data ({sent_version}) does not match the expected API version ({api_version})"
-        )));
-    }
-    object["apiVersion"] = api_version.into();
-    object["kind"] = kind.into();
     if !object["metadata"].is_object() {
         object["metadata"] = Value::Object(Default::default());
     }
     Ok(object)
+}
+
+/// The body says which type it is, or nothing; never another one.
+fn check_type(object: &mut Value, expected: &Expected<'_>) -> Result<(), ApiError> {
+    if !object.is_object() {
+        return Err(ApiError::bad_request("the body of the request is no object"));
+    }
+    let or = |sent: &str, expected: &str| if sent.is_empty() { expected } else { sent }.to_owned();
+    let api_version = or(meta::api_version(object), expected.api_version);
+    let kind = or(meta::kind(object), expected.kind);
+    if !expected.is_custom && (&*api_version, &*kind) != (expected.api_version, expected.kind) {
+        return Err(mistyped(&api_version, &kind, expected));
+    }
+    if expected.is_custom && kind != expected.kind {
+        return Err(ApiError::bad_request(format!(
+            "{kind} in version {api_version:?} cannot be handled as a {}: the kind in the data ({kind}) does not match the expected kind ({})",
+            expected.kind, expected.kind
+        )));
+    }
+    if api_version != expected.api_version {
+        return Err(other_version(&api_version, expected));
+    }
+    object["apiVersion"] = api_version.into();
+    object["kind"] = kind.into();
+    Ok(())
+}
+
+fn other_version(api_version: &str, expected: &Expected<'_>) -> ApiError {
+    ApiError::bad_request(format!(
+        "the API version in the data ({api_version}) does not match the expected API version ({})",
+        expected.api_version
+    ))
+}
+
+/// Upstream's types are turned into one another where they are the same kind; any other it does not know, or cannot turn.
+fn mistyped(api_version: &str, kind: &str, expected: &Expected<'_>) -> ApiError {
+    let (_, version) = meta::split_api_version(api_version);
+    let is_known = master_registry::builtin()
+        .iter()
+        .any(|resource| resource.kind == kind && resource.api_version() == api_version);
+    if is_known && kind == expected.kind {
+        return other_version(api_version, expected);
+    }
+    let problem = if is_known {
+        let (wanted, _) = meta::split_api_version(expected.api_version);
+        let package = match wanted.split('.').next().unwrap_or_default() {
+            "" => "core",
+            package => package,
+        };
+        format!(
+            "converting ({version}.{kind}) to ({package}.{}): unknown conversion",
+            expected.kind
+        )
+    } else {
+        unregistered(api_version, kind)
+    };
+    ApiError::bad_request(format!(
+        "{kind} in version {version:?} cannot be handled as a {}: {problem}",
+        expected.kind
+    ))
+}
+
+/// What upstream says of a kind that is none of its types.
+pub fn unregistered(api_version: &str, kind: &str) -> String {
+    format!(
+        "no kind {kind:?} is registered for version {api_version:?} in scheme \"pkg/runtime/scheme.go:111\""
+    )
 }

@@ -176,7 +176,10 @@ fn prepare(
     if !errors.is_empty() {
         return Err(ApiError::invalid(&resource.group, &resource.kind, &target.name, errors));
     }
-    let warnings = server.admission.validate(&request, &new)?;
+    let mut warnings = server.admission.validate(&request, &new)?;
+    if change.rules == Rules::Whole {
+        warnings.splice(0..0, strategy.warnings(&new, Some(old)));
+    }
     ownership::settle(&mut new, old);
     let ends = metadata::has_ended(&new, old);
     Ok((if ends { Step::Remove(new) } else { Step::Put(new) }, warnings))

@@ -15,7 +15,7 @@ use serde_json::Value;
 use super::ownership::Ownership;
 use super::quota::{self, Turn};
 use super::{Target, answer, body, metadata, ownership};
-use crate::cacher::entry::{Entry, encode};
+use crate::cacher::entry::{Entry, UNSTORED, encode};
 use crate::call::{Call, Response};
 use crate::server::Server;
 use crate::storage::{Outcome, Write};
@@ -45,9 +45,8 @@ pub async fn create(
     noted: Ownership,
 ) -> Result<Arc<Entry>, ApiError> {
     if !meta::resource_version(&object).is_empty() {
-        return Err(ApiError::bad_request(
-            "resourceVersion should not be set on objects to be created",
-        ));
+        let text = "resourceVersion should not be set on objects to be created";
+        return Err(ApiError::Untyped(text.to_owned()));
     }
     let base = meta::generate_name(&object).to_owned();
     if !meta::name(&object).is_empty() || base.is_empty() {
@@ -94,6 +93,7 @@ async fn once(
     if !errors.is_empty() {
         return Err(ApiError::invalid(&resource.group, &resource.kind, &target.name, errors));
     }
+    call.warnings.extend(resource.strategy.warnings(&object, None));
     let request = server.admission_request(call, target, Operation::Create, "", None);
     let warnings = match server.admission.validate(&request, &object) {
         Ok(warnings) => warnings,
@@ -105,7 +105,7 @@ async fn once(
     };
     call.warnings.extend(warnings);
     if call.is_dry_run() {
-        return dry_run(server, target, &object).await;
+        return dry_run(server, call, target, object).await;
     }
     store(server, call, target, &object).await
 }
@@ -204,11 +204,22 @@ async fn store(
     Err(ApiError::Internal(format!("no free claim for {key} after {CLAIMS_MAX} attempts")))
 }
 
-async fn dry_run(server: &Server, target: &Target, object: &Value) -> Result<Arc<Entry>, ApiError> {
+/// What would have been stored. Addresses and ports are chosen as they would have been, and not taken.
+async fn dry_run(
+    server: &Server,
+    call: &Call,
+    target: &Target,
+    mut object: Value,
+) -> Result<Arc<Entry>, ApiError> {
     if server.fresh(target).await?.is_some() {
         return Err(target.already_exists());
     }
-    Ok(Arc::new(Entry::from_stored(target.key().into(), &encode(object), 0)))
+    let resource = &target.resource;
+    let cx = server.cx(&call.identity, 0);
+    resource.strategy.companions(Some(&mut object), None, &cx).map_err(|errors| {
+        ApiError::invalid(&resource.group, &resource.kind, &target.name, errors)
+    })?;
+    Ok(Arc::new(Entry::from_stored(target.key().into(), &encode(&object), UNSTORED)))
 }
 
 impl Server {

@@ -7,10 +7,12 @@ use http::header::CONTENT_TYPE;
 use master_api::meta;
 use master_api::status::{self, ApiError, FieldError};
 use master_auth::admission::Operation;
+use master_registry::Resource;
 use master_registry::schema::{self, MediaType};
 use serde_json::Value;
 
 use super::metadata::{FOREGROUND, ORPHAN, is_held, mark_deleted};
+use super::options::dry_run_problem;
 use super::{Target, answer, answer_value, body};
 use crate::cacher::entry::{Entry, encode};
 use crate::call::{Call, Response};
@@ -58,15 +60,24 @@ enum Plan {
 }
 
 /// Kinds whose deletion answers with the object rather than with a Status, as upstream does.
-const ANSWERED_WITH_OBJECT: [&str; 7] = [
-    "pods",
-    "services",
-    "serviceaccounts",
-    "persistentvolumes",
-    "persistentvolumeclaims",
-    "podtemplates",
-    "resourcequotas",
-];
+fn is_answered_with_object(resource: &Resource) -> bool {
+    match &*resource.group {
+        "" => matches!(
+            &*resource.plural,
+            "pods"
+                | "services"
+                | "serviceaccounts"
+                | "persistentvolumes"
+                | "persistentvolumeclaims"
+                | "podtemplates"
+                | "resourcequotas"
+        ),
+        "networking.k8s.io" => resource.plural == "servicecidrs",
+        "storage.k8s.io" => resource.plural != "csistoragecapacities",
+        "resource.k8s.io" => true,
+        _ => false,
+    }
+}
 
 /// Answers with a Status, or with the object that is still there.
 pub async fn run(server: &Server, call: &mut Call, target: &Target) -> Result<Response, ApiError> {
@@ -76,7 +87,7 @@ pub async fn run(server: &Server, call: &mut Call, target: &Target) -> Result<Re
     match deleted {
         Deleted::Gone(entry) => {
             let entry = target.shown(entry);
-            if resource.group.is_empty() && ANSWERED_WITH_OBJECT.contains(&&*resource.plural) {
+            if is_answered_with_object(resource) {
                 return answer(server, call, StatusCode::OK, resource, &entry);
             }
             let uid = meta::uid(entry.value()).to_owned();
@@ -102,6 +113,10 @@ pub async fn options(call: &mut Call) -> Result<DeleteOptions, ApiError> {
         } else {
             schema::parse(&bytes, MediaType::parse(call.header(CONTENT_TYPE))?)?.0
         };
+        let (api_version, kind) = (meta::api_version(&sent), meta::kind(&sent));
+        if !matches!(kind, "" | "DeleteOptions") {
+            return Err(ApiError::BadRequest(body::unregistered(api_version, kind)));
+        }
         from_body(&mut options, &sent)?;
     }
     if options.grace_s.is_some_and(|grace_s| grace_s < 0) {
@@ -117,7 +132,7 @@ fn from_query(query: &Query) -> Result<DeleteOptions, ApiError> {
     Ok(DeleteOptions {
         grace_s: query.parsed("gracePeriodSeconds")?,
         propagation: propagation.or(orphan.map(orphaned)),
-        dry_run: query.all("dryRun").any(|value| value == "All"),
+        dry_run: dry_run(&query.all("dryRun").collect::<Vec<_>>())?,
         ..DeleteOptions::default()
     })
 }
@@ -132,8 +147,16 @@ pub fn from_body(options: &mut DeleteOptions, sent: &Value) -> Result<(), ApiErr
     let chosen = text(&["propagationPolicy"]).as_deref().map(propagation).transpose()?;
     let old = sent["orphanDependents"].as_bool().map(orphaned);
     options.propagation = chosen.or(old).or(options.propagation);
-    options.dry_run |= meta::items(sent, &["dryRun"]).iter().any(|value| value == "All");
+    let asked = meta::items(sent, &["dryRun"]).iter().filter_map(Value::as_str);
+    options.dry_run |= dry_run(&asked.collect::<Vec<_>>())?;
     Ok(())
+}
+
+fn dry_run(asked: &[&str]) -> Result<bool, ApiError> {
+    match dry_run_problem(asked) {
+        None => Ok(!asked.is_empty()),
+        Some(error) => Err(ApiError::invalid("meta.k8s.io", "DeleteOptions", "", vec![error])),
+    }
 }
 
 fn orphaned(orphans: bool) -> Propagation {
@@ -210,12 +233,22 @@ async fn attempts(
         let old = current.as_ref().expect("planned from it");
         let (outcome, shown) = match &plan {
             Plan::Nothing => return Ok(Deleted::Pending(old.clone())),
-            Plan::Remove if options.dry_run => return Ok(Deleted::Gone(old.clone())),
+            Plan::Remove if options.dry_run => {
+                let entry = Entry::from_stored(
+                    old.key.clone(),
+                    &encode(&last_seen(server, target, old)),
+                    old.revision,
+                );
+                return Ok(Deleted::Gone(Arc::new(entry)));
+            }
             Plan::Mark(new) if options.dry_run => {
                 let entry = Entry::from_stored(old.key.clone(), &encode(new), old.revision);
                 return Ok(Deleted::Pending(Arc::new(entry)));
             }
-            Plan::Remove => (write(server, call, target, old, None).await?, old.value().clone()),
+            Plan::Remove => {
+                let shown = Arc::new(last_seen(server, target, old));
+                (write(server, call, target, old, None).await?, shown)
+            }
             Plan::Mark(new) => {
                 let value = encode(new);
                 (write(server, call, target, old, Some(&value)).await?, Arc::new(new.clone()))
@@ -236,6 +269,15 @@ async fn attempts(
         }
     }
     Err(target.modified())
+}
+
+/// An object that goes at once, as the reply shows it: of a kind that may take its time, its end is written on it.
+fn last_seen(server: &Server, target: &Target, old: &Entry) -> Value {
+    let mut shown = (*old.value_once()).clone();
+    if target.resource.strategy.graceful_delete_seconds(&shown).is_some() {
+        mark_deleted(&mut shown, 0, server.now());
+    }
+    shown
 }
 
 async fn write(
@@ -343,6 +385,7 @@ fn plan(
         mark_deleted(&mut new, grace_s, now);
     }
     if meta::kind(old) == "Namespace" && meta::api_version(old) == "v1" {
+        meta::set(&mut new, "deletionGracePeriodSeconds", Value::Null);
         meta::object_mut(&mut new, &["status"]).insert("phase".into(), "Terminating".into());
     }
     if new == *old { Plan::Nothing } else { Plan::Mark(new) }

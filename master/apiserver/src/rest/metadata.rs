@@ -44,11 +44,16 @@ pub fn place(object: &mut Value, target: &Target) -> Result<(), ApiError> {
             ));
         }
         meta::set(object, "namespace", target.namespace.as_str());
+    } else {
+        meta::set(object, "namespace", Value::Null);
     }
     let name = meta::name(object);
     if !target.name.is_empty() && name != target.name {
         if name.is_empty() {
-            return Err(ApiError::bad_request("name must be provided"));
+            return Err(ApiError::bad_request(format!(
+                "the name of the object ({} based on URL) was undeterminable: name must be provided",
+                target.name
+            )));
         }
         return Err(ApiError::bad_request(format!(
             "the name of the object ({name}) does not match the name on the URL ({})",
@@ -71,11 +76,9 @@ pub fn begin_life(object: &mut Value, now: Timestamp) {
 /// What an update cannot change is as it was.
 pub fn carry_over(new: &mut Value, old: &Value) {
     meta::set(new, "selfLink", Value::Null);
-    for field in ["creationTimestamp", "deletionTimestamp", "deletionGracePeriodSeconds"] {
-        meta::set(new, field, old["metadata"][field].clone());
-    }
-    for field in ["uid", "namespace"] {
-        if new["metadata"][field].as_str().is_none_or(str::is_empty) {
+    meta::set(new, "creationTimestamp", old["metadata"]["creationTimestamp"].clone());
+    for field in ["uid", "namespace", "deletionTimestamp", "deletionGracePeriodSeconds"] {
+        if matches!(&new["metadata"][field], Value::Null) || new["metadata"][field] == "" {
             meta::set(new, field, old["metadata"][field].clone());
         }
     }

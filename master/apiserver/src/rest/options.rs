@@ -1,9 +1,63 @@
-//! Query parameters of reads, checked as upstream checks them.
+//! Query parameters, checked as upstream checks them.
 
+use http::header::CONTENT_TYPE;
+use master_api::patch::PatchType;
 use master_api::status::{ApiError, FieldError};
 use store_handle::Revision;
 
+use crate::call::Call;
 use crate::query::{BadValue, Query};
+
+/// A name of a field manager may have this many bytes.
+pub const MANAGER_BYTES_MAX: usize = 128;
+
+/// Checks the parameters of a write, before anything else is done with it. Those of a deletion may come in its body
+/// (`delete.rs`).
+pub fn check(call: &Call) -> Result<(), ApiError> {
+    let verb = &*call.info.verb;
+    let kind = match verb {
+        "create" => "CreateOptions",
+        "update" => "UpdateOptions",
+        "patch" => "PatchOptions",
+        _ => return Ok(()),
+    };
+    let mut errors = Vec::new();
+    let manager = call.query.get("fieldManager").unwrap_or_default();
+    if verb == "patch" {
+        let is_apply = PatchType::parse(call.header(CONTENT_TYPE)) == Ok(PatchType::Apply);
+        if is_apply && manager.is_empty() {
+            errors.push(FieldError::required("fieldManager", "is required for apply patch"));
+        }
+        if !is_apply && call.query.get("force").is_some() {
+            let detail = "may not be specified for non-apply patch";
+            errors.push(FieldError::forbidden("force", detail));
+        }
+    }
+    if manager.len() > MANAGER_BYTES_MAX {
+        errors.push(FieldError::too_long("fieldManager", MANAGER_BYTES_MAX));
+    }
+    if let Some((at, letter)) = manager.char_indices().find(|(_, letter)| letter.is_control()) {
+        let detail = format!("invalid character U+{:04X} (at position {at})", u32::from(letter));
+        errors.push(FieldError::invalid("fieldManager", manager, detail));
+    }
+    let dry_run: Vec<&str> = call.query.all("dryRun").collect();
+    errors.extend(dry_run_problem(&dry_run));
+    let validation = call.query.get("fieldValidation").unwrap_or_default();
+    if !matches!(validation, "" | "Ignore" | "Strict" | "Warn") {
+        let supported = ["", "Ignore", "Strict", "Warn"];
+        errors.push(FieldError::not_supported("fieldValidation", validation, &supported));
+    }
+    if errors.is_empty() {
+        return Ok(());
+    }
+    Err(ApiError::invalid("meta.k8s.io", kind, "", errors))
+}
+
+/// A trial is asked for by one word only: what is misspelt must not be carried out.
+pub fn dry_run_problem(asked: &[&str]) -> Option<FieldError> {
+    let is_known = asked.iter().all(|word| *word == "All");
+    (!is_known).then(|| FieldError::not_supported("dryRun", asked.to_vec(), &["All"]))
+}
 
 /// Which state a read accepts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

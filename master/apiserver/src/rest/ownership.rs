@@ -3,22 +3,19 @@
 //! # Path
 //! `rest/create.rs`, `rest/change.rs`, `rest/patch.rs` → here → `master_api::fields`
 
-use http::header::{CONTENT_TYPE, USER_AGENT};
+use http::header::USER_AGENT;
 use master_api::fields::{self, Managed, Manager, Scope, Update};
 use master_api::meta;
-use master_api::patch::PatchType;
-use master_api::status::{ApiError, FieldError};
 use serde_json::Value;
 
 use super::Target;
 use super::change::Rules;
+use super::options::MANAGER_BYTES_MAX;
 use crate::call::Call;
 use crate::server::Server;
 
 /// The field of the metadata where it is noted.
 const FIELD: &str = "managedFields";
-/// How long a manager's name may be.
-const NAME_BYTES_MAX: usize = 128;
 /// Who has no name.
 const UNKNOWN: &str = "unknown";
 
@@ -33,40 +30,6 @@ pub enum Ownership {
     Kept,
 }
 
-/// Checks the parameters `fieldManager` and `force` of a write.
-pub fn check(call: &Call) -> Result<(), ApiError> {
-    let verb = &*call.info.verb;
-    let kind = match verb {
-        "create" => "CreateOptions",
-        "update" => "UpdateOptions",
-        "patch" => "PatchOptions",
-        _ => return Ok(()),
-    };
-    let mut errors = Vec::new();
-    let name = call.query.get("fieldManager").unwrap_or_default();
-    if verb == "patch" {
-        let is_apply = PatchType::parse(call.header(CONTENT_TYPE)) == Ok(PatchType::Apply);
-        if is_apply && name.is_empty() {
-            errors.push(FieldError::required("fieldManager", "is required for apply patch"));
-        }
-        if !is_apply && call.query.get("force").is_some() {
-            let detail = "may not be specified for non-apply patch";
-            errors.push(FieldError::forbidden("force", detail));
-        }
-    }
-    if name.len() > NAME_BYTES_MAX {
-        errors.push(FieldError::too_long("fieldManager", NAME_BYTES_MAX));
-    }
-    if name.chars().any(char::is_control) {
-        let detail = "should only contain printable characters";
-        errors.push(FieldError::invalid("fieldManager", name, detail));
-    }
-    if errors.is_empty() {
-        return Ok(());
-    }
-    Err(ApiError::invalid("meta.k8s.io", kind, "", errors))
-}
-
 /// The name of a call's field manager: the parameter, or what the client calls itself.
 fn name(call: &Call) -> String {
     if let Some(name) = call.query.get("fieldManager") {
@@ -75,7 +38,7 @@ fn name(call: &Call) -> String {
     let agent = call.header(USER_AGENT).split('/').next().unwrap_or_default();
     let mut name = String::new();
     for letter in agent.chars().filter(|letter| !letter.is_control()) {
-        if name.len() + letter.len_utf8() > NAME_BYTES_MAX {
+        if name.len() + letter.len_utf8() > MANAGER_BYTES_MAX {
             break;
         }
         name.push(letter);

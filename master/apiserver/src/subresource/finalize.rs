@@ -3,7 +3,7 @@
 use http::StatusCode;
 use jiff::Timestamp;
 use master_api::meta;
-use master_api::status::{ApiError, Subject};
+use master_api::status::ApiError;
 use master_registry::Subresource;
 use master_registry::certificates::certificatesigningrequests;
 use serde_json::Value;
@@ -59,10 +59,7 @@ pub async fn run(
             };
             change(server, call, target, &wanted).await?
         }
-        verb => {
-            let subject = Subject::new(&*resource.group, &*resource.plural);
-            return Err(ApiError::MethodNotAllowed { subject, action: verb.to_owned() });
-        }
+        _ => return Err(ApiError::NoSuchMethod),
     };
     answer(server, call, StatusCode::OK, resource, &entry)
 }

@@ -2,7 +2,7 @@
 
 use http::StatusCode;
 use master_api::meta;
-use master_api::status::{ApiError, FieldError, Subject};
+use master_api::status::{ApiError, FieldError};
 use master_registry::Subresource;
 use master_registry::core::pods::validate_ephemeral;
 use serde_json::Value;
@@ -59,10 +59,7 @@ pub async fn run(
             };
             change(server, call, target, &wanted).await?
         }
-        verb => {
-            let subject = Subject::new("", "pods");
-            return Err(ApiError::MethodNotAllowed { subject, action: verb.to_owned() });
-        }
+        _ => return Err(ApiError::NoSuchMethod),
     };
     answer(server, call, StatusCode::OK, &target.resource, &entry)
 }

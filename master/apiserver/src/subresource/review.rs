@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use http::StatusCode;
-use master_api::status::{self, ApiError, Subject};
+use master_api::status::{self, ApiError};
 use master_api::{meta, time};
 use master_auth::authz::review;
 use master_auth::tokens::review::token_review;
@@ -22,8 +22,7 @@ pub async fn run(
     resource: &Arc<Resource>,
 ) -> Result<Response, ApiError> {
     if call.info.verb != "create" || !call.info.name.is_empty() {
-        let subject = Subject::new(&*resource.group, &*resource.plural);
-        return Err(ApiError::MethodNotAllowed { subject, action: call.info.verb.clone() });
+        return Err(ApiError::NoSuchMethod);
     }
     let mut sent = body::object(call, resource).await?;
     if !matches!(&*resource.plural, "bindings" | "selfsubjectrulesreviews" | "selfsubjectreviews") {

@@ -3,7 +3,7 @@
 use http::StatusCode;
 use master_api::meta;
 use master_api::selector::LabelSelector;
-use master_api::status::{ApiError, FieldError, Subject};
+use master_api::status::{ApiError, FieldError};
 use master_registry::Resource;
 use master_registry::custom::ScalePaths;
 use master_registry::schema::Schema;
@@ -50,10 +50,7 @@ pub async fn run(server: &Server, call: &mut Call, target: &Target) -> Result<Re
             call.warnings.extend(patch.take_warnings());
             entry
         }
-        verb => {
-            let subject = Subject::new(&*target.resource.group, &*target.resource.plural);
-            return Err(ApiError::MethodNotAllowed { subject, action: verb.to_owned() });
-        }
+        _ => return Err(ApiError::NoSuchMethod),
     };
     answer_value(call, StatusCode::OK, &scale_of(&target.resource, entry.value())?)
 }

@@ -333,7 +333,7 @@ async fn wrong_applies_are_refused_in_upstreams_words() {
     #[rustfmt::skip]
     let cases = [
         ("", "", &good, 422, "PatchOptions.meta.k8s.io \"\" is invalid: fieldManager: Required value: is required for apply patch"),
-        ("a%00b", "", &good, 422, "PatchOptions.meta.k8s.io \"\" is invalid: fieldManager: Invalid value: \"a\\u0000b\": should only contain printable characters"),
+        ("a%00b", "", &good, 422, "PatchOptions.meta.k8s.io \"\" is invalid: fieldManager: Invalid value: \"a\\x00b\": invalid character U+0000 (at position 1)"),
         ("one", "", &managed, 400, "metadata.managedFields must be nil"),
         ("one", "", &with("/apiVersion", "v2".into()), 400, "Incorrect version specified in apply patch. Specified patch version: v2, expected: v1"),
         ("one", "", &with("/metadata/name", "n".into()), 400, "the name of the object (n) does not match the name on the URL (m)"),

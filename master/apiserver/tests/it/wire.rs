@@ -50,9 +50,12 @@ async fn refusals_have_the_codes_and_texts_of_upstream() {
     let cases = [
         (format!("GET {maps}/none"), String::new(), 404, "configmaps \"none\" not found"),
         (format!("POST {maps}"), named("m00"), 409, "configmaps \"m00\" already exists"),
-        (format!("POST {maps}"), "{".into(), 400, ""),
+        (format!("POST {maps}"), "{".into(), 400, "the object provided is unrecognized (must be of type ConfigMap): couldn't get version/kind; json parse error: unexpected end of JSON input ({)"),
+        (format!("POST {maps}"), json!({"apiVersion": "v2", "kind": "ConfigMap"}).to_string(), 400, "no kind \"ConfigMap\" is registered for version \"v2\" in scheme \"pkg/runtime/scheme.go:111\""),
+        (format!("POST {maps}?fieldValidation=Some"), named("x"), 422, "CreateOptions.meta.k8s.io \"\" is invalid: fieldValidation: Unsupported value: \"Some\""),
+        (format!("PUT {maps}"), named("x"), 405, "the server does not allow this method on the requested resource"),
         (format!("POST {maps}"), named("Not_A_Name"), 422, "ConfigMap \"Not_A_Name\" is invalid: metadata.name: Invalid value"),
-        (format!("POST {maps}"), json!({"kind": "Pod", "metadata": {"name": "x"}}).to_string(), 400, "does not match the expected kind (ConfigMap)"),
+        (format!("POST {maps}"), json!({"kind": "Pod", "metadata": {"name": "x"}}).to_string(), 400, "Pod in version \"v1\" cannot be handled as a ConfigMap: converting (v1.Pod) to (core.ConfigMap): unknown conversion"),
         (format!("POST {maps}"), json!({"metadata": {"name": "x", "namespace": "b"}}).to_string(), 400, "the namespace of the provided object does not match the namespace sent on the request"),
         ("POST /api/v1/namespaces/none/configmaps".into(), named("x"), 404, "namespaces \"none\" not found"),
         (format!("PUT {maps}/m00"), named("other"), 400, "does not match the name on the URL"),
@@ -60,7 +63,7 @@ async fn refusals_have_the_codes_and_texts_of_upstream() {
         (format!("GET {maps}?fieldSelector=spec.x=y"), String::new(), 400, "field label not supported: spec.x"),
         (format!("GET {maps}?limit=x"), String::new(), 400, ""),
         ("GET /api/v1/nosuch".into(), String::new(), 404, "the server could not find the requested resource"),
-        ("GET /apis/no.such/v1/things".into(), String::new(), 404, "the server could not find the requested resource"),
+        ("GET /apis/apps/v1/things".into(), String::new(), 404, "the server could not find the requested resource"),
         ("GET /api/v1/namespaces/a/nodes/n".into(), String::new(), 404, "the server could not find the requested resource"),
         ("POST /api/v1/configmaps".into(), named("x"), 405, ""),
         ("GET /api/v1/namespaces/a%2Fb/configmaps".into(), String::new(), 400, "invalid path segment"),
@@ -71,6 +74,61 @@ async fn refusals_have_the_codes_and_texts_of_upstream() {
         assert_eq!(answer.code, code, "{line}: {}", answer.text);
         assert!(answer.text.replace("\\\"", "\"").contains(text), "{line}: {}", answer.text);
         assert_eq!((&answer.json["kind"], &answer.json["code"]), (&json!("Status"), &json!(code)));
+    }
+    world.end().await;
+}
+
+/// What is misspelt, or sent to the wrong place, does no harm.
+#[tokio::test]
+async fn nothing_is_done_that_was_not_asked_for() {
+    let (world, client) = with_maps(1).await;
+    let maps = "/api/v1/namespaces/a/configmaps";
+    let body = |value: serde_json::Value| value.to_string();
+    #[rustfmt::skip]
+    let cases = [
+        (format!("POST {maps}?dryRun=all"), body(json!({"metadata": {"name": "x"}})), 422, "dryRun: Unsupported value: [\"all\"]: supported values: \"All\""),
+        (format!("DELETE {maps}/m00?dryRun=all"), String::new(), 422, "dryRun: Unsupported value: [\"all\"]"),
+        (format!("DELETE {maps}/m00"), body(json!({"dryRun": ["all"]})), 422, "DeleteOptions.meta.k8s.io \"\" is invalid: dryRun"),
+        (format!("DELETE {maps}/m00"), body(json!({"apiVersion": "v1", "kind": "ConfigMap"})), 400, "no kind \"ConfigMap\" is registered"),
+        ("DELETE /api/v1/namespaces".into(), String::new(), 405, "the server does not allow this method"),
+    ];
+    for (line, body, code, text) in cases {
+        let answer = send(&client, &line, &[JSON], body).await;
+        assert_eq!(answer.code, code, "{line}: {}", answer.text);
+        assert!(answer.text.replace("\\\"", "\"").contains(text), "{line}: {}", answer.text);
+    }
+    assert_eq!(send(&client, &format!("GET {maps}/m00"), &[], "").await.code, 200);
+    assert_eq!(send(&client, &format!("GET {maps}/x"), &[], "").await.code, 404);
+    world.end().await;
+}
+
+/// What is only tried shows what would have been stored, and has no version.
+#[tokio::test]
+async fn a_trial_shows_what_would_be_stored() {
+    let (world, client) = with_maps(0).await;
+    let service =
+        json!({"metadata": {"name": "s"}, "spec": {"ports": [{"port": 80}], "externalName": ""}});
+    let line = "POST /api/v1/namespaces/a/services?dryRun=All";
+    let tried = send(&client, line, &[JSON], service.to_string()).await;
+    assert_eq!(tried.code, 201, "{}", tried.text);
+    assert!(tried.json["spec"]["clusterIP"].as_str().is_some_and(|it| it.starts_with("10.")));
+    assert_eq!(tried.json["metadata"].get("resourceVersion"), None);
+    // What says nothing is left out, as upstream's types leave it out.
+    assert_eq!(tried.json["spec"].get("externalName"), None);
+    world.end().await;
+}
+
+/// A path that belongs to no API is answered in plain text; one that a group does not have, by a Status.
+#[tokio::test]
+async fn what_is_not_there_is_told_apart() {
+    let (world, client) = with_maps(0).await;
+    for path in ["/nothing", "/apis/nothing.io/v1", "/apis/nothing.io/v1/things", "/openapi/v9"] {
+        let answer = send(&client, &format!("GET {path}"), &[], "").await;
+        assert_eq!((answer.code, answer.text.as_str()), (404, "404 page not found\n"), "{path}");
+    }
+    for path in ["/apis/apps/v9/deployments", "/api/v1/nothing", "/api/v1/namespaces/a/nothing/x"] {
+        let answer = send(&client, &format!("GET {path}"), &[], "").await;
+        assert_eq!((answer.code, &answer.json["details"]), (404, &json!({})), "{path}");
     }
     world.end().await;
 }

@@ -4,3 +4,4 @@ pub mod matching;
 pub mod policy;
 pub(crate) mod rules;
 pub(crate) mod type_check;
+pub(crate) mod webhooks;

@@ -1,13 +1,14 @@
 //! What policies and bindings must be to be stored.
 
 use master_api::field::FieldPath;
-use master_api::meta;
 use master_api::status::FieldError;
+use master_api::{meta, names};
 use serde_json::Value;
 
 use super::matching::Matcher;
 use super::policy::{Expression, Mutation, Wanted};
 use crate::check::{self, Findings};
+use crate::rules::{self, Must, Rule};
 
 const REASONS: [&str; 4] = ["Forbidden", "Invalid", "RequestEntityTooLarge", "Unauthorized"];
 
@@ -16,6 +17,7 @@ pub(crate) fn policy_rules(new: &Value, old: Option<&Value>) -> Vec<FieldError> 
     let (mut errors, path) = (Vec::new(), FieldPath::new("spec"));
     let spec = &new["spec"];
     common_rules(spec, &path, &mut errors);
+    annotations(new, &mut errors);
     let count = |field: &str| meta::items(spec, &[field]).len();
     if count("validations") + count("auditAnnotations") == 0 {
         let detail = "validations or auditAnnotations must contain at least one item";
@@ -40,7 +42,7 @@ pub(crate) fn policy_rules(new: &Value, old: Option<&Value>) -> Vec<FieldError> 
     );
     for (at, validation) in meta::items(spec, &["validations"]).iter().enumerate() {
         let path = path.child("validations").index(at);
-        check::one_of(validation, "reason", &path, &REASONS, &mut errors);
+        rules::check(validation, &path, &[("reason", Must::BeOneOf(&REASONS))], &mut errors);
     }
     errors
 }
@@ -82,14 +84,82 @@ pub(crate) fn mutating_rules(new: &Value, old: Option<&Value>) -> Vec<FieldError
     errors
 }
 
-/// What all policies have.
-fn common_rules(spec: &Value, path: &FieldPath, errors: &mut Findings) {
-    check::one_of(spec, "failurePolicy", path, &["Fail", "Ignore"], errors);
-    if spec["paramKind"].is_object() {
-        let path = path.child("paramKind");
-        check::required(&spec["paramKind"], "apiVersion", &path, errors);
-        check::required(&spec["paramKind"], "kind", &path, errors);
+/// Of a MutatingAdmissionPolicyBinding.
+pub(crate) fn mutating_binding_rules(new: &Value, _old: Option<&Value>) -> Vec<FieldError> {
+    let mut errors = Vec::new();
+    binding_parts(&new["spec"], &FieldPath::new("spec"), &mut errors);
+    errors
+}
+
+/// What all bindings have.
+const BINDING: &[Rule] = &[
+    ("policyName", Must::BeThereFormed(names::dns1123_subdomain)),
+    ("paramRef.parameterNotFoundAction", Must::BeChosen("", &["Deny", "Allow"])),
+    ("paramRef.selector", Must::BeSelector),
+    ("matchResources.namespaceSelector", Must::BeSelector),
+    ("matchResources.objectSelector", Must::BeSelector),
+];
+
+fn binding_parts(spec: &Value, path: &FieldPath, errors: &mut Findings) {
+    if let Some(reference) = meta::at(spec, &["paramRef"]) {
+        let has = |field: &str| meta::at(reference, &[field]).is_some_and(|value| value != "");
+        let path = path.child("paramRef");
+        match (has("name"), has("selector")) {
+            (false, false) => {
+                let detail = "one of name or selector must be specified";
+                errors.push(FieldError::required(path, detail));
+            }
+            (true, true) => {
+                let detail = "name and selector are mutually exclusive";
+                errors.push(FieldError::forbidden(path.child("name"), detail));
+            }
+            _ => {}
+        }
     }
+    rules::check(spec, path, BINDING, errors);
+}
+
+/// What all policies have.
+const POLICY: &[Rule] = &[
+    ("failurePolicy", Must::BeOneOf(&["Fail", "Ignore"])),
+    ("paramKind.apiVersion", Must::BeThere("")),
+    ("paramKind.kind", Must::BeThereFormed(kind)),
+    ("matchConstraints.matchPolicy", Must::BeOneOf(&["Equivalent", "Exact"])),
+    ("matchConstraints.namespaceSelector", Must::BeSelector),
+    ("matchConstraints.objectSelector", Must::BeSelector),
+    ("matchConstraints.resourceRules[].operations", Must::BeThere("")),
+    ("matchConstraints.resourceRules[].operations[]", Must::BeOneOf(&OPERATIONS)),
+    ("matchConstraints.resourceRules[].apiGroups", Must::BeThere("")),
+    ("matchConstraints.resourceRules[].apiVersions", Must::BeThere("")),
+    ("matchConstraints.resourceRules[].apiVersions[]", Must::BeThere("")),
+    ("matchConstraints.resourceRules[].resources", Must::BeThere("")),
+    ("matchConstraints.resourceRules[].resources[]", Must::BeThere("")),
+    ("matchConditions[].name", Must::BeThereFormed(names::qualified_name)),
+    ("matchConditions", Must::DifferIn("name")),
+    ("variables[].name", Must::BeThere("name is not specified")),
+    ("variables", Must::DifferIn("name")),
+    ("auditAnnotations", Must::DifferIn("key")),
+];
+const OPERATIONS: [&str; 5] = ["*", "CONNECT", "CREATE", "DELETE", "UPDATE"];
+
+/// Kinds may have capitals.
+fn kind(text: &str) -> Vec<String> {
+    let wrong = names::dns1035_label(&text.to_lowercase()).into_iter();
+    wrong.map(|it| format!("may have mixed case, but should otherwise match: {it}")).collect()
+}
+
+/// Annotations are put below the policy's name.
+fn annotations(new: &Value, errors: &mut Findings) {
+    for (at, annotation) in meta::items(new, &["spec", "auditAnnotations"]).iter().enumerate() {
+        let path = FieldPath::new("spec.auditAnnotations").index(at).child("key");
+        let key = format!("{}/{}", meta::name(new), meta::text(annotation, &["key"]));
+        let wrong = names::qualified_name(&key).into_iter();
+        errors.extend(wrong.map(|it| FieldError::invalid(path.clone(), key.as_str(), it)));
+    }
+}
+
+fn common_rules(spec: &Value, path: &FieldPath, errors: &mut Findings) {
+    rules::check(spec, path, POLICY, errors);
     let constraints = path.child("matchConstraints");
     if !spec["matchConstraints"].is_object() {
         errors.push(FieldError::required(constraints, ""));
@@ -128,7 +198,7 @@ fn expressions(
 pub(crate) fn binding_rules(new: &Value, _old: Option<&Value>) -> Vec<FieldError> {
     let (mut errors, path): (Findings, _) = (Vec::new(), FieldPath::new("spec"));
     let spec = &new["spec"];
-    check::required(spec, "policyName", &path, &mut errors);
+    binding_parts(spec, &path, &mut errors);
     let place = path.child("validationActions");
     let actions: Vec<&str> = meta::items(spec, &["validationActions"])
         .iter()
@@ -197,7 +267,7 @@ mod tests {
                  failed: ERROR: <input>:1:31: found no matching overload for '_==_' applied to '(string, int)'",
             ),
             (
-                json!({"matchConditions": [{"expression": "variables.x"}]}),
+                json!({"matchConditions": [{"name": "c", "expression": "variables.x"}]}),
                 "spec.matchConditions[0].expression: Invalid value",
             ),
             (

@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 
 use super::{names, validate};
 use crate::custom::is_established;
-use crate::fill::{absent, made, object};
+use crate::fill::{absent, made, object, zero};
 use crate::strategy::{Companion, Cx, Shape, Strategy, fresh, kept, only_status};
 
 /// Holds a definition until its objects are gone; the controller takes it away.
@@ -36,8 +36,8 @@ impl Strategy for Definitions {
         if let Some(kind) = names.get("kind").and_then(Value::as_str).map(str::to_owned)
             && !kind.is_empty()
         {
-            absent(names, "singular", kind.to_lowercase());
-            absent(names, "listKind", format!("{kind}List"));
+            zero(names, "singular", kind.to_lowercase());
+            zero(names, "listKind", format!("{kind}List"));
         }
         let conversion = made(spec, "conversion");
         absent(conversion, "strategy", "None");

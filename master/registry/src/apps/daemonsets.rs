@@ -1,12 +1,13 @@
 //! `apps/v1/daemonsets`.
 
+use master_api::field::FieldPath;
 use master_api::meta;
 use master_api::status::FieldError;
 use serde_json::Value;
 
-use crate::check;
+use crate::check::{self, Findings};
 use crate::fill::{absent, made, zero};
-use crate::pod::defaults;
+use crate::pod::{defaults, warnings};
 use crate::strategy::{Cx, Shape, Strategy, fresh, kept, status_and_metadata};
 use crate::table::{self, Cell, count, tabled};
 use crate::workload::{self, CONTAINERS, IMAGES, SELECTOR};
@@ -49,6 +50,45 @@ const CELLS: &[Cell] = &[
     SELECTOR,
 ];
 
+/// How pods are replaced: some at once, of which none or none but surplus ones are missed.
+fn update_strategy(strategy: &Value, errors: &mut Findings) {
+    let path = FieldPath::new("spec.updateStrategy");
+    match meta::text(strategy, &["type"]) {
+        "OnDelete" => {}
+        "RollingUpdate" => {
+            let (rolling, path) = (&strategy["rollingUpdate"], path.child("rollingUpdate"));
+            let amount = |field: &str| match &rolling[field] {
+                Value::String(text) => {
+                    text.strip_suffix('%').and_then(|digits| digits.parse().ok()).unwrap_or(0)
+                }
+                number => number.as_i64().unwrap_or(0),
+            };
+            check::count_or_percent(
+                &rolling["maxUnavailable"],
+                &path.child("maxUnavailable"),
+                errors,
+            );
+            check::count_or_percent(&rolling["maxSurge"], &path.child("maxSurge"), errors);
+            match (amount("maxUnavailable"), amount("maxSurge")) {
+                (0, 0) => errors.push(FieldError::required(
+                    path.child("maxUnavailable"),
+                    "cannot be 0 when maxSurge is 0",
+                )),
+                (0, _) | (_, 0) => {}
+                _ => {
+                    let detail = "may not be set when maxUnavailable is non-zero";
+                    let shown = rolling["maxSurge"].clone();
+                    errors.push(FieldError::invalid(path.child("maxSurge"), shown, detail));
+                }
+            }
+        }
+        _ => {
+            let known = ["RollingUpdate", "OnDelete"];
+            errors.push(FieldError::not_supported(path, strategy.clone(), &known));
+        }
+    }
+}
+
 impl Strategy for DaemonSets {
     fn shape(&self) -> Shape {
         Shape { status: true, generation: true }
@@ -86,13 +126,18 @@ impl Strategy for DaemonSets {
 
     fn validate(&self, new: &Value, old: Option<&Value>) -> Vec<FieldError> {
         let mut errors = Vec::new();
-        workload::selector(new, &mut errors);
+        workload::selector(new, workload::OF_DAEMON_SETS, &mut errors);
         workload::lasting_template(new, &mut errors);
         workload::counts(new, &["minReadySeconds", "revisionHistoryLimit"], &mut errors);
+        update_strategy(&new["spec"]["updateStrategy"], &mut errors);
         if let Some(old) = old {
             check::immutable(new, old, &["spec", "selector"], &mut errors);
         }
         errors
+    }
+
+    fn warnings(&self, new: &Value, old: Option<&Value>) -> Vec<String> {
+        warnings::of_template(new, old, &["spec", "template"])
     }
 
     tabled!(CELLS);

@@ -7,7 +7,7 @@ use serde_json::{Map, Value};
 
 use crate::check::{self, Findings};
 use crate::fill::{absent, made, zero};
-use crate::pod::defaults;
+use crate::pod::{defaults, warnings};
 use crate::strategy::{Cx, Shape, Strategy, status_and_metadata};
 use crate::table::{Cell, count, tabled};
 use crate::workload::{self, CONTAINERS, IMAGES, SELECTOR};
@@ -60,7 +60,7 @@ impl Strategy for Deployments {
     fn validate(&self, new: &Value, old: Option<&Value>) -> Vec<FieldError> {
         let mut errors = Vec::new();
         workload::counts(new, &["replicas"], &mut errors);
-        workload::selector(new, &mut errors);
+        workload::selector(new, workload::OF_DEPLOYMENTS, &mut errors);
         workload::lasting_template(new, &mut errors);
         strategy(&new["spec"]["strategy"], &FieldPath::new("spec.strategy"), &mut errors);
         let counts = ["minReadySeconds", "revisionHistoryLimit", "progressDeadlineSeconds"];
@@ -87,6 +87,10 @@ impl Strategy for Deployments {
             "availableReplicas",
         ];
         workload::status_counts(new, &counts)
+    }
+
+    fn warnings(&self, new: &Value, old: Option<&Value>) -> Vec<String> {
+        warnings::of_template(new, old, &["spec", "template"])
     }
 
     tabled!(CELLS);

@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use crate::check;
 use crate::fill::{absent, made};
-use crate::pod::defaults;
+use crate::pod::{defaults, warnings};
 use crate::strategy::{Shape, Strategy};
 use crate::table::{Cell, count, tabled};
 use crate::workload::{self, CONTAINERS, IMAGES, SELECTOR};
@@ -42,7 +42,7 @@ impl Strategy for ReplicaSets {
     fn validate(&self, new: &Value, old: Option<&Value>) -> Vec<FieldError> {
         let mut errors = Vec::new();
         workload::counts(new, &["replicas", "minReadySeconds"], &mut errors);
-        workload::selector(new, &mut errors);
+        workload::selector(new, workload::OF_DEPLOYMENTS, &mut errors);
         workload::lasting_template(new, &mut errors);
         if let Some(old) = old {
             check::immutable(new, old, &["spec", "selector"], &mut errors);
@@ -58,6 +58,10 @@ impl Strategy for ReplicaSets {
     fn fields(&self, object: &Value) -> BTreeMap<String, String> {
         let replicas = meta::number(object, &["status", "replicas"]).unwrap_or_default();
         [("status.replicas".to_owned(), replicas.to_string())].into()
+    }
+
+    fn warnings(&self, new: &Value, old: Option<&Value>) -> Vec<String> {
+        warnings::of_template(new, old, &["spec", "template"])
     }
 
     tabled!(CELLS);

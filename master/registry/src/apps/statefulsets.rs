@@ -1,13 +1,16 @@
 //! `apps/v1/statefulsets`.
 
-use master_api::names;
+use master_api::field::FieldPath;
 use master_api::status::FieldError;
+use master_api::{meta, names};
 use serde_json::Value;
 
 use super::deployments::ready;
 use crate::check::same;
+use crate::core::persistentvolumeclaims as claims;
 use crate::fill::{absent, made, objects, zero};
-use crate::pod::defaults;
+use crate::pod::{defaults, warnings};
+use crate::rules::{self, Must, Rule};
 use crate::strategy::{Shape, Strategy};
 use crate::table::{Cell, tabled};
 use crate::workload::{self, CONTAINERS, IMAGES};
@@ -33,6 +36,45 @@ const CELLS: &[Cell] = &[
     CONTAINERS,
     IMAGES,
 ];
+
+/// What there is to say of fields by themselves.
+const RULES: &[Rule] = &[
+    ("spec.podManagementPolicy", Must::BeGivenFormed(management)),
+    ("spec.updateStrategy.rollingUpdate.partition", Must::NotBeNegative),
+    (
+        "spec.persistentVolumeClaimRetentionPolicy.whenDeleted",
+        Must::BeGivenOneOf(&["Retain", "Delete"]),
+    ),
+    (
+        "spec.persistentVolumeClaimRetentionPolicy.whenScaled",
+        Must::BeGivenOneOf(&["Retain", "Delete"]),
+    ),
+    ("spec.replicas", Must::NotBeNegative),
+    ("spec.minReadySeconds", Must::NotBeNegative),
+    ("spec.ordinals.start", Must::NotBeNegative),
+    ("spec.serviceName", Must::BeFormedIfAny(names::dns1123_label)),
+];
+
+fn management(policy: &str) -> Vec<String> {
+    match policy {
+        "OrderedReady" | "Parallel" => Vec::new(),
+        _ => vec!["must be 'OrderedReady' or 'Parallel'".to_owned()],
+    }
+}
+
+/// How pods are replaced, and the claims that each has.
+fn parts(spec: &Value, errors: &mut Vec<FieldError>) {
+    let path = FieldPath::new("spec");
+    let strategy = &spec["updateStrategy"];
+    if !matches!(meta::text(strategy, &["type"]), "RollingUpdate" | "OnDelete") {
+        let detail = "must be 'RollingUpdate' or 'OnDelete'";
+        errors.push(FieldError::invalid(path.child("updateStrategy"), strategy.clone(), detail));
+    }
+    for (at, claim) in meta::items(spec, &["volumeClaimTemplates"]).iter().enumerate() {
+        let path = path.child("volumeClaimTemplates").index(at).child("spec");
+        claims::spec(&claim["spec"], &path, errors);
+    }
+}
 
 impl Strategy for StatefulSets {
     fn shape(&self) -> Shape {
@@ -71,9 +113,17 @@ impl Strategy for StatefulSets {
 
     fn validate(&self, new: &Value, old: Option<&Value>) -> Vec<FieldError> {
         let mut errors = Vec::new();
-        let counts = ["replicas", "minReadySeconds", "revisionHistoryLimit"];
-        workload::counts(new, &counts, &mut errors);
-        workload::selector(new, &mut errors);
+        rules::check(new, &FieldPath::default(), RULES, &mut errors);
+        parts(&new["spec"], &mut errors);
+        if new["spec"]["updateStrategy"]["type"] == "OnDelete"
+            && meta::at(new, &["spec", "updateStrategy", "rollingUpdate"]).is_some()
+        {
+            let path = FieldPath::new("spec.updateStrategy").child("rollingUpdate");
+            let shown = new["spec"]["updateStrategy"]["rollingUpdate"].clone();
+            let detail = "only allowed for updateStrategy 'RollingUpdate'";
+            errors.push(FieldError::invalid(path, shown, detail));
+        }
+        workload::selector(new, workload::OF_STATEFUL_SETS, &mut errors);
         workload::lasting_template(new, &mut errors);
         if let Some(old) = old {
             let mut allowed = new["spec"].clone();
@@ -86,6 +136,15 @@ impl Strategy for StatefulSets {
             }
         }
         errors
+    }
+
+    fn warnings(&self, new: &Value, old: Option<&Value>) -> Vec<String> {
+        let mut found = warnings::of_template(new, old, &["spec", "template"]);
+        if meta::number(new, &["spec", "revisionHistoryLimit"]).is_some_and(|limit| limit < 0) {
+            let text = "spec.revisionHistoryLimit: a negative value retains all historical revisions; a value >= 0 is recommended";
+            found.push(text.to_owned());
+        }
+        found
     }
 
     tabled!(CELLS);

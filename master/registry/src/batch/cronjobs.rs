@@ -10,7 +10,7 @@ use serde_json::Value;
 use super::jobs::job_template;
 use crate::check;
 use crate::fill::{absent, made, object, zero};
-use crate::pod::defaults;
+use crate::pod::{defaults, warnings};
 use crate::strategy::{Shape, Strategy};
 use crate::table::{Cell, or, or_none, tabled};
 use crate::workload;
@@ -102,6 +102,10 @@ impl Strategy for CronJobs {
         let template = path.child("jobTemplate").child("spec").child("template");
         job_template(&new["spec"]["jobTemplate"]["spec"]["template"], &template, &mut errors);
         errors
+    }
+
+    fn warnings(&self, new: &Value, old: Option<&Value>) -> Vec<String> {
+        warnings::of_template(new, old, &["spec", "jobTemplate", "spec", "template"])
     }
 
     tabled!(CELLS);

@@ -10,8 +10,8 @@ use master_api::{meta, time};
 use serde_json::{Map, Value, json};
 
 use crate::check;
-use crate::fill::{absent, made, object};
-use crate::pod::{defaults, validate};
+use crate::fill::{absent, made, object, objects, zero};
+use crate::pod::{defaults, validate, warnings};
 use crate::strategy::{Cx, Shape, Strategy, fresh};
 use crate::table::{Cell, tabled};
 use crate::workload::{self, CONTAINERS, IMAGES, SELECTOR};
@@ -83,6 +83,13 @@ fn job_spec(spec: &mut Map<String, Value>) {
     let policy =
         if spec.contains_key("podFailurePolicy") { "Failed" } else { "TerminatingOrFailed" };
     absent(spec, "podReplacementPolicy", policy);
+    if let Some(policy) = object(spec, "podFailurePolicy") {
+        for rule in objects(policy, "rules") {
+            for condition in objects(rule, "onPodConditions") {
+                zero(condition, "status", "True");
+            }
+        }
+    }
 }
 
 /// Rules of a job's template, also within a cron job.
@@ -144,6 +151,7 @@ impl Strategy for Jobs {
                 }
             }
         }
+        super::job_policies::validate(&new["spec"], &path, &mut errors);
         job_template(&new["spec"]["template"], &path.child("template"), &mut errors);
         if let Some(old) = old {
             let is_suspended = old["spec"]["suspend"] == true;
@@ -165,6 +173,10 @@ impl Strategy for Jobs {
     fn fields(&self, job: &Value) -> BTreeMap<String, String> {
         let succeeded = meta::number(job, &["status", "succeeded"]).unwrap_or_default();
         [("status.successful".to_owned(), succeeded.to_string())].into()
+    }
+
+    fn warnings(&self, new: &Value, old: Option<&Value>) -> Vec<String> {
+        warnings::of_template(new, old, &["spec", "template"])
     }
 
     tabled!(CELLS);

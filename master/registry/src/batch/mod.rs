@@ -1,4 +1,5 @@
 //! `batch/v1`.
 
 pub mod cronjobs;
+mod job_policies;
 pub mod jobs;

@@ -114,6 +114,19 @@ impl Strategy for CertificateSigningRequests {
                 "should be a fully qualified domain and path of the form 'example.com/signer-name'";
             errors.push(FieldError::invalid(path.child("signerName"), signer, detail));
         }
+        let usages = meta::items(new, &["spec", "usages"]);
+        let place = path.child("usages");
+        if usages.is_empty() {
+            errors.push(FieldError::required(place.clone(), ""));
+        }
+        for (at, usage) in usages.iter().enumerate() {
+            if !USAGES.iter().any(|known| usage == known) {
+                errors.push(FieldError::not_supported(place.index(at), usage.clone(), &USAGES));
+            }
+            if usages[..at].contains(usage) {
+                errors.push(FieldError::duplicate(place.index(at), usage.clone()));
+            }
+        }
         let lifetime = meta::number(new, &["spec", "expirationSeconds"]);
         if let Some(seconds) = lifetime.filter(|seconds| *seconds < 600) {
             let detail = "may not specify a duration less than 600 seconds (10 minutes)";
@@ -129,6 +142,33 @@ impl Strategy for CertificateSigningRequests {
 
     tabled!(CELLS);
 }
+
+/// What a certificate may be for.
+const USAGES: [&str; 23] = [
+    "any",
+    "cert sign",
+    "client auth",
+    "code signing",
+    "content commitment",
+    "crl sign",
+    "data encipherment",
+    "decipher only",
+    "digital signature",
+    "email protection",
+    "encipher only",
+    "ipsec end system",
+    "ipsec tunnel",
+    "ipsec user",
+    "key agreement",
+    "key encipherment",
+    "microsoft sgc",
+    "netscape sgc",
+    "ocsp signing",
+    "s/mime",
+    "server auth",
+    "signing",
+    "timestamping",
+];
 
 /// Conditions carry when they were set.
 pub fn stamp(conditions: &mut [Value], now: Timestamp) {

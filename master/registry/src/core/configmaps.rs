@@ -74,7 +74,7 @@ impl Strategy for ConfigMaps {
             errors.push(FieldError::invalid(path, key.as_str(), detail));
         }
         if bytes > DATA_BYTES_MAX {
-            errors.push(FieldError::too_long("", DATA_BYTES_MAX));
+            errors.push(FieldError::too_long("[]", DATA_BYTES_MAX));
         }
         if let Some(old) = old {
             kept_immutable(new, old, &["data", "binaryData"], &mut errors);
@@ -111,7 +111,7 @@ mod tests {
     fn keys_and_size_are_bounded() {
         check(json!({"data": {"a b": ""}}), None, &["data[a b]"]);
         check(json!({"data": {"a": "x"}, "binaryData": {"a": "eA=="}}), None, &["data[a]"]);
-        check(json!({"data": {"a": "x".repeat((1 << 20) + 1)}}), None, &[""]);
+        check(json!({"data": {"a": "x".repeat((1 << 20) + 1)}}), None, &["[]"]);
         assert_eq!(ConfigMaps.row(&json!({"data": {"a": "x"}}), jiff::Timestamp::UNIX_EPOCH)[1], 1);
     }
 }

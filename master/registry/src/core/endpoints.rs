@@ -1,13 +1,13 @@
 //! `v1/endpoints`.
 
 use master_api::field::FieldPath;
-use master_api::meta;
 use master_api::status::FieldError;
+use master_api::{meta, names};
 use serde_json::Value;
 
 use crate::check;
 use crate::fill::{objects, zero};
-use crate::pod::validate::ip;
+use crate::rules::{self, Must, Rule};
 use crate::strategy::Strategy;
 use crate::table::{Cell, tabled};
 
@@ -48,6 +48,18 @@ pub(crate) fn shortened(all: &[String]) -> String {
     }
 }
 
+const ADDRESS_RULES: &[Rule] = &[
+    ("ip", Must::BeGivenFormed(rules::address)),
+    ("hostname", Must::BeFormedIfAny(names::dns1123_label)),
+    ("nodeName", Must::BeFormed(names::dns1123_subdomain)),
+];
+const PORT_RULES: &[Rule] = &[
+    ("name", Must::BeFormedIfAny(names::dns1123_label)),
+    ("port", Must::BeGivenWithin(1, 65535, "must be between 1 and 65535, inclusive")),
+    ("protocol", Must::BeGivenOneOf(&["SCTP", "TCP", "UDP"])),
+    ("appProtocol", Must::BeFormed(names::qualified_name)),
+];
+
 impl Strategy for Endpoints {
     fn default(&self, object: &mut Value) {
         let Some(fields) = object.as_object_mut() else { return };
@@ -70,15 +82,17 @@ impl Strategy for Endpoints {
             for list in ["addresses", "notReadyAddresses"] {
                 for (at, address) in meta::items(subset, &[list]).iter().enumerate() {
                     let path = path.child(list).index(at);
-                    check::required(address, "ip", &path, &mut errors);
-                    ip(address, "ip", &path, &mut errors);
+                    rules::check(address, &path, ADDRESS_RULES, &mut errors);
                     endpoint_address(meta::text(address, &["ip"]), &path.child("ip"), &mut errors);
                 }
             }
-            for (at, port) in meta::items(subset, &["ports"]).iter().enumerate() {
+            let ports = meta::items(subset, &["ports"]);
+            for (at, port) in ports.iter().enumerate() {
                 let path = path.child("ports").index(at);
-                check::port(port, "port", &path, &mut errors);
-                check::one_of(port, "protocol", &path, &["SCTP", "TCP", "UDP"], &mut errors);
+                if ports.len() > 1 {
+                    check::required(port, "name", &path, &mut errors);
+                }
+                rules::check(port, &path, PORT_RULES, &mut errors);
             }
         }
         errors
@@ -89,7 +103,11 @@ impl Strategy for Endpoints {
 
 /// Endpoints must not point at the node itself or at its link: traffic would be captured.
 pub(crate) fn endpoint_address(text: &str, path: &FieldPath, errors: &mut Vec<FieldError>) {
-    let Ok(address) = text.parse::<std::net::IpAddr>() else { return };
+    let Ok(address) = text.parse::<std::net::IpAddr>() else {
+        // It was told already that this is none; upstream tells it once more.
+        errors.push(FieldError::invalid(path.clone(), text, "must be a valid IP address"));
+        return;
+    };
     // `::ffff:127.0.0.1` is 127.0.0.1 to whoever dials it.
     let address = address.to_canonical();
     let is_link_local = match address {

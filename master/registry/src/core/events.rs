@@ -5,11 +5,13 @@
 use std::collections::BTreeMap;
 
 use jiff::Timestamp;
+use master_api::field::FieldPath;
 use master_api::status::FieldError;
 use master_api::{meta, names, time};
 use serde_json::{Map, Value};
 
 use crate::check;
+use crate::rules::{self, Must};
 use crate::strategy::Strategy;
 use crate::table::{Cell, tabled};
 
@@ -93,20 +95,48 @@ fn source(event: &Value) -> String {
     }
 }
 
+/// Who reports an event, what was done and why. Upstream does not show what is too long.
+fn told(event: &Value, reporter: &'static str, errors: &mut Vec<FieldError>) {
+    const LENGTH_MAX: usize = 128;
+    let rules =
+        [(reporter, Must::BeThere("")), (reporter, Must::BeGivenFormed(names::qualified_name))];
+    rules::check(event, &FieldPath::default(), &rules, errors);
+    for field in ["reportingInstance", "action", "reason"] {
+        match meta::text(event, &[field]) {
+            "" => errors.push(FieldError::required(field, "")),
+            text if text.len() > LENGTH_MAX => {
+                let detail = format!("can have at most {LENGTH_MAX} characters");
+                errors.push(FieldError::invalid(field, "", detail));
+            }
+            _ => {}
+        }
+    }
+}
+
+/// An event is in the namespace of what it is about, or where events of cluster-scoped objects are; one that has a time may
+/// tell of other namespaces.
+fn placed(event: &Value, errors: &mut Vec<FieldError>) {
+    let involved = meta::text(event, &["involvedObject", "namespace"]);
+    let namespace = meta::namespace(event);
+    let has_time = meta::at(event, &["eventTime"]).is_some();
+    let fits = match (involved, has_time) {
+        ("", true) => matches!(namespace, "default" | "kube-system"),
+        ("", false) => namespace == "default",
+        (_, true) => true,
+        (_, false) => involved == namespace,
+    };
+    if !fits {
+        let detail = "does not match event.namespace";
+        errors.push(FieldError::invalid("involvedObject.namespace", involved, detail));
+    }
+}
+
 impl Strategy for Events {
     fn validate(&self, event: &Value, _old: Option<&Value>) -> Vec<FieldError> {
         let mut errors = Vec::new();
-        let involved = meta::text(event, &["involvedObject", "namespace"]);
-        let namespace = meta::namespace(event);
-        // Events of cluster-scoped objects live in `default`.
-        let fits = if involved.is_empty() {
-            matches!(namespace, "default" | "kube-system")
-        } else {
-            involved == namespace
-        };
-        if !fits {
-            let detail = "does not match event.namespace";
-            errors.push(FieldError::invalid("involvedObject.namespace", involved, detail));
+        placed(event, &mut errors);
+        if meta::at(event, &["eventTime"]).is_some() {
+            told(event, "reportingComponent", &mut errors);
         }
         errors
     }
@@ -148,7 +178,8 @@ impl Strategy for NewEvents {
     fn validate(&self, event: &Value, old: Option<&Value>) -> Vec<FieldError> {
         let mut stored = event.clone();
         self.storage_form(&mut stored);
-        let mut errors = Events.validate(&stored, None);
+        let mut errors = Vec::new();
+        placed(&stored, &mut errors);
         errors.extend(match old {
             None => reporter_rules(event),
             Some(old) => unchanged(event, old),
@@ -201,30 +232,24 @@ impl Strategy for NewEvents {
 
 /// The newer API wants to know who saw what, and when.
 fn reporter_rules(event: &Value) -> Vec<FieldError> {
-    const BYTES_MAX: usize = 128;
     let mut errors = Vec::new();
     if time::parse(meta::text(event, &["eventTime"])).is_none() {
         errors.push(FieldError::required("eventTime", ""));
     }
-    for field in ["reportingController", "reportingInstance", "action", "reason"] {
-        match meta::text(event, &[field]) {
-            "" => errors.push(FieldError::required(field, "")),
-            text if field != "reportingController" && text.len() > BYTES_MAX => {
-                let detail = format!("can have at most {BYTES_MAX} characters");
-                errors.push(FieldError::invalid(field, text, detail));
-            }
-            _ => {}
-        }
+    told(event, "reportingController", &mut errors);
+    let kind = meta::text(event, &["type"]);
+    if !matches!(kind, "Normal" | "Warning") {
+        let detail = format!("has invalid value: {kind}");
+        errors.push(FieldError::invalid("type", "", detail));
     }
-    for problem in names::qualified_name(meta::text(event, &["reportingController"])) {
-        if meta::at(event, &["reportingController"]).is_some() {
-            let shown = event["reportingController"].clone();
-            errors.push(FieldError::invalid("reportingController", shown, problem));
+    if let Some(series) = meta::at(event, &["series"]) {
+        if meta::number(series, &["count"]).unwrap_or_default() < 2 {
+            let detail = "should be at least 2";
+            errors.push(FieldError::invalid("series.count", "", detail));
         }
-    }
-    if !matches!(meta::text(event, &["type"]), "Normal" | "Warning") {
-        let shown = event["type"].clone();
-        errors.push(FieldError::invalid("type", shown, "has invalid value: "));
+        if meta::at(series, &["lastObservedTime"]).is_none() {
+            errors.push(FieldError::required("series.lastObservedTime", ""));
+        }
     }
     errors
 }

@@ -3,13 +3,14 @@
 use std::collections::BTreeSet;
 
 use master_api::field::FieldPath;
-use master_api::meta;
 use master_api::quantity::Quantity;
 use master_api::status::FieldError;
+use master_api::{meta, names};
 use serde_json::{Map, Value};
 
 use crate::check::{self, Findings};
 use crate::fill::{absent, made, objects};
+use crate::pod::containers::{STANDARD, container_resource};
 use crate::strategy::Strategy;
 use crate::table::{Cell, tabled};
 
@@ -39,20 +40,61 @@ impl Strategy for LimitRanges {
         let mut types = BTreeSet::new();
         for (at, item) in meta::items(new, &["spec", "limits"]).iter().enumerate() {
             let path = path.index(at);
-            check::required(item, "type", &path, &mut errors);
             let kind = meta::text(item, &["type"]);
+            limit_type(kind, &path.child("type"), &mut errors);
             if !types.insert(kind) {
                 errors.push(FieldError::duplicate(path.child("type"), kind));
             }
             for list in ["max", "min", "default", "defaultRequest"] {
                 check::amounts(&item[list], &path.child(list), &mut errors);
             }
+            named(item, kind, &path, &mut errors);
             in_order(item, &path, &mut errors);
         }
         errors
     }
 
     tabled!(CELLS);
+}
+
+/// Kinds of limits that need no domain.
+const TYPES: [&str; 3] = ["Container", "PersistentVolumeClaim", "Pod"];
+const LISTS: [&str; 5] = ["max", "min", "default", "defaultRequest", "maxLimitRequestRatio"];
+
+fn limit_type(kind: &str, path: &FieldPath, errors: &mut Findings) {
+    let found = names::qualified_name(kind);
+    if found.is_empty() && !kind.contains('/') && !TYPES.contains(&kind) {
+        let detail = "must be a standard limit type or fully qualified";
+        errors.push(FieldError::invalid(path.clone(), kind, detail));
+    }
+    errors
+        .extend(found.into_iter().map(|problem| FieldError::invalid(path.clone(), kind, problem)));
+}
+
+/// What is limited has a name that is known for such a limit.
+fn named(item: &Value, kind: &str, path: &FieldPath, errors: &mut Findings) {
+    for list in LISTS {
+        for name in item[list].as_object().into_iter().flatten().map(|(name, _)| name) {
+            let path = path.child(list).key(name);
+            if matches!(kind, "Container" | "Pod") {
+                errors.extend(container_resource(name, &path));
+                continue;
+            }
+            for problem in names::qualified_name(name) {
+                errors.push(FieldError::invalid(path.clone(), name.as_str(), problem));
+            }
+            if !name.contains('/') && !STANDARD.contains(&&**name) {
+                let detail = "must be a standard resource type or fully qualified";
+                errors.push(FieldError::invalid(path, name.as_str(), detail));
+            }
+        }
+    }
+    let has_size = |list: &str| meta::at(item, &[list, "storage"]).is_some();
+    if kind == "PersistentVolumeClaim" && !has_size("min") && !has_size("max") {
+        let detail =
+            "either minimum or maximum storage value is required, but neither was provided";
+        errors.push(FieldError::required(path.child("limits"), detail));
+    }
 }
 
 fn container_defaults(item: &mut Map<String, Value>) {

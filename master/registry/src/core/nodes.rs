@@ -8,6 +8,8 @@ use master_api::{meta, names};
 use serde_json::{Value, json};
 
 use crate::check;
+use crate::pod::validate::EFFECTS;
+use crate::rules::{self, Must, Rule};
 use crate::strategy::{Cx, Shape, Strategy, keep_field};
 use crate::table::{Cell, or, tabled};
 
@@ -115,19 +117,26 @@ impl Strategy for Nodes {
 
     fn validate(&self, new: &Value, old: Option<&Value>) -> Vec<FieldError> {
         let mut errors = Vec::new();
-        let path = FieldPath::new("spec").child("taints");
+        // Upstream tells taints as if they were metadata.
+        let path = FieldPath::new("metadata").child("taints");
         let mut seen = BTreeSet::new();
+        let rules: &[Rule] = &[
+            ("key", Must::BeGivenFormed(names::qualified_name)),
+            ("value", Must::BeFormedIfAny(names::label_value)),
+            ("effect", Must::BeChosen("", &EFFECTS)),
+        ];
         for (at, taint) in meta::items(new, &["spec", "taints"]).iter().enumerate() {
             let path = path.index(at);
-            check::named(taint, "key", &path, names::qualified_name, &mut errors);
-            check::well_formed(taint, "value", &path, names::label_value, &mut errors);
-            let effects = ["NoExecute", "NoSchedule", "PreferNoSchedule"];
-            check::required_one_of(taint, "effect", &path, &effects, &mut errors);
+            rules::check(taint, &path, rules, &mut errors);
             let place = (meta::text(taint, &["key"]), meta::text(taint, &["effect"]));
             if !seen.insert(place) {
-                errors.push(FieldError::duplicate(path, taint.clone()));
+                let mut error = FieldError::duplicate(path, taint.clone());
+                error.detail = "taints must be unique by key and effect pair".to_owned();
+                errors.push(error);
             }
         }
+        let ranges = ("podCIDRs[]", Must::BeFormed(rules::range));
+        rules::check(&new["spec"], &FieldPath::new("spec"), &[ranges], &mut errors);
         for list in ["capacity", "allocatable"] {
             let path = FieldPath::new("status").child(list);
             check::amounts(&new["status"][list], &path, &mut errors);
@@ -192,6 +201,6 @@ mod tests {
         let old = json!({"spec": {"podCIDR": "10.0.1.0/24"}});
         let fields: Vec<String> =
             Nodes.validate(&node, Some(&old)).into_iter().map(|error| error.field).collect();
-        assert_eq!(fields, ["spec.taints[1]", "spec.podCIDR"]);
+        assert_eq!(fields, ["metadata.taints[1]", "spec.podCIDR"]);
     }
 }

@@ -1,14 +1,15 @@
 //! `v1/persistentvolumeclaims`.
 
 use master_api::field::FieldPath;
-use master_api::meta;
 use master_api::quantity::Quantity;
 use master_api::status::FieldError;
+use master_api::{meta, names};
 use serde_json::{Value, json};
 
 use super::persistentvolumes::{access_modes, modes};
-use crate::check::same;
+use crate::check::{Findings, same};
 use crate::fill::{absent, made};
+use crate::rules::{self, Must, Rule};
 use crate::strategy::{Cx, Shape, Strategy, fresh};
 use crate::table::{Cell, or, tabled};
 
@@ -43,8 +44,59 @@ const CELLS: &[Cell] = &[
     Cell::text("VolumeMode", |claim, _| or(claim, &["spec", "volumeMode"], "<unset>")).wide(),
 ];
 
+/// What there is to say of a claim's specification, its own or in a template.
+pub(crate) const RULES: &[Rule] = &[
+    ("selector", Must::BeSelector),
+    ("storageClassName", Must::BeFormedIfAny(names::dns1123_subdomain)),
+    ("volumeMode", Must::BeOneOf(&["Block", "Filesystem"])),
+    ("dataSource.name", Must::BeThere("")),
+    ("dataSource.kind", Must::BeThere("")),
+    ("dataSourceRef.name", Must::BeThere("")),
+    ("dataSourceRef.kind", Must::BeThere("")),
+];
+
+/// What is wrong with a specification.
+pub(crate) fn spec(spec: &Value, path: &FieldPath, errors: &mut Findings) {
+    modes(spec, path, errors);
+    rules::check(spec, path, &RULES[..1], errors);
+    let place = path.child("resources").key("storage");
+    match meta::at(spec, &["resources", "requests", "storage"]).and_then(Quantity::from_json) {
+        None => errors.push(FieldError::required(place, "")),
+        Some(amount) if amount.is_negative() || amount.is_zero() => {
+            let detail = "must be greater than zero";
+            errors.push(FieldError::invalid(place, amount.to_string(), detail));
+        }
+        Some(_) => {}
+    }
+    rules::check(spec, path, &RULES[1..], errors);
+}
+
 fn is_bound(claim: &Value) -> bool {
     !meta::text(claim, &["spec", "volumeName"]).is_empty()
+}
+
+/// A source that is told in the old way can be read in the new one, and the other way round. Of the old way, sources that
+/// it does not know are left out.
+fn mirror_source(claim: &mut Value) {
+    let spec = meta::object_mut(claim, &["spec"]);
+    let is_known = |source: &Value| {
+        let text = |field: &str| meta::text(source, &[field]).to_owned();
+        let of = (text("apiGroup"), text("kind"));
+        matches!(
+            (&*of.0, &*of.1),
+            ("", "PersistentVolumeClaim") | ("snapshot.storage.k8s.io", "VolumeSnapshot")
+        )
+    };
+    if spec.get("dataSource").is_some_and(|source| !is_known(source)) {
+        spec.remove("dataSource");
+    }
+    match (spec.get("dataSource").cloned(), spec.get("dataSourceRef").cloned()) {
+        (Some(source), None) => drop(spec.insert("dataSourceRef".into(), source)),
+        (None, Some(source)) if is_known(&source) && source.get("namespace").is_none() => {
+            spec.insert("dataSource".into(), source);
+        }
+        _ => {}
+    }
 }
 
 impl Strategy for PersistentVolumeClaims {
@@ -60,24 +112,16 @@ impl Strategy for PersistentVolumeClaims {
     fn prepare_create(&self, new: &mut Value, _cx: &Cx<'_>) {
         fresh(new, self.shape());
         new["status"] = json!({"phase": "Pending"});
+        mirror_source(new);
     }
 
     fn validate(&self, new: &Value, old: Option<&Value>) -> Vec<FieldError> {
         let mut errors = Vec::new();
-        modes(new, &mut errors);
-        let path = FieldPath::new("spec").child("resources").key("storage");
+        spec(&new["spec"], &FieldPath::new("spec"), &mut errors);
         let size = |claim: &Value| {
             meta::at(claim, &["spec", "resources", "requests", "storage"])
                 .and_then(Quantity::from_json)
         };
-        match size(new) {
-            None => errors.push(FieldError::required(path, "")),
-            Some(amount) if amount.is_negative() || amount.is_zero() => {
-                let detail = "must be greater than zero";
-                errors.push(FieldError::invalid(path, amount.to_string(), detail));
-            }
-            Some(_) => {}
-        }
         if let Some(old) = old {
             let mut allowed = new["spec"].clone();
             if old["status"]["phase"] == "Bound" && size(new) >= size(old) {

@@ -1,12 +1,16 @@
 //! `v1/persistentvolumes`.
 
 use master_api::field::FieldPath;
+use master_api::quantity::Quantity;
 use master_api::status::FieldError;
-use master_api::{meta, time};
+use master_api::{meta, names, time};
 use serde_json::{Value, json};
 
 use crate::check::{self, Findings};
 use crate::fill::{absent, made, zero};
+use crate::pod::validate::node_selector;
+use crate::pod::volumes::{HOST_PATH_TYPES, driver};
+use crate::rules::{self, Must, Rule};
 use crate::strategy::{Cx, Shape, Strategy, fresh, status_and_metadata};
 use crate::table::{Cell, or, tabled};
 
@@ -76,18 +80,66 @@ fn claim(volume: &Value) -> String {
     }
 }
 
-/// The access modes that a volume or claim must have.
-pub(crate) fn modes(object: &Value, errors: &mut Findings) {
-    let path = FieldPath::new("spec").child("accessModes");
-    let modes = meta::items(object, &["spec", "accessModes"]);
+/// The access modes that a claim must have.
+pub(crate) fn modes(spec: &Value, path: &FieldPath, errors: &mut Findings) {
+    let path = path.child("accessModes");
+    let modes = meta::items(spec, &["accessModes"]);
     if modes.is_empty() {
         let detail = "at least 1 access mode is required";
         errors.push(FieldError::required(path.clone(), detail));
     }
+    known_modes(modes, &path, errors);
+}
+
+fn known_modes(modes: &[Value], path: &FieldPath, errors: &mut Findings) {
     for mode in modes {
         if !MODES.iter().any(|known| mode == known) {
             errors.push(FieldError::not_supported(path.clone(), mode.clone(), &MODES));
         }
+    }
+}
+
+/// What there is to say of a specification's fields.
+const RULES: &[Rule] = &[
+    ("hostPath.path", Must::BeThere("")),
+    ("hostPath.type", Must::BeOneOf(&HOST_PATH_TYPES)),
+    ("csi.volumeHandle", Must::BeThere("")),
+    ("nfs.server", Must::BeThere("")),
+    ("nfs.path", Must::BeThere("")),
+    ("local.path", Must::BeThere("")),
+    ("storageClassName", Must::BeFormedIfAny(names::dns1123_subdomain)),
+    ("volumeMode", Must::BeOneOf(&["Block", "Filesystem"])),
+];
+
+/// A volume has a size, and nothing else that is counted.
+fn capacity(volume: &Value, path: &FieldPath, errors: &mut Findings) {
+    let capacity = &volume["spec"]["capacity"];
+    let names: Vec<&String> =
+        capacity.as_object().into_iter().flatten().map(|(name, _)| name).collect();
+    if names.is_empty() {
+        errors.push(FieldError::required(path.clone(), ""));
+    }
+    if names.len() != 1 || names[0] != "storage" {
+        errors.push(FieldError::not_supported(path.clone(), capacity.clone(), &["storage"]));
+    }
+    for (name, amount) in capacity.as_object().into_iter().flatten() {
+        let parsed = Quantity::from_json(amount);
+        if parsed.is_some_and(|amount| amount.is_zero() || amount.is_negative()) {
+            let detail = "must be greater than zero";
+            errors.push(FieldError::invalid(path.key(name), amount.clone(), detail));
+        }
+    }
+}
+
+/// Which nodes can reach the volume.
+fn reach(volume: &Value, path: &FieldPath, errors: &mut Findings) {
+    let Some(affinity) = meta::at(volume, &["spec", "nodeAffinity"]) else { return };
+    match meta::at(affinity, &["required"]) {
+        None => {
+            let detail = "must specify required node constraints";
+            errors.push(FieldError::required(path.child("required"), detail));
+        }
+        Some(required) => node_selector(required, &path.child("required"), errors),
     }
 }
 
@@ -126,12 +178,17 @@ impl Strategy for PersistentVolumes {
     fn validate(&self, new: &Value, old: Option<&Value>) -> Vec<FieldError> {
         let mut errors = Vec::new();
         let path = FieldPath::new("spec");
-        modes(new, &mut errors);
-        let capacity = path.child("capacity");
-        if meta::at(new, &["spec", "capacity", "storage"]).is_none() {
-            errors.push(FieldError::required(capacity.clone(), ""));
+        let accessible = meta::items(new, &["spec", "accessModes"]);
+        if accessible.is_empty() {
+            errors.push(FieldError::required(path.child("accessModes"), ""));
         }
-        check::amounts(&new["spec"]["capacity"], &capacity, &mut errors);
+        known_modes(accessible, &path.child("accessModes"), &mut errors);
+        capacity(new, &path.child("capacity"), &mut errors);
+        rules::check(&new["spec"], &path, RULES, &mut errors);
+        if let Some(csi) = meta::at(new, &["spec", "csi"]) {
+            driver(csi, "driver", &path.child("csi"), &mut errors);
+        }
+        reach(new, &path.child("nodeAffinity"), &mut errors);
         let policies = ["Delete", "Recycle", "Retain"];
         check::one_of(&new["spec"], "persistentVolumeReclaimPolicy", &path, &policies, &mut errors);
         let source = |object: &Value| -> Vec<(String, Value)> {

@@ -9,7 +9,7 @@ use master_api::status::FieldError;
 use serde_json::{Value, json};
 
 use crate::fill;
-use crate::pod::{defaults, status, update, validate};
+use crate::pod::{defaults, status, update, validate, warnings};
 use crate::strategy::{Column, Companion, Cx, Shape, Strategy, fresh, status_and_metadata};
 use crate::table::{self, Cell, or_none};
 
@@ -47,15 +47,26 @@ impl Strategy for Pods {
     }
 
     fn default(&self, pod: &mut Value) {
-        if let Some(spec) = pod.as_object_mut().and_then(|pod| fill::object(pod, "spec")) {
-            defaults::pod_spec(spec);
+        if let Some(pod) = pod.as_object_mut() {
+            defaults::pod_spec(fill::made(pod, "spec"));
         }
         mirror_addresses(pod);
     }
 
-    fn prepare_create(&self, new: &mut Value, _cx: &Cx<'_>) {
+    fn prepare_create(&self, new: &mut Value, cx: &Cx<'_>) {
         fresh(new, self.shape());
+        if meta::number(new, &["spec", "terminationGracePeriodSeconds"]).is_some_and(|s| s < 0) {
+            new["spec"]["terminationGracePeriodSeconds"] = 1.into();
+        }
         new["status"] = json!({"phase": "Pending", "qosClass": qos_class(new)});
+        if !meta::items(new, &["spec", "schedulingGates"]).is_empty() {
+            let text = "Scheduling is blocked due to non-empty scheduling gates";
+            new["status"]["conditions"] = json!([{
+                "type": "PodScheduled", "status": "False", "lastProbeTime": null,
+                "lastTransitionTime": master_api::time::seconds(cx.now),
+                "reason": "SchedulingGated", "message": text,
+            }]);
+        }
     }
 
     fn prepare_status_update(&self, new: &mut Value, old: &Value, _cx: &Cx<'_>) {
@@ -69,6 +80,7 @@ impl Strategy for Pods {
     fn validate(&self, new: &Value, old: Option<&Value>) -> Vec<FieldError> {
         let mut errors = Vec::new();
         validate::spec(&new["spec"], &FieldPath::new("spec"), &mut errors);
+        trimmed_images(new, &mut errors);
         match old {
             Some(old) => {
                 // An older server may have stored it with fewer defaults.
@@ -83,6 +95,11 @@ impl Strategy for Pods {
             None => {}
         }
         errors
+    }
+
+    /// An update of a pod may change so little that nothing is said again.
+    fn warnings(&self, new: &Value, old: Option<&Value>) -> Vec<String> {
+        if old.is_some() { Vec::new() } else { warnings::of_pod(new) }
     }
 
     fn validate_status(&self, new: &Value, old: &Value) -> Vec<FieldError> {
@@ -152,6 +169,20 @@ impl Strategy for Pods {
         let grace = meta::number(pod, &["spec", "terminationGracePeriodSeconds"]).unwrap_or(30);
         // A negative grace is one second: upstream's reading of old objects.
         Some(if grace < 0 { 1 } else { grace })
+    }
+}
+
+/// Pods' images are taken as they are spelled; templates may still have space around them.
+fn trimmed_images(pod: &Value, errors: &mut Vec<FieldError>) {
+    for list in ["containers", "initContainers"] {
+        for (at, container) in meta::items(pod, &["spec", list]).iter().enumerate() {
+            let image = meta::text(container, &["image"]);
+            if image.trim() != image {
+                let path = FieldPath::new("spec").child(list).index(at).child("image");
+                let detail = "must not have leading or trailing whitespace";
+                errors.push(FieldError::invalid(path, image, detail));
+            }
+        }
     }
 }
 
@@ -236,7 +267,7 @@ mod tests {
             (json!({"containers": [{"name": "c", "image": "x"}, {"name": "c", "image": "y"}]}),
              "spec.containers[1].name: Duplicate value: \"c\""),
             (json!({"restartPolicy": "Sometimes", "containers": [{"name": "c", "image": "x"}]}),
-             "spec.restartPolicy: Unsupported value: \"Sometimes\": supported values: \"Always\", \"Never\", \"OnFailure\""),
+             "spec.restartPolicy: Unsupported value: \"Sometimes\": supported values: \"Always\", \"OnFailure\", \"Never\""),
             (with(json!({"ports": [{"containerPort": 70000}]})),
              "spec.containers[0].ports[0].containerPort: Invalid value: 70000: must be between 1 and 65535, inclusive"),
             (with(json!({"volumeMounts": [{"name": "v", "mountPath": "/m"}]})),

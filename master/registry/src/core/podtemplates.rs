@@ -4,7 +4,7 @@ use master_api::field::FieldPath;
 use master_api::status::FieldError;
 use serde_json::Value;
 
-use crate::pod::{defaults, validate};
+use crate::pod::{defaults, validate, warnings};
 use crate::strategy::{Shape, Strategy};
 use crate::table::{self, Cell, tabled};
 use crate::workload;
@@ -41,6 +41,10 @@ impl Strategy for PodTemplates {
         let mut errors = Vec::new();
         validate::template(&new["template"], &FieldPath::new("template"), &mut errors);
         errors
+    }
+
+    fn warnings(&self, new: &Value, old: Option<&Value>) -> Vec<String> {
+        warnings::of_template(new, old, &["template"])
     }
 
     tabled!(CELLS);

@@ -10,7 +10,7 @@ use serde_json::Value;
 
 use crate::fill::{absent, made};
 use crate::objectmeta;
-use crate::pod::defaults;
+use crate::pod::{defaults, warnings};
 use crate::strategy::{Shape, Strategy};
 use crate::table::{self, Cell, count, tabled};
 use crate::workload::{self, CONTAINERS, IMAGES};
@@ -68,6 +68,10 @@ impl Strategy for ReplicationControllers {
     fn fields(&self, object: &Value) -> BTreeMap<String, String> {
         let replicas = meta::number(object, &["status", "replicas"]).unwrap_or_default();
         [("status.replicas".to_owned(), replicas.to_string())].into()
+    }
+
+    fn warnings(&self, new: &Value, old: Option<&Value>) -> Vec<String> {
+        warnings::of_template(new, old, &["spec", "template"])
     }
 
     tabled!(CELLS);

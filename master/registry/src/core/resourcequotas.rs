@@ -1,11 +1,12 @@
 //! `v1/resourcequotas`.
 
 use master_api::field::FieldPath;
-use master_api::meta;
 use master_api::status::FieldError;
+use master_api::{meta, names};
 use serde_json::Value;
 
-use crate::check;
+use crate::check::{self, Findings};
+use crate::pod::containers::STANDARD;
 use crate::strategy::{Shape, Strategy};
 use crate::table::{Cell, tabled};
 
@@ -34,6 +35,68 @@ fn usage(quota: &Value, limits: bool) -> String {
         .join(", ")
 }
 
+const SCOPES: [&str; 7] = [
+    "BestEffort",
+    "CrossNamespacePodAffinity",
+    "NotBestEffort",
+    "NotTerminating",
+    "PriorityClass",
+    "Terminating",
+    "VolumeAttributesClass",
+];
+
+/// What is wrong with the name of something that is limited.
+fn quota_resource(name: &str, path: &FieldPath) -> Findings {
+    let mut errors: Findings = names::qualified_name(name)
+        .into_iter()
+        .map(|problem| FieldError::invalid(path.clone(), name, problem))
+        .collect();
+    let is_standard = STANDARD.contains(&name) || name.contains("hugepages-");
+    if !name.contains('/') && !is_standard {
+        for detail in [
+            "must be a standard resource type or fully qualified",
+            "must be a standard resource for quota",
+        ] {
+            errors.push(FieldError::invalid(path.clone(), name, detail));
+        }
+    }
+    errors
+}
+
+/// Which pods a quota is about.
+fn scopes(spec: &Value, errors: &mut Findings) {
+    let scopes = meta::items(spec, &["scopes"]);
+    let is_known = |scope: &str| SCOPES.contains(&scope);
+    if !scopes.iter().all(|scope| is_known(scope.as_str().unwrap_or_default())) {
+        errors.push(FieldError::invalid("spec.scopes", scopes.to_vec(), "unsupported scope"));
+    }
+    // Upstream does not say which one of the list is wrong.
+    let path = FieldPath::new("spec.scopeSelector.matchExpressions");
+    for requirement in meta::items(spec, &["scopeSelector", "matchExpressions"]) {
+        let scope = meta::text(requirement, &["scopeName"]);
+        if !is_known(scope) {
+            errors.push(FieldError::invalid(path.child("scopeName"), scope, "unsupported scope"));
+        }
+        let values = meta::items(requirement, &["values"]).len();
+        match meta::text(requirement, &["operator"]) {
+            "In" | "NotIn" if values == 0 => {
+                let detail = "must be at least one value when `operator` is 'In' or 'NotIn' for scope selector";
+                errors.push(FieldError::required(path.child("values"), detail));
+            }
+            "Exists" | "DoesNotExist" if values > 0 => {
+                let detail = "must be no value when `operator` is 'Exist' or 'DoesNotExist' for scope selector";
+                let shown = requirement["values"].clone();
+                errors.push(FieldError::invalid(path.child("values"), shown, detail));
+            }
+            "In" | "NotIn" | "Exists" | "DoesNotExist" => {}
+            other => {
+                let detail = "not a valid selector operator";
+                errors.push(FieldError::invalid(path.child("operator"), other, detail));
+            }
+        }
+    }
+}
+
 impl Strategy for ResourceQuotas {
     fn shape(&self) -> Shape {
         Shape { status: true, generation: false }
@@ -42,7 +105,11 @@ impl Strategy for ResourceQuotas {
     fn validate(&self, new: &Value, old: Option<&Value>) -> Vec<FieldError> {
         let mut errors = Vec::new();
         let path = FieldPath::new("spec").child("hard");
+        for name in new["spec"]["hard"].as_object().into_iter().flatten().map(|(name, _)| name) {
+            errors.extend(quota_resource(name, &path.key(name)));
+        }
         check::amounts(&new["spec"]["hard"], &path, &mut errors);
+        scopes(&new["spec"], &mut errors);
         if let Some(old) = old
             && new["spec"]["scopes"] != old["spec"]["scopes"]
         {

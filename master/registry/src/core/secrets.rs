@@ -62,6 +62,23 @@ impl Strategy for Secrets {
         errors
     }
 
+    fn warnings(&self, new: &Value, _old: Option<&Value>) -> Vec<String> {
+        if new["type"] != "kubernetes.io/tls" {
+            return Vec::new();
+        }
+        let has_pem = |key: &str| {
+            let bytes = STANDARD.decode(meta::text(new, &["data", key])).unwrap_or_default();
+            String::from_utf8_lossy(&bytes).contains("-----BEGIN ")
+        };
+        let missing = [("tls.crt", "certificate"), ("tls.key", "key")]
+            .into_iter()
+            .find(|(key, _)| !has_pem(key));
+        missing
+            .map(|(_, word)| format!("tls: failed to find any PEM data in {word} input"))
+            .into_iter()
+            .collect()
+    }
+
     fn fields(&self, secret: &Value) -> BTreeMap<String, String> {
         [("type".to_owned(), meta::text(secret, &["type"]).to_owned())].into()
     }
@@ -74,7 +91,12 @@ fn by_type(secret: &Value, errors: &mut Findings) {
     let data = FieldPath::new("data");
     let keys = REQUIRED.iter().find(|(name, _)| *name == kind).map_or(&[][..], |(_, keys)| keys);
     for key in keys {
-        if meta::at(secret, &["data", key]).is_none() {
+        // A key for SSH must not be empty either.
+        let is_missing = match kind {
+            "kubernetes.io/ssh-auth" => meta::text(secret, &["data", key]).is_empty(),
+            _ => meta::at(secret, &["data", key]).is_none(),
+        };
+        if is_missing {
             errors.push(FieldError::required(data.key(key), ""));
         }
     }
@@ -97,10 +119,9 @@ fn by_type(secret: &Value, errors: &mut Findings) {
             for key in keys {
                 let text = meta::text(secret, &["data", key]);
                 let bytes = STANDARD.decode(text).unwrap_or_default();
-                let wrong = serde_json::from_slice::<serde::de::IgnoredAny>(&bytes).err();
-                if let Some(wrong) = wrong.filter(|_| meta::at(secret, &["data", key]).is_some()) {
-                    // What it is instead is a secret.
-                    let detail = format!("invalid JSON in line {}", wrong.line());
+                // The problem names one character at most; what it is instead is a secret.
+                let wrong = master_api::go::json_problem(&bytes);
+                if let Some(detail) = wrong.filter(|_| meta::at(secret, &["data", key]).is_some()) {
                     let shown = "<secret contents redacted>";
                     errors.push(FieldError::invalid(data.key(key), shown, detail));
                 }

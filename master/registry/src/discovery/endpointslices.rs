@@ -1,13 +1,14 @@
 //! `discovery.k8s.io/v1/endpointslices`.
 
 use master_api::field::FieldPath;
-use master_api::meta;
 use master_api::status::FieldError;
+use master_api::{meta, names};
 use serde_json::Value;
 
 use crate::check;
 use crate::core::endpoints::{endpoint_address, shortened};
 use crate::fill::{absent, objects};
+use crate::rules::{Must, Rule};
 use crate::strategy::{Shape, Strategy};
 use crate::table::{Cell, or, tabled};
 
@@ -40,6 +41,29 @@ const CELLS: &[Cell] = &[
 
 fn shown(all: &[String]) -> Value {
     if all.is_empty() { "<unset>".into() } else { shortened(all).into() }
+}
+
+/// What there is to say of fields by themselves.
+const RULES: &[Rule] = &[
+    ("endpoints[].hostname", Must::BeFormed(names::dns1123_label)),
+    ("endpoints[].nodeName", Must::BeFormed(names::dns1123_subdomain)),
+    ("endpoints[].hints.forZones[].name", Must::BeFormed(names::label_value)),
+    ("endpoints[].hints.forZones", Must::DifferIn("name")),
+    ("ports[].name", Must::BeFormedIfAny(names::dns1123_label)),
+    ("ports[].protocol", Must::BeGivenOneOf(&["SCTP", "TCP", "UDP"])),
+    ("ports[].appProtocol", Must::BeFormed(names::qualified_name)),
+];
+
+/// No two ports have the same name, and no name is one.
+fn names_once(ports: &[Value], errors: &mut Vec<FieldError>) {
+    let mut seen = std::collections::BTreeSet::new();
+    for (at, port) in ports.iter().enumerate() {
+        let name = meta::text(port, &["name"]);
+        if !seen.insert(name) {
+            let path = FieldPath::new("ports").index(at).child("name");
+            errors.push(FieldError::duplicate(path, name));
+        }
+    }
 }
 
 impl Strategy for EndpointSlices {
@@ -77,21 +101,32 @@ impl Strategy for EndpointSlices {
             for (at, address) in addresses.iter().enumerate() {
                 let text = address.as_str().unwrap_or_default();
                 let path = path.index(at);
-                if new["addressType"] == "IPv4" && text.parse::<std::net::Ipv4Addr>().is_err() {
-                    let detail = "must be a valid IPv4 address";
-                    errors.push(FieldError::invalid(path.clone(), text, detail));
+                let kind = meta::text(new, &["addressType"]);
+                if kind == "FQDN" {
+                    continue;
                 }
-                if new["addressType"] == "IPv6" && text.parse::<std::net::Ipv6Addr>().is_err() {
-                    let detail = "must be a valid IPv6 address";
-                    errors.push(FieldError::invalid(path.clone(), text, detail));
+                let known = text.parse::<std::net::IpAddr>();
+                let wrong = match (&known, kind) {
+                    (Err(_), _) => {
+                        errors.extend(
+                            crate::rules::address(text)
+                                .into_iter()
+                                .map(|detail| FieldError::invalid(path.clone(), text, detail)),
+                        );
+                        continue;
+                    }
+                    (Ok(address), "IPv4") if !address.is_ipv4() => "must be an IPv4 address",
+                    (Ok(address), "IPv6") if !address.is_ipv6() => "must be an IPv6 address",
+                    _ => "",
+                };
+                if !wrong.is_empty() {
+                    errors.push(FieldError::invalid(path.clone(), text, wrong));
                 }
                 endpoint_address(text, &path, &mut errors);
             }
         }
-        for (at, port) in meta::items(new, &["ports"]).iter().enumerate() {
-            let path = FieldPath::new("ports").index(at);
-            check::one_of(port, "protocol", &path, &["SCTP", "TCP", "UDP"], &mut errors);
-        }
+        crate::rules::check(new, &FieldPath::default(), RULES, &mut errors);
+        names_once(meta::items(new, &["ports"]), &mut errors);
         if let Some(old) = old {
             check::immutable(new, old, &["addressType"], &mut errors);
         }
@@ -113,7 +148,9 @@ mod tests {
             "endpoints": [{"addresses": ["10.0.0.1"]}, {"addresses": ["10.0.0.2"]}]});
         let row = EndpointSlices.row(&slice, jiff::Timestamp::UNIX_EPOCH);
         assert_eq!(row, ["s", "IPv4", "80", "10.0.0.1,10.0.0.2", "<unknown>"]);
-        assert_eq!(EndpointSlices.validate(&slice, None), []);
+        let mut whole = slice.clone();
+        EndpointSlices.default(&mut whole);
+        assert_eq!(EndpointSlices.validate(&whole, None), []);
         let wrong = json!({"addressType": "IPv4", "endpoints": [{"addresses": ["127.0.0.1"]}, {"addresses": []}]});
         let fields: Vec<String> =
             EndpointSlices.validate(&wrong, None).into_iter().map(|error| error.field).collect();

@@ -8,6 +8,7 @@ use master_api::{meta, names};
 use serde_json::Value;
 
 use crate::check::{self, Findings};
+use crate::rules::{self, Must, Rule};
 use crate::strategy::{Shape, Strategy};
 use crate::table::{Cell, or_none, tabled};
 
@@ -59,6 +60,18 @@ fn address(ingress: &Value) -> String {
     addresses.into_iter().collect::<Vec<_>>().join(",")
 }
 
+/// What there is to say of fields by themselves.
+const RULES: &[Rule] = &[
+    ("ingressClassName", Must::BeFormed(names::dns1123_subdomain)),
+    ("tls[].hosts[]", Must::BeFormed(host)),
+    ("tls[].secretName", Must::BeFormedIfAny(names::dns1123_subdomain)),
+];
+
+/// A host, or all hosts below a domain.
+fn host(name: &str) -> Vec<String> {
+    names::dns1123_subdomain(name.strip_prefix("*.").unwrap_or(name))
+}
+
 impl Strategy for Ingresses {
     fn shape(&self) -> Shape {
         Shape { status: true, generation: true }
@@ -76,6 +89,7 @@ impl Strategy for Ingresses {
         if let Some(found) = fallback {
             backend(found, &path.child("defaultBackend"), &mut errors);
         }
+        rules::check(&new["spec"], &path, RULES, &mut errors);
         for (at, rule) in rules.iter().enumerate() {
             let path = path.child("rules").index(at);
             let host = meta::text(rule, &["host"]);
@@ -85,17 +99,25 @@ impl Strategy for Ingresses {
                     errors.push(FieldError::invalid(path.child("host"), host, problem));
                 }
             }
-            for (at, rule) in meta::items(rule, &["http", "paths"]).iter().enumerate() {
+            let paths = meta::items(rule, &["http", "paths"]);
+            if meta::at(rule, &["http"]).is_some() && paths.is_empty() {
+                errors.push(FieldError::required(path.child("http").child("paths"), ""));
+            }
+            for (at, rule) in paths.iter().enumerate() {
                 let path = path.child("http").child("paths").index(at);
-                let kinds = ["Exact", "ImplementationSpecific", "Prefix"];
-                if meta::text(rule, &["pathType"]).is_empty() {
+                const KINDS: [&str; 3] = ["Exact", "ImplementationSpecific", "Prefix"];
+                let Some(kind) = meta::at(rule, &["pathType"]).and_then(Value::as_str) else {
                     let detail = "pathType must be specified";
                     errors.push(FieldError::required(path.child("pathType"), detail));
+                    continue;
+                };
+                if !KINDS.contains(&kind) {
+                    errors.push(FieldError::not_supported(path.child("pathType"), kind, &KINDS));
                 }
-                check::one_of(rule, "pathType", &path, &kinds, &mut errors);
                 let text = meta::text(rule, &["path"]);
                 let may_be_empty = rule["pathType"] == "ImplementationSpecific";
-                if !text.starts_with('/') && (!text.is_empty() || !may_be_empty) {
+                let is_known = KINDS.contains(&kind);
+                if is_known && !text.starts_with('/') && (!text.is_empty() || !may_be_empty) {
                     let detail = "must be an absolute path";
                     errors.push(FieldError::invalid(path.child("path"), text, detail));
                 }
@@ -103,6 +125,12 @@ impl Strategy for Ingresses {
             }
         }
         errors
+    }
+
+    fn warnings(&self, new: &Value, old: Option<&Value>) -> Vec<String> {
+        let is_old_way = !meta::annotation(new, "kubernetes.io/ingress.class").is_empty();
+        let text = "annotation \"kubernetes.io/ingress.class\" is deprecated, please use 'spec.ingressClassName' instead";
+        if is_old_way && old.is_none() { vec![text.to_owned()] } else { Vec::new() }
     }
 
     tabled!(CELLS);
@@ -116,21 +144,37 @@ fn backend(backend: &Value, path: &FieldPath, errors: &mut Findings) {
             errors.push(FieldError::invalid(path.clone(), "", detail));
         }
         (false, false) => {
-            errors.push(FieldError::required(
-                path.clone(),
-                "service or resource backend is required",
-            ));
+            let detail = "resource or service backend is required";
+            errors.push(FieldError::invalid(path.clone(), "", detail));
         }
         (true, false) => {
-            let path = path.child("service");
-            check::named(&backend["service"], "name", &path, names::dns1035_label, errors);
+            let place = path.child("service");
+            check::named(&backend["service"], "name", &place, names::dns1123_label, errors);
             let port = &backend["service"]["port"];
-            if meta::at(port, &["number"]).is_none() && meta::text(port, &["name"]).is_empty() {
-                errors.push(FieldError::required(path, "port name or number is required"));
+            let number = meta::number(port, &["number"]).filter(|number| *number != 0);
+            match (number, meta::text(port, &["name"])) {
+                (None, "") => {
+                    let detail = "port name or number is required";
+                    errors.push(FieldError::required(path.clone(), detail));
+                }
+                (Some(_), "") => check::port(port, "number", &place.child("port"), errors),
+                (None, _) => {
+                    let place = place.child("port");
+                    check::well_formed(port, "name", &place, names::port_name, errors);
+                }
+                (Some(_), _) => {
+                    let detail = "cannot set both port name & port number";
+                    errors.push(FieldError::invalid(path.clone(), "", detail));
+                }
             }
         }
         (false, true) => {
-            check::required(&backend["resource"], "kind", &path.child("resource"), errors)
+            let rules: &[Rule] = &[
+                ("apiGroup", Must::BeFormed(names::dns1123_subdomain)),
+                ("kind", Must::BeThere("")),
+                ("name", Must::BeThere("")),
+            ];
+            rules::check(&backend["resource"], &path.child("resource"), rules, errors);
         }
     }
 }
@@ -149,15 +193,12 @@ mod tests {
         let good = ingress(json!({"path": "/", "pathType": "Prefix", "backend": service}));
         assert_eq!(Ingresses.validate(&good, None), []);
         let fields: Vec<String> = Ingresses
-            .validate(&ingress(json!({"path": "x", "backend": {}})), None)
+            .validate(&ingress(json!({"path": "x", "pathType": "Exact", "backend": {}})), None)
             .into_iter()
             .map(|error| error.field)
             .collect();
         let base = "spec.rules[0].http.paths[0]";
-        assert_eq!(
-            fields,
-            [format!("{base}.pathType"), format!("{base}.path"), format!("{base}.backend")]
-        );
+        assert_eq!(fields, [format!("{base}.path"), format!("{base}.backend")]);
         let row = Ingresses.row(&good, jiff::Timestamp::UNIX_EPOCH);
         assert_eq!(row, ["", "<none>", "a.b", "", "80", "<unknown>"]);
     }

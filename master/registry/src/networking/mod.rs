@@ -6,23 +6,25 @@ pub mod networkpolicies;
 use std::net::IpAddr;
 
 use master_api::field::FieldPath;
-use master_api::meta;
 use master_api::status::FieldError;
+use master_api::{meta, names};
 use serde_json::Value;
 
 use crate::check::{self, Findings};
 use crate::fill::{absent, made, object};
 use crate::plain::Plain;
+use crate::rules::{self, Must, Rule};
 use crate::table::{Cell, or};
 
-pub const INGRESS_CLASSES: Plain = Plain::bare().generation().default(ingress_class).cells(&[
-    Cell::text("Name", |class, _| {
-        default_name(class, "ingressclass.kubernetes.io/is-default-class").into()
-    }),
-    Cell::text("Controller", |class, _| or(class, &["spec", "controller"], "")),
-    Cell::text("Parameters", |class, _| parameters(class).into()),
-    Cell::AGE,
-]);
+pub const INGRESS_CLASSES: Plain =
+    Plain::bare().generation().default(ingress_class).validate(class_rules).cells(&[
+        Cell::text("Name", |class, _| {
+            default_name(class, "ingressclass.kubernetes.io/is-default-class").into()
+        }),
+        Cell::text("Controller", |class, _| or(class, &["spec", "controller"], "")),
+        Cell::text("Parameters", |class, _| parameters(class).into()),
+        Cell::AGE,
+    ]);
 pub const IP_ADDRESSES: Plain = Plain::bare()
     .path_names()
     .validate(address_rules)
@@ -73,6 +75,40 @@ fn ingress_class(class: &mut Value) {
     }
 }
 
+const CLASS_RULES: &[Rule] = &[
+    ("spec.controller", Must::BeThere("")),
+    ("spec.controller", Must::BeShort(250)),
+    ("spec.controller", Must::BeFormedIfAny(rules::domain_path)),
+    ("spec.parameters.apiGroup", Must::BeFormed(names::dns1123_subdomain)),
+    ("spec.parameters.kind", Must::BeThere("")),
+    ("spec.parameters.name", Must::BeThere("")),
+    ("spec.parameters.scope", Must::BeOneOf(&["Cluster", "Namespace"])),
+    ("spec.parameters.namespace", Must::BeFormed(names::dns1123_label)),
+];
+
+/// A class has a controller, and keeps it; parameters are in a namespace or not.
+fn class_rules(new: &Value, old: Option<&Value>) -> Findings {
+    let mut errors = Vec::new();
+    rules::check(new, &FieldPath::default(), CLASS_RULES, &mut errors);
+    let parameters = &new["spec"]["parameters"];
+    let path = FieldPath::new("spec.parameters.namespace");
+    match (meta::text(parameters, &["scope"]), meta::at(parameters, &["namespace"])) {
+        ("Namespace", None) => {
+            let detail = "`parameters.scope` is set to 'Namespace'";
+            errors.push(FieldError::required(path, detail));
+        }
+        ("Cluster", Some(_)) => {
+            let detail = "`parameters.scope` is set to 'Cluster'";
+            errors.push(FieldError::forbidden(path, detail));
+        }
+        _ => {}
+    }
+    if let Some(old) = old {
+        check::immutable(new, old, &["spec", "controller"], &mut errors);
+    }
+    errors
+}
+
 /// An address is called by itself, in its one canonical spelling, and belongs to something.
 fn address_rules(new: &Value, old: Option<&Value>) -> Findings {
     let mut errors = Vec::new();
@@ -95,6 +131,8 @@ fn address_rules(new: &Value, old: Option<&Value>) -> Findings {
             for field in ["resource", "name"] {
                 check::required(parent, field, &path, &mut errors);
             }
+            let group = ("group", Must::BeFormedIfAny(names::dns1123_subdomain));
+            rules::check(parent, &path, &[group], &mut errors);
         }
     }
     if let Some(old) = old {

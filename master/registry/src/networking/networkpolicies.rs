@@ -8,6 +8,7 @@ use serde_json::{Map, Value, json};
 
 use crate::check::{self, Findings};
 use crate::fill::{absent, made, objects};
+use crate::rules::{self, Must, Rule};
 use crate::strategy::{Shape, Strategy};
 use crate::table::{Cell, tabled};
 
@@ -55,21 +56,29 @@ impl Strategy for NetworkPolicies {
                 let path = path.child(list).index(at);
                 for (at, port) in meta::items(rule, &["ports"]).iter().enumerate() {
                     let path = path.child("ports").index(at);
-                    check::one_of(port, "protocol", &path, &["SCTP", "TCP", "UDP"], &mut errors);
+                    let known = Must::BeOneOf(&["TCP", "UDP", "SCTP"]);
+                    rules::check(port, &path, &[("protocol", known)], &mut errors);
                     if let Some(port) = meta::at(port, &["port"]) {
                         check::port_or_name(port, &path.child("port"), &mut errors);
                     }
+                    end_port(port, &path, &mut errors);
                 }
                 for (at, found) in meta::items(rule, &[peers]).iter().enumerate() {
                     peer(found, &path.child(peers).index(at), &mut errors);
                 }
             }
         }
-        for (at, kind) in meta::items(new, &["spec", "policyTypes"]).iter().enumerate() {
+        let kinds = meta::items(new, &["spec", "policyTypes"]);
+        let place = path.child("policyTypes");
+        if kinds.len() > 2 {
+            let detail = "may not specify more than two policyTypes";
+            errors.push(FieldError::invalid(place, kinds.to_vec(), detail));
+            return errors;
+        }
+        for (at, kind) in kinds.iter().enumerate() {
             if kind != "Ingress" && kind != "Egress" {
-                let path = path.child("policyTypes").index(at);
-                let known = ["Egress", "Ingress"];
-                errors.push(FieldError::not_supported(path, kind.clone(), &known));
+                let known = ["Ingress", "Egress"];
+                errors.push(FieldError::not_supported(place.index(at), kind.clone(), &known));
             }
         }
         errors
@@ -82,6 +91,32 @@ fn policy_types(spec: &mut Map<String, Value>) {
     let has_egress = spec.get("egress").and_then(Value::as_array).is_some_and(|e| !e.is_empty());
     let types = if has_egress { json!(["Ingress", "Egress"]) } else { json!(["Ingress"]) };
     absent(spec, "policyTypes", types);
+}
+
+/// The last of several ports.
+fn end_port(port: &Value, path: &FieldPath, errors: &mut Findings) {
+    let Some(end) = meta::number(port, &["endPort"]) else { return };
+    let place = path.child("endPort");
+    match &port["port"] {
+        Value::Number(first) if first.as_i64().is_some_and(|first| end < first) => {
+            // Upstream shows the first port here.
+            let detail = "must be greater than or equal to `port`";
+            errors.push(FieldError::invalid(place.clone(), port["port"].clone(), detail));
+        }
+        Value::Null => {
+            let detail = "may not be specified when `port` is not specified";
+            errors.push(FieldError::invalid(place.clone(), end, detail));
+        }
+        Value::String(_) => {
+            let detail = "may not be specified when `port` is non-numeric";
+            errors.push(FieldError::invalid(place.clone(), end, detail));
+        }
+        _ => {}
+    }
+    if !(1..=65535).contains(&end) {
+        let detail = "must be between 1 and 65535, inclusive";
+        errors.push(FieldError::invalid(place, end, detail));
+    }
 }
 
 fn peer(peer: &Value, path: &FieldPath, errors: &mut Findings) {
@@ -101,23 +136,13 @@ fn peer(peer: &Value, path: &FieldPath, errors: &mut Findings) {
         errors.push(FieldError::forbidden(path.clone(), detail));
     }
     let block = path.child("ipBlock");
-    let is_range = |text: &str| {
-        text.split_once('/').is_some_and(|(address, prefix)| {
-            let bits = match address.parse::<std::net::IpAddr>() {
-                Ok(std::net::IpAddr::V4(_)) => 32,
-                Ok(std::net::IpAddr::V6(_)) => 128,
-                Err(_) => return false,
-            };
-            prefix.parse::<u8>().is_ok_and(|prefix| prefix <= bits)
-        })
-    };
     let cidr = meta::text(peer, &["ipBlock", "cidr"]);
     if cidr.is_empty() {
         errors.push(FieldError::required(block.child("cidr"), ""));
-    } else if !is_range(cidr) {
-        let detail = "must be a valid CIDR value, (e.g. 10.9.8.0/24 or 2001:db8::/64)";
-        errors.push(FieldError::invalid(block.child("cidr"), cidr, detail));
     }
+    let rules: &[Rule] =
+        &[("cidr", Must::BeFormedIfAny(rules::range)), ("except[]", Must::BeFormed(rules::range))];
+    rules::check(&peer["ipBlock"], &block, rules, errors);
 }
 
 #[cfg(test)]

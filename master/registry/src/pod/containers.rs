@@ -10,6 +10,7 @@ use serde_json::Value;
 
 use super::probes;
 use crate::check::{self, Findings};
+use crate::rules::{self, Must, Rule};
 
 const PROTOCOLS: [&str; 3] = ["SCTP", "TCP", "UDP"];
 const VALUE_SOURCES: [&str; 5] =
@@ -19,14 +20,30 @@ const VALUE_SOURCES: [&str; 5] =
 #[derive(Debug, Default)]
 pub(crate) struct Context {
     volumes: BTreeSet<String>,
+    /// Volumes that may be given as devices.
+    block_volumes: BTreeSet<String>,
     is_host_network: bool,
+    /// How long a pod gets to end, if that is said and makes sense.
+    grace_s: Option<i64>,
     names: BTreeSet<String>,
     host_ports: BTreeSet<String>,
 }
 
 impl Context {
-    pub(crate) fn new(volumes: BTreeSet<String>, is_host_network: bool) -> Self {
-        Self { volumes, is_host_network, ..Self::default() }
+    pub(crate) fn new(spec: &Value, volumes: BTreeSet<String>) -> Self {
+        let is_block = |volume: &&Value| {
+            ["persistentVolumeClaim", "ephemeral"]
+                .iter()
+                .any(|kind| meta::at(volume, &[kind]).is_some())
+        };
+        let block_volumes = meta::items(spec, &["volumes"]).iter().filter(is_block);
+        Self {
+            block_volumes: block_volumes.map(|it| meta::text(it, &["name"]).to_owned()).collect(),
+            volumes,
+            is_host_network: meta::is_true(spec, &["hostNetwork"]),
+            grace_s: meta::number(spec, &["terminationGracePeriodSeconds"]).filter(|s| *s >= 0),
+            ..Self::default()
+        }
     }
 }
 
@@ -54,18 +71,19 @@ pub(crate) fn validate(
         }
         one(container, &path, context, errors);
         if role == Role::Init {
-            init_only(container, &path, errors);
+            init_only(container, &path, context.grace_s, errors);
         } else if role == Role::Main {
-            probes::validate(container, &path, errors);
+            probes::validate(container, &path, context.grace_s, errors);
         }
     }
 }
 
-fn init_only(container: &Value, path: &FieldPath, errors: &mut Findings) {
+fn init_only(container: &Value, path: &FieldPath, grace_s: Option<i64>, errors: &mut Findings) {
     let is_sidecar = super::status::is_sidecar(container);
-    check::one_of(container, "restartPolicy", path, &["Always", "Never", "OnFailure"], errors);
+    let known = Must::BeOneOf(&["Always", "Never", "OnFailure"]);
+    rules::check(container, path, &[("restartPolicy", known)], errors);
     if is_sidecar {
-        probes::validate(container, path, errors);
+        probes::validate(container, path, grace_s, errors);
         return;
     }
     for field in ["lifecycle", "livenessProbe", "readinessProbe", "startupProbe"] {
@@ -80,9 +98,6 @@ fn one(container: &Value, path: &FieldPath, context: &mut Context, errors: &mut 
     let image = meta::text(container, &["image"]);
     if image.is_empty() {
         errors.push(FieldError::required(path.child("image"), ""));
-    } else if image.trim() != image {
-        let detail = "must not have leading or trailing whitespace";
-        errors.push(FieldError::invalid(path.child("image"), image, detail));
     }
     let policies = ["Always", "IfNotPresent", "Never"];
     check::required_one_of(container, "imagePullPolicy", path, &policies, errors);
@@ -91,7 +106,9 @@ fn one(container: &Value, path: &FieldPath, context: &mut Context, errors: &mut 
     ports(container, &path.child("ports"), context, errors);
     environment(container, path, errors);
     mounts(container, &path.child("volumeMounts"), context, errors);
+    devices(container, path, context, errors);
     resources(&container["resources"], &path.child("resources"), errors);
+    resizing(container, path, errors);
     security(&container["securityContext"], &path.child("securityContext"), errors);
 }
 
@@ -104,7 +121,10 @@ fn ports(container: &Value, path: &FieldPath, context: &mut Context, errors: &mu
         if !name.is_empty() && !names_seen.insert(name) {
             errors.push(FieldError::duplicate(path.child("name"), name));
         }
-        check::port(port, "containerPort", &path, errors);
+        match meta::number(port, &["containerPort"]).unwrap_or_default() {
+            0 => errors.push(FieldError::required(path.child("containerPort"), "")),
+            _ => check::port(port, "containerPort", &path, errors),
+        }
         check::required_one_of(port, "protocol", &path, &PROTOCOLS, errors);
         let host_port = meta::number(port, &["hostPort"]).unwrap_or_default();
         if host_port == 0 {
@@ -143,14 +163,15 @@ fn environment(container: &Value, path: &FieldPath, errors: &mut Findings) {
             }
             [name @ ("configMapKeyRef" | "secretKeyRef")] => {
                 let path = path.child(name);
-                check::required(&source[*name], "name", &path, errors);
+                let named = ("name", Must::BeGivenFormed(names::dns1123_subdomain));
+                rules::check(&source[*name], &path, &[named], errors);
                 check::named(&source[*name], "key", &path, names::config_key, errors);
             }
             [name @ "fieldRef"] => {
-                check::required(&source[*name], "fieldPath", &path.child(name), errors);
+                field_ref(&source[*name], &path.child(name), VARIABLE_FIELDS, errors);
             }
             [name @ "resourceFieldRef"] => {
-                check::required(&source[*name], "resource", &path.child(name), errors);
+                resource_ref(&source[*name], &path.child(name), errors);
             }
             [_] => {}
             _ => {
@@ -160,7 +181,8 @@ fn environment(container: &Value, path: &FieldPath, errors: &mut Findings) {
         }
     }
     for (at, source) in meta::items(container, &["envFrom"]).iter().enumerate() {
-        let path = path.child("envFrom").index(at);
+        // Of a source without anything upstream does not say which one it is.
+        let (list, path) = (path.child("envFrom"), path.child("envFrom").index(at));
         let present: Vec<&str> = ["configMapRef", "secretRef"]
             .into_iter()
             .filter(|name| meta::at(source, &[name]).is_some())
@@ -168,9 +190,12 @@ fn environment(container: &Value, path: &FieldPath, errors: &mut Findings) {
         match present.as_slice() {
             [] => {
                 let detail = "must specify one of: `configMapRef` or `secretRef`";
-                errors.push(FieldError::invalid(path, "", detail));
+                errors.push(FieldError::invalid(list, "", detail));
             }
-            [name] => check::required(&source[*name], "name", &path.child(name), errors),
+            [name] => {
+                let named = ("name", Must::BeThereFormed(names::dns1123_subdomain));
+                rules::check(&source[*name], &path.child(name), &[named], errors);
+            }
             _ => {
                 let detail = "may not have more than one field specified at a time";
                 errors.push(FieldError::invalid(path, "", detail));
@@ -179,14 +204,15 @@ fn environment(container: &Value, path: &FieldPath, errors: &mut Findings) {
     }
 }
 
-fn mounts(container: &Value, path: &FieldPath, context: &Context, errors: &mut Findings) {
+fn mounts(container: &Value, list: &FieldPath, context: &Context, errors: &mut Findings) {
     let mut paths_seen = BTreeSet::new();
     for (at, mount) in meta::items(container, &["volumeMounts"]).iter().enumerate() {
-        let path = path.index(at);
+        let path = list.index(at);
         let name = meta::text(mount, &["name"]);
         if name.is_empty() {
             errors.push(FieldError::required(path.child("name"), ""));
-        } else if !context.volumes.contains(name) {
+        }
+        if !context.volumes.contains(name) {
             errors.push(FieldError::not_found(path.child("name"), name));
         }
         let mount_path = meta::text(mount, &["mountPath"]);
@@ -204,8 +230,14 @@ fn mounts(container: &Value, path: &FieldPath, context: &Context, errors: &mut F
             let detail = "subPathExpr and subPath are mutually exclusive";
             errors.push(FieldError::invalid(path.child("subPathExpr"), text, detail));
         }
-        let modes = ["Bidirectional", "HostToContainer", "None"];
-        check::one_of(mount, "mountPropagation", &path, &modes, errors);
+        const MODES: [&str; 3] = ["Bidirectional", "HostToContainer", "None"];
+        if let Some(mode) = meta::at(mount, &["mountPropagation"]).and_then(Value::as_str)
+            && !MODES.contains(&mode)
+        {
+            // Upstream leaves out which one of the list it is.
+            let path = list.child("mountPropagation");
+            errors.push(FieldError::not_supported(path, mode, &MODES));
+        }
     }
 }
 
@@ -226,21 +258,17 @@ pub(crate) fn no_backsteps(object: &Value, field: &str, path: &FieldPath, errors
     }
 }
 
-/// Limits and requests: known or qualified names, no negative amount, no request above its limit.
+/// Limits and requests: known or qualified names, no negative amount, no request above its limit; of what cannot be shared
+/// as much is requested as it is limited to.
 pub(crate) fn resources(resources: &Value, path: &FieldPath, errors: &mut Findings) {
     for list in ["limits", "requests"] {
         let path = path.child(list);
-        check::amounts(&resources[list], &path, errors);
-        for name in resources[list].as_object().into_iter().flatten().map(|(name, _)| name) {
-            let is_standard =
-                matches!(name.as_str(), "cpu" | "memory" | "ephemeral-storage" | "storage")
-                    || name.starts_with("hugepages-");
-            if !is_standard && !name.contains('/') {
-                let detail = "must be a standard resource type or fully qualified";
-                errors.push(FieldError::invalid(path.clone(), name.as_str(), detail));
-            }
-            for problem in names::qualified_name(name) {
-                errors.push(FieldError::invalid(path.clone(), name.as_str(), problem));
+        for (name, amount) in resources[list].as_object().into_iter().flatten() {
+            errors.extend(container_resource(name, &path.key(name)));
+            let is_negative = Quantity::from_json(amount).is_some_and(Quantity::is_negative);
+            if is_negative {
+                let detail = "must be greater than or equal to 0";
+                errors.push(FieldError::invalid(path.key(name), amount.clone(), detail));
             }
         }
     }
@@ -250,23 +278,200 @@ pub(crate) fn resources(resources: &Value, path: &FieldPath, errors: &mut Findin
     };
     let limits = amounts("limits");
     for (name, request) in amounts("requests") {
-        if let Some(limit) = limits.get(name).filter(|limit| request > **limit) {
-            let shown = meta::text(resources, &["requests", name]);
-            let detail = format!("must be less than or equal to {name} limit of {limit}");
-            errors.push(FieldError::invalid(path.child("requests"), shown, detail));
+        let is_shared = !name.contains('/') && !name.starts_with("hugepages-");
+        let shown = meta::text(resources, &["requests", name]);
+        match limits.get(name) {
+            None if !is_shared => {
+                let detail = "Limit must be set for non overcommitable resources";
+                errors.push(FieldError::required(path.child("limits"), detail));
+            }
+            Some(limit) if !is_shared && request != *limit => {
+                let detail = format!("must be equal to {name} limit of {limit}");
+                errors.push(FieldError::invalid(path.child("requests"), shown, detail));
+            }
+            Some(limit) if request > *limit => {
+                let detail = format!("must be less than or equal to {name} limit of {limit}");
+                errors.push(FieldError::invalid(path.child("requests"), shown, detail));
+            }
+            _ => {}
+        }
+    }
+}
+
+/// What is wrong with the name of a resource that containers have.
+pub(crate) fn container_resource(name: &str, path: &FieldPath) -> Findings {
+    let mut errors: Findings = names::qualified_name(name)
+        .into_iter()
+        .map(|problem| FieldError::invalid(path.clone(), name, problem))
+        .collect();
+    let is_standard =
+        matches!(name, "cpu" | "memory" | "ephemeral-storage") || name.starts_with("hugepages-");
+    if !name.contains('/') && !is_standard {
+        if errors.is_empty() && !STANDARD.contains(&name) {
+            let detail = "must be a standard resource type or fully qualified";
+            errors.push(FieldError::invalid(path.clone(), name, detail));
+        }
+        let detail = "must be a standard resource for containers";
+        errors.push(FieldError::invalid(path.clone(), name, detail));
+    }
+    errors
+}
+
+/// Names of resources without a domain, for containers and for quotas.
+pub(crate) const STANDARD: [&str; 20] = [
+    "cpu",
+    "memory",
+    "ephemeral-storage",
+    "requests.cpu",
+    "requests.memory",
+    "requests.ephemeral-storage",
+    "limits.cpu",
+    "limits.memory",
+    "limits.ephemeral-storage",
+    "pods",
+    "resourcequotas",
+    "services",
+    "replicationcontrollers",
+    "secrets",
+    "persistentvolumeclaims",
+    "configmaps",
+    "storage",
+    "requests.storage",
+    "services.nodeports",
+    "services.loadbalancers",
+];
+
+/// Fields of a pod that its variables may show.
+const VARIABLE_FIELDS: &[&str] = &[
+    "metadata.name",
+    "metadata.namespace",
+    "metadata.uid",
+    "spec.nodeName",
+    "spec.serviceAccountName",
+    "status.hostIP",
+    "status.hostIPs",
+    "status.podIP",
+    "status.podIPs",
+];
+/// Fields that there are at all, for variables and files.
+const FIELDS: [&str; 14] = [
+    "metadata.annotations",
+    "metadata.labels",
+    "metadata.name",
+    "metadata.namespace",
+    "metadata.uid",
+    "spec.nodeName",
+    "spec.restartPolicy",
+    "spec.serviceAccountName",
+    "spec.schedulerName",
+    "status.phase",
+    "status.hostIP",
+    "status.hostIPs",
+    "status.podIP",
+    "status.podIPs",
+];
+const RESOURCES: [&str; 6] = [
+    "limits.cpu",
+    "limits.ephemeral-storage",
+    "limits.memory",
+    "requests.cpu",
+    "requests.ephemeral-storage",
+    "requests.memory",
+];
+
+/// A reference to a field of the pod.
+pub(crate) fn field_ref(
+    reference: &Value,
+    path: &FieldPath,
+    allowed: &[&str],
+    errors: &mut Findings,
+) {
+    let (text, path) = (meta::text(reference, &["fieldPath"]), path.child("fieldPath"));
+    let (field, has_subscript) = match text.split_once("['") {
+        Some((field, _)) if text.ends_with("']") => (field, true),
+        _ => (text, false),
+    };
+    let is_map = matches!(field, "metadata.annotations" | "metadata.labels");
+    if text.is_empty() {
+        errors.push(FieldError::required(path, ""));
+    } else if has_subscript && !is_map {
+        let detail =
+            format!("error converting fieldPath: field label does not support subscript: {text}");
+        errors.push(FieldError::invalid(path, text, detail));
+    } else if !FIELDS.contains(&field) {
+        let detail = format!("error converting fieldPath: field label not supported: {text}");
+        errors.push(FieldError::invalid(path, text, detail));
+    } else if !has_subscript && !allowed.contains(&field) {
+        errors.push(FieldError::not_supported(path, text, allowed));
+    }
+}
+
+/// A reference to an amount that a container has.
+pub(crate) fn resource_ref(reference: &Value, path: &FieldPath, errors: &mut Findings) {
+    let (text, path) = (meta::text(reference, &["resource"]), path.child("resource"));
+    let is_page = text.starts_with("limits.hugepages-") || text.starts_with("requests.hugepages-");
+    if text.is_empty() {
+        errors.push(FieldError::required(path, ""));
+    } else if !RESOURCES.contains(&text) && !is_page {
+        errors.push(FieldError::not_supported(path, text, &RESOURCES));
+    }
+}
+
+/// Volumes that are given as devices.
+fn devices(container: &Value, path: &FieldPath, context: &Context, errors: &mut Findings) {
+    let (mut names_seen, mut paths_seen) = (BTreeSet::new(), BTreeSet::new());
+    for (at, device) in meta::items(container, &["volumeDevices"]).iter().enumerate() {
+        let path = path.child("volumeDevices").index(at);
+        let (name, place) = (meta::text(device, &["name"]), meta::text(device, &["devicePath"]));
+        if name.is_empty() {
+            errors.push(FieldError::required(path.child("name"), ""));
+        }
+        if !name.is_empty() && !names_seen.insert(name) {
+            errors.push(FieldError::invalid(path.child("name"), name, "must be unique"));
+        }
+        if !context.volumes.contains(name) {
+            errors.push(FieldError::not_found(path.child("name"), name));
+        } else if !context.block_volumes.contains(name) {
+            let detail = "can only use volume source type of PersistentVolumeClaim or Ephemeral for block mode";
+            errors.push(FieldError::invalid(path.child("name"), name, detail));
+        }
+        if place.is_empty() {
+            errors.push(FieldError::required(path.child("devicePath"), ""));
+        } else if !paths_seen.insert(place) {
+            errors.push(FieldError::invalid(path.child("devicePath"), place, "must be unique"));
+        }
+    }
+}
+
+/// What happens to a container whose resources change. Upstream does not say which one of the list is wrong.
+fn resizing(container: &Value, path: &FieldPath, errors: &mut Findings) {
+    const POLICIES: [&str; 2] = ["NotRequired", "RestartContainer"];
+    let path = path.child("resizePolicy");
+    let mut seen = BTreeSet::new();
+    for (at, policy) in meta::items(container, &["resizePolicy"]).iter().enumerate() {
+        let name = meta::text(policy, &["resourceName"]);
+        if !name.is_empty() && !seen.insert(name) {
+            errors.push(FieldError::duplicate(path.index(at), name));
+        }
+        for (field, known) in [("resourceName", ["cpu", "memory"]), ("restartPolicy", POLICIES)] {
+            let text = meta::text(policy, &[field]);
+            if text.is_empty() {
+                errors.push(FieldError::required(path.clone(), ""));
+            } else if !known.contains(&text) {
+                errors.push(FieldError::not_supported(path.clone(), text, &known));
+            }
         }
     }
 }
 
 fn security(context: &Value, path: &FieldPath, errors: &mut Findings) {
-    for field in ["runAsUser", "runAsGroup"] {
-        if let Some(id) =
-            meta::number(context, &[field]).filter(|id| !(0..=i64::from(i32::MAX)).contains(id))
-        {
-            let detail = format!("must be between 0 and {}, inclusive", i32::MAX);
-            errors.push(FieldError::invalid(path.child(field), id, detail));
-        }
-    }
+    let rules: &[Rule] = &[
+        ("runAsUser", rules::ID),
+        ("runAsGroup", rules::ID),
+        ("procMount", Must::BeOneOf(&["Default", "Unmasked"])),
+    ];
+    rules::check(context, path, rules, errors);
+    super::validate::profiles(context, path, errors);
     let forbids_escalation = context["allowPrivilegeEscalation"] == false;
     if forbids_escalation && context["privileged"] == true {
         let detail = "cannot set `allowPrivilegeEscalation` to false and `privileged` to true";

@@ -49,11 +49,7 @@ pub(crate) fn pod_spec(spec: &mut Fields) {
 
 /// The template of a workload, at `spec.template`.
 pub(crate) fn template(spec: &mut Fields) {
-    if let Some(template) = object(spec, "template")
-        && let Some(spec) = object(template, "spec")
-    {
-        template_spec(spec);
-    }
+    template_spec(made(made(spec, "template"), "spec"));
 }
 
 fn mirror_service_account(spec: &mut Fields) {

@@ -7,3 +7,4 @@ pub(crate) mod status;
 pub(crate) mod update;
 pub(crate) mod validate;
 pub(crate) mod volumes;
+pub(crate) mod warnings;

@@ -10,7 +10,12 @@ use crate::check::{self, Findings};
 const HANDLERS: [&str; 5] = ["exec", "httpGet", "tcpSocket", "grpc", "sleep"];
 
 /// The probes and hooks of a container at `path`.
-pub(crate) fn validate(container: &Value, path: &FieldPath, errors: &mut Findings) {
+pub(crate) fn validate(
+    container: &Value,
+    path: &FieldPath,
+    grace_s: Option<i64>,
+    errors: &mut Findings,
+) {
     for (name, must_succeed_once) in
         [("livenessProbe", true), ("readinessProbe", false), ("startupProbe", true)]
     {
@@ -21,9 +26,22 @@ pub(crate) fn validate(container: &Value, path: &FieldPath, errors: &mut Finding
     if let Some(lifecycle) = meta::at(container, &["lifecycle"]) {
         for hook in ["postStart", "preStop"] {
             if let Some(handler) = meta::at(lifecycle, &[hook]) {
-                validate_handler(handler, &path.child("lifecycle").child(hook), errors);
+                let path = path.child("lifecycle").child(hook);
+                validate_handler(handler, &path, errors);
+                sleep(handler, &path, grace_s, errors);
             }
         }
+    }
+}
+
+/// A hook that sleeps ends before the pod has to.
+fn sleep(handler: &Value, path: &FieldPath, grace_s: Option<i64>, errors: &mut Findings) {
+    let Some(sleep) = meta::at(handler, &["sleep"]) else { return };
+    let seconds = meta::number(sleep, &["seconds"]).unwrap_or_default();
+    if let Some(grace_s) = grace_s.filter(|grace_s| seconds < 0 || seconds > *grace_s) {
+        let detail =
+            format!("must be non-negative and less than terminationGracePeriodSeconds ({grace_s})");
+        errors.push(FieldError::invalid(path.child("sleep"), seconds, detail));
     }
 }
 
@@ -73,6 +91,14 @@ fn validate_handler(handler: &Value, path: &FieldPath, errors: &mut Findings) {
             check::required(details, "path", &path, errors);
             check::port_or_name(&details["port"], &path.child("port"), errors);
             check::one_of(details, "scheme", &path, &["HTTP", "HTTPS"], errors);
+            for header in meta::items(details, &["httpHeaders"]) {
+                let name = meta::text(header, &["name"]);
+                let fits = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-';
+                if name.is_empty() || !name.bytes().all(fits) {
+                    let detail = "a valid HTTP header must consist of alphanumeric characters or '-' (e.g. 'X-Header-Name', regex used for validation is '[-A-Za-z0-9]+')";
+                    errors.push(FieldError::invalid(path.child("httpHeaders"), name, detail));
+                }
+            }
         }
         "tcpSocket" => check::port_or_name(&details["port"], &path.child("port"), errors),
         "grpc" => check::port(details, "port", &path, errors),

@@ -7,10 +7,13 @@ use master_api::status::FieldError;
 use master_api::{meta, names};
 use serde_json::Value;
 
-use super::containers::{no_backsteps, relative};
+use super::containers::{field_ref, no_backsteps, relative, resource_ref};
 use crate::check::{self, Findings};
+use crate::core::persistentvolumeclaims as claims;
+use crate::rules::{self, Must, Rule};
 
-const HOST_PATH_TYPES: [&str; 7] = [
+pub(crate) const HOST_PATH_TYPES: [&str; 8] = [
+    "",
     "BlockDevice",
     "CharDevice",
     "Directory",
@@ -29,9 +32,10 @@ pub(crate) fn validate(
     let mut found = BTreeSet::new();
     for (at, volume) in volumes.iter().enumerate() {
         let path = path.index(at);
+        let before = errors.len();
         check::named(volume, "name", &path, names::dns1123_label, errors);
         let name = meta::text(volume, &["name"]);
-        if !name.is_empty() && !found.insert(name.to_owned()) {
+        if !name.is_empty() && found.contains(name) {
             errors.push(FieldError::duplicate(path.child("name"), name));
         }
         let sources: Vec<&str> = volume
@@ -48,6 +52,10 @@ pub(crate) fn validate(
         match sources.first() {
             None => errors.push(FieldError::required(path, "must specify a volume type")),
             Some(kind) => source(kind, &volume[*kind], &path.child(kind), errors),
+        }
+        // One that is wrong counts as not there for whoever refers to it.
+        if errors.len() == before {
+            found.insert(name.to_owned());
         }
     }
     found
@@ -77,10 +85,25 @@ fn source(kind: &str, source: &Value, path: &FieldPath, errors: &mut Findings) {
         "nfs" => {
             check::required(source, "server", path, errors);
             check::required(source, "path", path, errors);
-            no_backsteps(source, "path", path, errors);
+            if !meta::text(source, &["path"]).starts_with('/') {
+                let detail = "must be an absolute path";
+                let text = meta::text(source, &["path"]);
+                errors.push(FieldError::invalid(path.child("path"), text, detail));
+            }
         }
-        "csi" => check::required(source, "driver", path, errors),
-        "image" => check::required(source, "reference", path, errors),
+        "csi" => driver(source, "driver", path, errors),
+        "ephemeral" => match meta::at(source, &["volumeClaimTemplate"]) {
+            None => errors.push(FieldError::required(path.child("volumeClaimTemplate"), "")),
+            Some(template) => {
+                let path = path.child("volumeClaimTemplate").child("spec");
+                claims::spec(&template["spec"], &path, errors);
+            }
+        },
+        "image" => {
+            check::required(source, "reference", path, errors);
+            let policies = ["Always", "IfNotPresent", "Never"];
+            check::one_of(source, "pullPolicy", path, &policies, errors);
+        }
         "emptyDir" => {
             let size = &source["sizeLimit"];
             let amount = master_api::quantity::Quantity::from_json(size);
@@ -110,23 +133,57 @@ fn key_files(source: &Value, path: &FieldPath, errors: &mut Findings) {
     }
 }
 
+/// Files of what a pod says about itself. Upstream leaves out which one of the list is wrong.
 fn downward_files(source: &Value, path: &FieldPath, errors: &mut Findings) {
-    for (at, item) in meta::items(source, &["items"]).iter().enumerate() {
-        let path = path.child("items").index(at);
-        file(item, &path, errors);
-        let has = |field: &str| meta::at(item, &[field]).is_some();
-        match (has("fieldRef"), has("resourceFieldRef")) {
-            (true, true) => {
+    for item in meta::items(source, &["items"]) {
+        file(item, path, errors);
+        match (meta::at(item, &["fieldRef"]), meta::at(item, &["resourceFieldRef"])) {
+            (Some(_), Some(_)) => {
                 let detail = "fieldRef and resourceFieldRef can not be specified simultaneously";
-                errors.push(FieldError::invalid(path, "resource", detail));
+                errors.push(FieldError::invalid(path.clone(), "resource", detail));
             }
-            (false, false) => {
+            (None, None) => {
                 let detail = "one of fieldRef and resourceFieldRef is required";
-                errors.push(FieldError::required(path, detail));
+                errors.push(FieldError::required(path.clone(), detail));
             }
-            _ => {}
+            (Some(reference), None) => {
+                field_ref(reference, &path.child("fieldRef"), FILE_FIELDS, errors);
+            }
+            (None, Some(reference)) => {
+                let path = path.child("resourceFieldRef");
+                if meta::text(reference, &["containerName"]).is_empty() {
+                    errors.push(FieldError::required(path.child("containerName"), ""));
+                } else {
+                    resource_ref(reference, &path, errors);
+                }
+            }
         }
     }
+}
+
+/// Fields of a pod that its files may show.
+const FILE_FIELDS: &[&str] = &[
+    "metadata.name",
+    "metadata.namespace",
+    "metadata.labels",
+    "metadata.annotations",
+    "metadata.uid",
+];
+
+/// The name of a storage driver.
+pub(crate) fn driver(object: &Value, field: &str, path: &FieldPath, errors: &mut Findings) {
+    let name = meta::text(object, &[field]);
+    if name.is_empty() {
+        errors.push(FieldError::required(path.child(field), ""));
+        return;
+    }
+    let rules: &[Rule] = &[("", Must::BeShort(63)), ("", Must::BeFormed(driver_name))];
+    rules::check(&object[field], &path.child(field), rules, errors);
+}
+
+/// Drivers may be spelled in capitals.
+fn driver_name(name: &str) -> Vec<String> {
+    names::dns1123_subdomain(&name.to_lowercase())
 }
 
 /// A file that a volume makes: a relative path that stays inside, and a mode.
@@ -140,8 +197,22 @@ fn file(item: &Value, path: &FieldPath, errors: &mut Findings) {
     mode(item, "mode", path, errors);
 }
 
-fn projected(projection: &Value, path: &FieldPath, errors: &mut Findings) {
+/// How long a token may live.
+pub(crate) const AGE_RULES: &[Rule] = &[
+    (
+        "expirationSeconds",
+        Must::BeWithin(600, i64::MAX, "may not specify a duration less than 10 minutes"),
+    ),
+    (
+        "expirationSeconds",
+        Must::BeWithin(i64::MIN, 1 << 32, "may not specify a duration larger than 2^32 seconds"),
+    ),
+];
+
+fn projected(projection: &Value, whole: &FieldPath, errors: &mut Findings) {
+    let path = whole;
     mode(projection, "defaultMode", path, errors);
+    let mut paths_seen = BTreeSet::new();
     for (at, source) in meta::items(projection, &["sources"]).iter().enumerate() {
         let path = path.child("sources").index(at);
         let present: Vec<&String> = source
@@ -155,11 +226,16 @@ fn projected(projection: &Value, path: &FieldPath, errors: &mut Findings) {
             let detail = "may not specify more than 1 volume type";
             errors.push(FieldError::forbidden(path.child(extra), detail));
         }
-        let Some(kind) = present.first() else {
-            errors.push(FieldError::required(path, "must specify a volume type"));
-            continue;
-        };
+        // A source of nothing is let through by upstream.
+        let Some(kind) = present.first() else { continue };
         let (details, path) = (&source[kind.as_str()], path.child(kind));
+        let given = meta::items(details, &["items"]).iter().map(|item| meta::text(item, &["path"]));
+        for text in given.chain(Some(meta::text(details, &["path"]))).filter(|it| !it.is_empty()) {
+            if !paths_seen.insert(text) {
+                let detail = "conflicting duplicate paths";
+                errors.push(FieldError::invalid(whole.clone(), text, detail));
+            }
+        }
         match kind.as_str() {
             "configMap" | "secret" => {
                 check::required(details, "name", &path, errors);
@@ -167,12 +243,9 @@ fn projected(projection: &Value, path: &FieldPath, errors: &mut Findings) {
             }
             "downwardAPI" => downward_files(details, &path, errors),
             "serviceAccountToken" => {
-                check::required(details, "path", &path, errors);
-                if meta::number(details, &["expirationSeconds"]).is_some_and(|age| age < 600) {
-                    let age = details["expirationSeconds"].clone();
-                    let detail = "may not specify a duration less than 10 minutes";
-                    errors.push(FieldError::invalid(path.child("expirationSeconds"), age, detail));
-                }
+                // Told of the whole volume.
+                check::required(details, "path", whole, errors);
+                rules::check(details, &path, AGE_RULES, errors);
             }
             _ => {}
         }

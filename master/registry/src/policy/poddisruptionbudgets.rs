@@ -6,6 +6,7 @@ use master_api::{meta, selector};
 use serde_json::Value;
 
 use crate::check;
+use crate::rules::{self, Must};
 use crate::strategy::{Shape, Strategy};
 use crate::table::{Cell, count, tabled};
 
@@ -47,8 +48,9 @@ impl Strategy for PodDisruptionBudgets {
             errors.push(FieldError::invalid(path.clone(), new["spec"].clone(), detail));
         }
         errors.extend(selector::validate(&new["spec"]["selector"], &path.child("selector")));
-        let policies = ["AlwaysAllow", "IfHealthyBudget"];
-        check::one_of(&new["spec"], "unhealthyPodEvictionPolicy", &path, &policies, &mut errors);
+        let policies = Must::BeOneOf(&["AlwaysAllow", "IfHealthyBudget"]);
+        let rule = ("unhealthyPodEvictionPolicy", policies);
+        rules::check(&new["spec"], &path, &[rule], &mut errors);
         errors
     }
 

@@ -1,8 +1,8 @@
 //! `rbac.authorization.k8s.io/v1` role bindings and cluster role bindings.
 
 use master_api::field::FieldPath;
-use master_api::meta;
 use master_api::status::FieldError;
+use master_api::{meta, names};
 use serde_json::{Map, Value};
 
 use crate::check;
@@ -62,18 +62,35 @@ fn subject_group(subject: &mut Map<String, Value>) {
 
 fn validate(new: &Value, old: Option<&Value>, kinds: &[&str]) -> Vec<FieldError> {
     let mut errors = Vec::new();
+    let is_namespaced = kinds.contains(&"Role");
     let path = FieldPath::new("roleRef");
     check::one_of(&new["roleRef"], "apiGroup", &path, &[GROUP], &mut errors);
-    check::required_one_of(&new["roleRef"], "kind", &path, kinds, &mut errors);
-    check::required(&new["roleRef"], "name", &path, &mut errors);
+    let kind = meta::text(new, &["roleRef", "kind"]);
+    if !kinds.contains(&kind) {
+        errors.push(FieldError::not_supported(path.child("kind"), kind, kinds));
+    }
+    check::named(&new["roleRef"], "name", &path, names::path_segment, &mut errors);
     for (at, subject) in meta::items(new, &["subjects"]).iter().enumerate() {
         let path = FieldPath::new("subjects").index(at);
         check::required(subject, "name", &path, &mut errors);
         match meta::text(subject, &["kind"]) {
-            "ServiceAccount" => check::required(subject, "namespace", &path, &mut errors),
-            "User" | "Group" => {}
+            "ServiceAccount" => {
+                check::well_formed(subject, "name", &path, names::dns1123_subdomain, &mut errors);
+                let group = meta::text(subject, &["apiGroup"]);
+                if !group.is_empty() {
+                    let known = &[""];
+                    errors.push(FieldError::not_supported(path.child("apiGroup"), group, known));
+                }
+                // Of a role binding it goes without saying that it is the binding's own.
+                if !is_namespaced {
+                    check::required(subject, "namespace", &path, &mut errors);
+                }
+            }
+            "User" | "Group" => {
+                check::one_of(subject, "apiGroup", &path, &[GROUP], &mut errors);
+            }
             other => {
-                let known = ["Group", "ServiceAccount", "User"];
+                let known = ["ServiceAccount", "User", "Group"];
                 errors.push(FieldError::not_supported(path.child("kind"), other, &known));
             }
         }

@@ -20,6 +20,13 @@ pub const CLUSTER_ROLES: Plain =
 
 fn rules(role: &Value, is_namespaced: bool) -> Vec<FieldError> {
     let mut errors = Vec::new();
+    if let Some(aggregation) = meta::at(role, &["aggregationRule"])
+        && meta::items(aggregation, &["clusterRoleSelectors"]).is_empty()
+    {
+        let detail = "at least one clusterRoleSelector required if aggregationRule is non-nil";
+        let path = "aggregationRule.clusterRoleSelectors";
+        errors.push(FieldError::required(path, detail));
+    }
     for (at, rule) in meta::items(role, &["rules"]).iter().enumerate() {
         let path = FieldPath::new("rules").index(at);
         let is_empty = |field: &str| meta::items(rule, &[field]).is_empty();

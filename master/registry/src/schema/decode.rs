@@ -6,6 +6,7 @@
 use std::cell::RefCell;
 use std::fmt;
 
+use master_api::go;
 use master_api::status::ApiError;
 use serde::de::{DeserializeSeed, Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Number, Value};
@@ -24,20 +25,6 @@ pub enum FieldValidation {
     #[default]
     Warn,
     Strict,
-}
-
-impl FieldValidation {
-    /// The query parameter `fieldValidation`.
-    pub fn parse(text: &str) -> Result<Self, ApiError> {
-        match text {
-            "" | "Warn" => Ok(Self::Warn),
-            "Ignore" => Ok(Self::Ignore),
-            "Strict" => Ok(Self::Strict),
-            other => Err(ApiError::BadRequest(format!(
-                "fieldValidation: Unsupported value: {other:?}: supported values: \"\", \"Ignore\", \"Strict\", \"Warn\""
-            ))),
-        }
-    }
 }
 
 /// The notations of a body.
@@ -72,20 +59,100 @@ pub fn decode(
     schema: &Schema,
     validation: FieldValidation,
 ) -> Result<(Value, Vec<String>), ApiError> {
-    let media = MediaType::parse(content_type)?;
-    let (mut value, duplicates) = parse(body, media)?;
-    if !value.is_object() {
-        let message = "couldn't get version/kind; json parse error: json: cannot unmarshal the body into Go value of type struct { APIVersion string \"json:\\\"apiVersion,omitempty\\\"\"; Kind string \"json:\\\"kind,omitempty\\\"\" }";
-        return Err(ApiError::BadRequest(message.to_owned()));
-    }
-    let in_order = |findings: Vec<String>| match media {
-        MediaType::Json if schema.custom.is_none() && findings.len() > 1 => {
-            in_order(body, findings)
+    let kind = schema.name().rsplit('.').next().unwrap_or_default();
+    Sent::read(body, content_type, kind)?.fit(schema, validation)
+}
+
+/// A body that could be read and says, or leaves open, what it is.
+#[derive(Debug)]
+pub struct Sent<'a> {
+    pub value: Value,
+    body: &'a [u8],
+    media: MediaType,
+    /// What is wrong with keys that are there twice.
+    duplicates: Vec<String>,
+}
+
+impl<'a> Sent<'a> {
+    /// Reads a body that is to be of some kind.
+    ///
+    /// # Errors
+    /// `BadRequest` for what cannot be parsed, or does not say in text what it is; `UnsupportedMediaType`.
+    pub fn read(body: &'a [u8], content_type: &str, kind: &str) -> Result<Self, ApiError> {
+        let media = MediaType::parse(content_type)?;
+        let (value, duplicates) = match media {
+            MediaType::Json => json(body),
+            MediaType::Yaml => sloppy_yaml(body),
         }
-        _ => findings,
+        .map_err(|problem| unrecognized(kind, &problem, body))?;
+        match without_type(&value) {
+            None if value.is_null() => {
+                Ok(Self { value: Value::Object(Map::new()), body, media, duplicates })
+            }
+            None => Ok(Self { value, body, media, duplicates }),
+            Some(problem) => Err(unrecognized(kind, &json_error(&problem), body)),
+        }
+    }
+
+    /// Brings the object into the shape of its kind. Also returns warnings for the client.
+    ///
+    /// # Errors
+    /// `BadRequest` for a wrong type and, when strict, unknown or duplicate fields.
+    pub fn fit(
+        self,
+        schema: &Schema,
+        validation: FieldValidation,
+    ) -> Result<(Value, Vec<String>), ApiError> {
+        let Self { mut value, body, media, mut duplicates } = self;
+        let in_order = |findings: Vec<String>| match media {
+            MediaType::Json if schema.custom.is_none() && findings.len() > 1 => {
+                in_order(body, findings)
+            }
+            _ => findings,
+        };
+        // Upstream's parser of YAML tells all such keys in one sentence, of which warnings are the lines.
+        if media == MediaType::Yaml && validation == FieldValidation::Strict {
+            duplicates = match duplicates.as_slice() {
+                [] => Vec::new(),
+                lines => vec![format!("yaml: unmarshal errors:\n  {}", lines.join("\n  "))],
+            };
+        }
+        let warnings = super::walk::finish(&mut value, schema, validation, duplicates, in_order)?;
+        Ok((value, warnings))
+    }
+}
+
+/// What is wrong with a value, or with the fields that say what it is.
+fn without_type(value: &Value) -> Option<String> {
+    let found = |value: &Value| match value {
+        Value::Null | Value::Object(_) => "",
+        Value::Bool(_) => "bool",
+        Value::Number(_) => "number",
+        Value::String(_) => "string",
+        Value::Array(_) => "array",
     };
-    let warnings = super::walk::finish(&mut value, schema, validation, duplicates, in_order)?;
-    Ok((value, warnings))
+    let Some(fields) = value.as_object() else {
+        let found = found(value);
+        return (!found.is_empty()).then(|| format!(
+            "json: cannot unmarshal {found} into Go value of type struct {{ APIVersion string \"json:\\\"apiVersion,omitempty\\\"\"; Kind string \"json:\\\"kind,omitempty\\\"\" }}"
+        ));
+    };
+    ["apiVersion", "kind"].into_iter().find_map(|field| {
+        let value = fields.get(field).filter(|value| !value.is_null() && !value.is_string())?;
+        let found = if value.is_object() { "object" } else { found(value) };
+        Some(format!("json: cannot unmarshal {found} into Go struct field .{field} of type string"))
+    })
+}
+
+fn json_error(problem: &str) -> String {
+    format!("couldn't get version/kind; json parse error: {problem}")
+}
+
+fn unrecognized(kind: &str, problem: &str, body: &[u8]) -> ApiError {
+    let body = go::summary(body);
+    ApiError::BadRequest(format!(
+        "the object provided is unrecognized (must be of type {kind}): {problem} ({body})"
+    ))
 }
 
 /// Findings as they come in the text, which is how upstream's decoder meets them.
@@ -105,12 +172,12 @@ fn in_order(body: &[u8], findings: Vec<String>) -> Vec<String> {
 /// `BadRequest` that names the line.
 pub fn parse(body: &[u8], media: MediaType) -> Result<(Value, Vec<String>), ApiError> {
     match media {
-        MediaType::Json => json(body),
+        MediaType::Json => json(body).map_err(ApiError::BadRequest),
         MediaType::Yaml => yaml(body),
     }
 }
 
-fn json(body: &[u8]) -> Result<(Value, Vec<String>), ApiError> {
+fn json(body: &[u8]) -> Result<(Value, Vec<String>), String> {
     let trail = Trail::default();
     let mut parser = serde_json::Deserializer::from_slice(body);
     let value = Seed(&trail).deserialize(&mut parser).and_then(|value| {
@@ -120,8 +187,9 @@ fn json(body: &[u8]) -> Result<(Value, Vec<String>), ApiError> {
     match value {
         Ok(value) => Ok((value, trail.duplicates.into_inner())),
         Err(error) => {
-            let message = format!("couldn't get version/kind; json parse error: {error}");
-            Err(ApiError::BadRequest(message))
+            // What only this parser refuses (how deep a text goes) it says itself.
+            let problem = go::json_problem(body).unwrap_or_else(|| error.to_string());
+            Err(json_error(&problem))
         }
     }
 }
@@ -132,11 +200,25 @@ fn json(body: &[u8]) -> Result<(Value, Vec<String>), ApiError> {
 /// # Errors
 /// `BadRequest` that names the line.
 pub fn parse_lenient(body: &[u8]) -> Result<(Value, Option<String>), ApiError> {
+    let (value, lines) =
+        sloppy_yaml(body).map_err(|problem| ApiError::BadRequest(converting(&problem)))?;
+    let text = match lines.as_slice() {
+        [] => None,
+        lines if lines[0].starts_with("line ") => {
+            let lines = lines.join("\n  ");
+            Some(converting(&format!("yaml: unmarshal errors:\n  {lines}")))
+        }
+        lines => Some(lines.join(", ")),
+    };
+    Ok((value, text))
+}
+
+/// A document of which the last of several equal keys counts, and a line for each such key.
+fn sloppy_yaml(body: &[u8]) -> Result<(Value, Vec<String>), String> {
     let text = utf8(body)?;
-    let strict = match yaml(body) {
-        Ok((value, duplicates)) if duplicates.is_empty() => return Ok((value, None)),
-        Ok((value, duplicates)) => return Ok((value, Some(duplicates.join(", ")))),
-        Err(error) => error,
+    let strict = match yaml_problem(body) {
+        Ok(found) => return Ok(found),
+        Err(problem) => problem,
     };
     let mut findings = Vec::new();
     let mut lines: Vec<&str> = text.lines().collect();
@@ -146,27 +228,28 @@ pub fn parse_lenient(body: &[u8]) -> Result<(Value, Option<String>), ApiError> {
         let Err(serde_saphyr::Error::DuplicateMappingKey { key, location }) = found else { break };
         let line = usize::try_from(location.line()).unwrap_or_default();
         let Some(place) = lines.get_mut(line.saturating_sub(1)) else { break };
-        findings
-            .push(format!("  line {line}: key {:?} already set in map", key.unwrap_or_default()));
+        findings.push(format!("line {line}: key {:?} already set in map", key.unwrap_or_default()));
         *place = "";
     }
     match deserialize(text, DuplicateKeyPolicy::LastWins) {
-        Ok(value) if !findings.is_empty() => {
-            let findings = findings.join("\n");
-            let text =
-                format!("error converting YAML to JSON: yaml: unmarshal errors:\n{findings}");
-            Ok((value, Some(text)))
-        }
+        Ok(value) if !findings.is_empty() => Ok((value, findings)),
         _ => Err(strict),
     }
 }
 
-fn utf8(body: &[u8]) -> Result<&str, ApiError> {
-    std::str::from_utf8(body)
-        .map_err(|_| ApiError::bad_request("error converting YAML to JSON: yaml: invalid UTF-8"))
+fn utf8(body: &[u8]) -> Result<&str, String> {
+    std::str::from_utf8(body).map_err(|_| "yaml: invalid UTF-8".to_owned())
+}
+
+fn converting(problem: &str) -> String {
+    format!("error converting YAML to JSON: {problem}")
 }
 
 fn yaml(body: &[u8]) -> Result<(Value, Vec<String>), ApiError> {
+    yaml_problem(body).map_err(|problem| ApiError::BadRequest(converting(&problem)))
+}
+
+fn yaml_problem(body: &[u8]) -> Result<(Value, Vec<String>), String> {
     let text = utf8(body)?;
     // A document may also be JSON, which is quicker and tells duplicates apart.
     if text.trim_start().starts_with('{')
@@ -178,7 +261,9 @@ fn yaml(body: &[u8]) -> Result<(Value, Vec<String>), ApiError> {
         let line = error.location().map(|at| format!("line {}: ", at.line())).unwrap_or_default();
         let text = error.to_string();
         let cause = text.lines().next().unwrap_or_default();
-        ApiError::BadRequest(format!("error converting YAML to JSON: yaml: {line}{cause}"))
+        // The parser says the place once more.
+        let cause = cause.rsplit_once(" at line ").map_or(cause, |(cause, _)| cause);
+        format!("yaml: {line}{cause}")
     })
 }
 

@@ -38,7 +38,7 @@ fn wrong_types_are_refused_in_upstreams_words() {
         (r#"{"spec":{"template":{"spec":{"containers":[{"image":5}]}}}}"#,
          "json: cannot unmarshal number into Go struct field Container.spec.template.spec.containers.image of type string"),
         (r#"{"metadata":{"labels":{"a":1}}}"#,
-         "json: cannot unmarshal number into Go struct field ObjectMeta.metadata.labels.a of type string"),
+         "json: cannot unmarshal number into Go struct field ObjectMeta.metadata.labels of type string"),
         (r#"{"spec":{"template":{"spec":{"containers":[{"resources":{"limits":{"cpu":"x"}}}]}}}}"#,
          "quantities must match the regular expression '^([+-]?[0-9.]+)([eEinumkKMGTP]*[-+]?[0-9]*)$'"),
     ];

@@ -111,6 +111,8 @@ struct Place<'a> {
 enum Step<'a> {
     Root,
     Key(&'a str),
+    /// The key of a map, which Go's decoder does not mention.
+    Entry(&'a str),
     Item(usize),
 }
 
@@ -121,29 +123,34 @@ impl<'a> Place<'a> {
         Self { parent: Some(self), step: Step::Key(key) }
     }
 
+    fn entry(&'a self, key: &'a str) -> Self {
+        Self { parent: Some(self), step: Step::Entry(key) }
+    }
+
     fn item(&'a self, index: usize) -> Self {
         Self { parent: Some(self), step: Step::Item(index) }
     }
 
-    /// `spec.containers[0].image`, or without indices as Go's decoder writes it.
-    fn write(&self, with_indices: bool, text: &mut String) {
+    /// `spec.containers[0].image`, or without what is not a field as Go's decoder writes it.
+    fn write(&self, is_whole: bool, text: &mut String) {
         if let Some(parent) = self.parent {
-            parent.write(with_indices, text);
+            parent.write(is_whole, text);
         }
         match self.step {
-            Step::Key(key) if text.is_empty() => text.push_str(key),
-            Step::Key(key) => {
+            Step::Entry(_) if !is_whole => {}
+            Step::Key(key) | Step::Entry(key) if text.is_empty() => text.push_str(key),
+            Step::Key(key) | Step::Entry(key) => {
                 text.push('.');
                 text.push_str(key);
             }
-            Step::Item(index) if with_indices => text.push_str(&format!("[{index}]")),
+            Step::Item(index) if is_whole => text.push_str(&format!("[{index}]")),
             Step::Root | Step::Item(_) => {}
         }
     }
 
-    fn text(&self, with_indices: bool) -> String {
+    fn text(&self, is_whole: bool) -> String {
         let mut text = String::new();
-        self.write(with_indices, &mut text);
+        self.write(is_whole, &mut text);
         text
     }
 }
@@ -241,7 +248,7 @@ impl Walk<'_> {
                 *value = zero.clone();
             }
             if !value.is_null() {
-                self.value(value, inner, &place.key(key), owner)?;
+                self.value(value, inner, &place.entry(key), owner)?;
             }
         }
         Ok(())
@@ -272,6 +279,8 @@ impl Walk<'_> {
             Node::Text => "".into(),
             Node::Int32 | Node::Int64 => 0.into(),
             Node::Bool => false.into(),
+            Node::Quantity => "0".into(),
+            Node::Bytes => "".into(),
             Node::Struct(_) => Value::Object(Map::new()),
             _ => Value::Null,
         }
@@ -282,7 +291,8 @@ impl Walk<'_> {
             Value::Null => "null".to_owned(),
             Value::Bool(_) => "bool".to_owned(),
             Value::Number(number)
-                if matches!(self.table.nodes[index], Node::Int32 | Node::Int64) =>
+                if matches!(self.table.nodes[index], Node::Int32 | Node::Int64)
+                    || is_odd_port(number, &self.table.nodes[index]) =>
             {
                 format!("number {number}")
             }
@@ -291,7 +301,12 @@ impl Walk<'_> {
             Value::Array(_) => "array".to_owned(),
             Value::Object(_) => "object".to_owned(),
         };
-        let go_type = self.go_type(index);
+        let go_type = match value {
+            Value::Number(number) if is_odd_port(number, &self.table.nodes[index]) => {
+                "int32".to_owned()
+            }
+            _ => self.go_type(index),
+        };
         match place.text(false) {
             path if path.is_empty() => {
                 format!("json: cannot unmarshal {found} into Go value of type {go_type}")
@@ -312,11 +327,13 @@ impl Walk<'_> {
                 let (name, version) = (parts.next().unwrap_or_default(), parts.next());
                 version.map_or_else(|| name.to_owned(), |version| format!("{version}.{name}"))
             }
+            Node::Map(inner) if matches!(self.table.nodes[*inner], Node::Quantity) => {
+                "v1.ResourceList".to_owned()
+            }
             Node::Map(inner) => format!("map[string]{}", self.go_type(*inner)),
             Node::List(inner) => format!("[]{}", self.go_type(*inner)),
-            Node::Text => "string".to_owned(),
+            Node::Text | Node::Time => "string".to_owned(),
             Node::Bytes => "[]uint8".to_owned(),
-            Node::Time => "v1.Time".to_owned(),
             Node::Int32 => "int32".to_owned(),
             Node::Int64 => "int64".to_owned(),
             Node::Float => "float64".to_owned(),
@@ -326,6 +343,12 @@ impl Walk<'_> {
             Node::Any | Node::Builtin(_) => "interface {}".to_owned(),
         }
     }
+}
+
+/// Whether a number is none where a number or text may stand.
+fn is_odd_port(number: &serde_json::Number, node: &Node) -> bool {
+    matches!(node, Node::IntOrString)
+        && number.as_i64().is_none_or(|number| i32::try_from(number).is_err())
 }
 
 /// Accepts whole numbers in range; `1.0` becomes `1`.

@@ -1,6 +1,8 @@
 //! `storage.k8s.io/v1`: kinds with defaults and tables, but no rules that depend on what was before,
 //! except that a class stays as it is.
 
+mod rules;
+
 use master_api::meta;
 use master_api::status::FieldError;
 use serde_json::{Value, json};
@@ -25,27 +27,29 @@ pub const STORAGE_CLASSES: Plain =
         Cell::AGE,
     ]);
 
-pub const CSI_DRIVERS: Plain = Plain::bare().generation_of_updates().default(csi_driver).cells(&[
-    Cell::NAME,
-    Cell::boolean("AttachRequired", |driver, _| flag(driver, "attachRequired")),
-    Cell::boolean("PodInfoOnMount", |driver, _| flag(driver, "podInfoOnMount")),
-    Cell::boolean("StorageCapacity", |driver, _| flag(driver, "storageCapacity")),
-    Cell::text("TokenRequests", |driver, _| token_requests(driver)),
-    Cell::boolean("RequiresRepublish", |driver, _| flag(driver, "requiresRepublish")),
-    Cell::text("Modes", |driver, _| modes(driver)),
-    Cell::AGE,
-]);
+pub const CSI_DRIVERS: Plain =
+    Plain::bare().generation_of_updates().default(csi_driver).validate(rules::csi_driver).cells(&[
+        Cell::NAME,
+        Cell::boolean("AttachRequired", |driver, _| flag(driver, "attachRequired")),
+        Cell::boolean("PodInfoOnMount", |driver, _| flag(driver, "podInfoOnMount")),
+        Cell::boolean("StorageCapacity", |driver, _| flag(driver, "storageCapacity")),
+        Cell::text("TokenRequests", |driver, _| token_requests(driver)),
+        Cell::boolean("RequiresRepublish", |driver, _| flag(driver, "requiresRepublish")),
+        Cell::text("Modes", |driver, _| modes(driver)),
+        Cell::AGE,
+    ]);
 
-pub const CSI_NODES: Plain = Plain::bare().cells(&[
+pub const CSI_NODES: Plain = Plain::bare().validate(rules::csi_node).cells(&[
     Cell::NAME,
     Cell::integer("Drivers", |node, _| meta::items(node, &["spec", "drivers"]).len().into()),
     Cell::AGE,
 ]);
 
-pub const CSI_STORAGE_CAPACITIES: Plain = Plain::bare().cells(&[
+pub const CSI_STORAGE_CAPACITIES: Plain = Plain::bare().validate(rules::capacity).cells(&[
     Cell::NAME,
-    Cell::text("StorageClassName", |capacity, _| or(capacity, &["storageClassName"], "")),
-    Cell::text("Capacity", |capacity, _| or(capacity, &["capacity"], "<unset>")),
+    Cell::text("Created At", |capacity, _| {
+        meta::text(capacity, &["metadata", "creationTimestamp"]).into()
+    }),
 ]);
 
 pub const VOLUME_ATTACHMENTS: Plain =
@@ -62,7 +66,7 @@ pub const VOLUME_ATTACHMENTS: Plain =
         Cell::AGE,
     ]);
 
-pub const VOLUME_ATTRIBUTES_CLASSES: Plain = Plain::bare().cells(&[
+pub const VOLUME_ATTRIBUTES_CLASSES: Plain = Plain::bare().validate(rules::attributes).cells(&[
     Cell::NAME,
     Cell::text("DriverName", |class, _| or(class, &["driverName"], "")),
     Cell::AGE,
@@ -99,6 +103,7 @@ fn storage_class(class: &mut Value) {
 fn storage_class_rules(new: &Value, old: Option<&Value>) -> Vec<FieldError> {
     let mut errors = Vec::new();
     let path = master_api::field::FieldPath::default();
+    rules::storage_class(new, &mut errors);
     check::required(new, "provisioner", &path, &mut errors);
     check::one_of(new, "reclaimPolicy", &path, &["Delete", "Retain"], &mut errors);
     let modes = ["Immediate", "WaitForFirstConsumer"];
@@ -117,8 +122,7 @@ fn storage_class_rules(new: &Value, old: Option<&Value>) -> Vec<FieldError> {
 fn volume_attachment_rules(new: &Value, old: Option<&Value>) -> Vec<FieldError> {
     let mut errors = Vec::new();
     let path = master_api::field::FieldPath::new("spec");
-    check::required(&new["spec"], "attacher", &path, &mut errors);
-    check::required(&new["spec"], "nodeName", &path, &mut errors);
+    rules::attachment(new, &mut errors);
     if old.is_some_and(|old| old["spec"] != new["spec"]) {
         errors.push(FieldError::invalid(path, new["spec"].clone(), check::IMMUTABLE));
     }

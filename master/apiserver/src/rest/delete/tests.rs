@@ -40,7 +40,7 @@ fn deletion_waits_for_grace_and_finalizers() {
     check(&plain, None, &with(Propagation::Foreground), "mark 0s [\"foregroundDeletion\"] ");
     check(&plain, None, &with(Propagation::Orphan), "mark 0s [\"orphan\"] ");
     check(&held, None, &none, "mark 0s [\"a/b\"] ");
-    check(&namespace, None, &none, "mark 0s [] Terminating");
+    check(&namespace, None, &none, "mark nulls [] Terminating");
     check(&plain, Some(30), &none, "mark 30s [] ");
     check(&plain, Some(30), &grace(5), "mark 5s [] ");
     check(&plain, Some(30), &grace(0), "remove");

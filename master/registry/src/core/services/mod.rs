@@ -108,7 +108,7 @@ impl Strategy for Services {
     }
 
     fn name_problems(&self, name: &str) -> Vec<String> {
-        names::dns1035_label(name)
+        names::dns1123_label(name)
     }
 
     fn default(&self, service: &mut Value) {
@@ -144,6 +144,35 @@ impl Strategy for Services {
 
     fn validate(&self, new: &Value, old: Option<&Value>) -> Vec<FieldError> {
         validate::service(new, old)
+    }
+
+    fn warnings(&self, new: &Value, _old: Option<&Value>) -> Vec<String> {
+        let mut found = Vec::new();
+        let has_external_ips = !meta::items(new, &["spec", "externalIPs"]).is_empty();
+        let mut say = |is_said: bool, text: &str| {
+            if is_said {
+                found.push(text.to_owned());
+            }
+        };
+        let is_headless = is_headless(new);
+        let balancer = !meta::text(new, &["spec", "loadBalancerIP"]).is_empty();
+        let affinity = new["spec"]["sessionAffinity"] == "ClientIP";
+        say(is_headless && balancer, "spec.loadBalancerIP is ignored for headless services");
+        say(is_headless && has_external_ips, "spec.externalIPs is ignored for headless services");
+        say(is_headless && affinity, "spec.SessionAffinity is ignored for headless services");
+        say(
+            has_external_ips && !is_headless,
+            "spec.externalIPs is deprecated and may no longer be implemented in some clusters",
+        );
+        say(
+            kind(new) == "ExternalName" && has_external_ips,
+            "spec.externalIPs is ignored when spec.type is \"ExternalName\"",
+        );
+        say(
+            new["spec"]["trafficDistribution"] == "PreferClose",
+            "spec.trafficDistribution: \"PreferClose\" is deprecated; use \"PreferSameZone\"",
+        );
+        found
     }
 
     fn fields(&self, service: &Value) -> BTreeMap<String, String> {

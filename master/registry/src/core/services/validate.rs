@@ -12,11 +12,27 @@ use super::{
 };
 use crate::check::{self, Findings};
 use crate::objectmeta;
-use crate::pod::validate::ip;
+use crate::rules::{self, Must, Rule};
 
 const TYPES: [&str; 4] = ["ClusterIP", "ExternalName", "LoadBalancer", "NodePort"];
 const PROTOCOLS: [&str; 3] = ["SCTP", "TCP", "UDP"];
 const POLICIES: [&str; 2] = ["Cluster", "Local"];
+
+/// What there is to say of fields by themselves.
+const RULES: &[Rule] = &[
+    ("externalIPs[]", Must::BeFormed(rules::address)),
+    ("loadBalancerClass", Must::BeFormed(names::qualified_name)),
+    ("ports[].appProtocol", Must::BeFormed(names::qualified_name)),
+    ("ipFamilies", Must::NotRepeat),
+    ("ipFamilyPolicy", Must::BeOneOf(&["PreferDualStack", "RequireDualStack", "SingleStack"])),
+    ("internalTrafficPolicy", Must::BeOneOf(&POLICIES)),
+    ("trafficDistribution", Must::BeOneOf(&["PreferClose", "PreferSameZone", "PreferSameNode"])),
+];
+
+/// Space around a range is fine.
+fn padded_range(text: &str) -> Vec<String> {
+    rules::range(text.trim())
+}
 
 pub(super) fn service(new: &Value, old: Option<&Value>) -> Findings {
     let mut errors = Vec::new();
@@ -36,13 +52,15 @@ pub(super) fn service(new: &Value, old: Option<&Value>) -> Findings {
         errors.push(FieldError::invalid(place, seconds, detail));
     }
     addresses(new, &path, &mut errors);
+    rules::check(spec, &path, RULES, &mut errors);
     for (at, address) in meta::items(spec, &["externalIPs"]).iter().enumerate() {
-        let holder = json!({ "ip": address });
-        let mut found = Vec::new();
-        ip(&holder, "ip", &path, &mut found);
         let place = String::from(path.child("externalIPs").index(at));
-        errors.extend(found.into_iter().map(|error| FieldError { field: place.clone(), ..error }));
         special_address(address.as_str().unwrap_or_default(), &place, &mut errors);
+    }
+    // Upstream spells this one as its Go field.
+    for (at, range) in meta::items(spec, &["loadBalancerSourceRanges"]).iter().enumerate() {
+        let place = path.child("LoadBalancerSourceRanges").index(at);
+        rules::check(range, &place, &[("", Must::BeFormed(padded_range))], &mut errors);
     }
     check::required_one_of(spec, "type", &path, &TYPES, &mut errors);
     only_for_load_balancers(new, &path, &mut errors);
@@ -144,7 +162,6 @@ fn ports(new: &Value, path: &FieldPath, errors: &mut Findings) {
         }
         check::required_one_of(port, "protocol", &path, &PROTOCOLS, errors);
         check::port_or_name(&port["targetPort"], &path.child("targetPort"), errors);
-        check::well_formed(port, "appProtocol", &path, names::qualified_name, errors);
         let protocol = meta::text(port, &["protocol"]);
         let node_port = meta::number(port, &["nodePort"]).unwrap_or_default();
         if node_port != 0 && kind(new) == "ClusterIP" {
@@ -202,8 +219,6 @@ fn addresses(new: &Value, path: &FieldPath, errors: &mut Findings) {
             _ => errors.push(FieldError::not_supported(place, family.clone(), &["IPv4", "IPv6"])),
         }
     }
-    let policies = ["PreferDualStack", "RequireDualStack", "SingleStack"];
-    check::one_of(spec, "ipFamilyPolicy", path, &policies, errors);
     if spec["ipFamilyPolicy"] == "RequireDualStack" {
         let detail = "this cluster is not configured for dual-stack services";
         let place = path.child("ipFamilyPolicy");
@@ -215,11 +230,15 @@ fn only_for_load_balancers(new: &Value, path: &FieldPath, errors: &mut Findings)
     if kind(new) == "LoadBalancer" {
         return;
     }
-    let fields = ["loadBalancerSourceRanges", "allocateLoadBalancerNodePorts", "loadBalancerClass"];
-    for field in fields {
+    let fields = [
+        ("loadBalancerSourceRanges", "LoadBalancerSourceRanges"),
+        ("allocateLoadBalancerNodePorts", "allocateLoadBalancerNodePorts"),
+        ("loadBalancerClass", "loadBalancerClass"),
+    ];
+    for (field, told) in fields {
         if meta::at(new, &["spec", field]).is_some() {
             let detail = "may only be used when `type` is 'LoadBalancer'";
-            errors.push(FieldError::forbidden(path.child(field), detail));
+            errors.push(FieldError::forbidden(path.child(told), detail));
         }
     }
 }
@@ -227,7 +246,6 @@ fn only_for_load_balancers(new: &Value, path: &FieldPath, errors: &mut Findings)
 fn traffic(new: &Value, path: &FieldPath, errors: &mut Findings) {
     let spec = &new["spec"];
     check::one_of(spec, "externalTrafficPolicy", path, &POLICIES, errors);
-    check::one_of(spec, "internalTrafficPolicy", path, &POLICIES, errors);
     let external = meta::text(spec, &["externalTrafficPolicy"]);
     let place = path.child("externalTrafficPolicy");
     if !is_reachable_from_outside(new) && !external.is_empty() {
@@ -242,6 +260,4 @@ fn traffic(new: &Value, path: &FieldPath, errors: &mut Findings) {
             "may only be set when `type` is 'LoadBalancer' and `externalTrafficPolicy` is 'Local'";
         errors.push(FieldError::invalid(path.child("healthCheckNodePort"), health, detail));
     }
-    let distributions = ["PreferClose", "PreferSameZone", "PreferSameNode"];
-    check::one_of(spec, "trafficDistribution", path, &distributions, errors);
 }
