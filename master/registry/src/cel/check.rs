@@ -1,4 +1,6 @@
 //! Types of expressions, before they are ever evaluated: a misspelt field is found where it is written.
+//!
+//! What is wrong may be of any type to what is around it, so that all that is wrong is found at once.
 
 use super::ast::{Binary, Expr, Field, Literal, Macro, Node};
 use super::signatures::{self, Found};
@@ -9,13 +11,23 @@ use super::{Names, Problem, is_qualified};
 struct Scope<'s, 'a> {
     outer: &'s Names<'a>,
     bound: Vec<(String, Type<'a>)>,
+    problems: Vec<Problem>,
 }
 
 type Checked<'a> = Result<Type<'a>, Problem>;
 
 /// The type of an expression over some names.
-pub(super) fn check<'a>(root: &Node, names: &Names<'a>) -> Checked<'a> {
-    Scope { outer: names, bound: Vec::new() }.node(root)
+///
+/// # Errors
+/// All that is wrong, by place.
+pub(super) fn check<'a>(root: &Node, names: &Names<'a>) -> Result<Type<'a>, Vec<Problem>> {
+    let mut scope = Scope { outer: names, bound: Vec::new(), problems: Vec::new() };
+    let kind = scope.node(root);
+    if scope.problems.is_empty() {
+        return Ok(kind);
+    }
+    scope.problems.sort_by_key(|problem| problem.at);
+    Err(scope.problems)
 }
 
 /// Types are values, too: `type(x) == string`.
@@ -36,8 +48,15 @@ fn overload<'a>(at: usize, name: &str, target: bool, arguments: &[Type<'a>]) -> 
 }
 
 impl<'a> Scope<'_, 'a> {
+    fn node(&mut self, node: &Node) -> Type<'a> {
+        self.checked(node).unwrap_or_else(|problem| {
+            self.problems.push(problem);
+            Type::Dyn
+        })
+    }
+
     #[expect(clippy::too_many_lines, reason = "a flat match over the kinds of expressions")]
-    fn node(&mut self, node: &Node) -> Checked<'a> {
+    fn checked(&mut self, node: &Node) -> Checked<'a> {
         let at = node.at;
         match &node.expr {
             Expr::Literal(literal) => Ok(of_literal(literal)),
@@ -46,12 +65,12 @@ impl<'a> Scope<'_, 'a> {
                 if let Some(kind) = self.qualified(of, name) {
                     return Ok(kind);
                 }
-                let of = self.node(of)?;
+                let of = self.node(of);
                 let found = field(at, &of, name)?;
                 Ok(if *is_optional { maybe(found) } else { found })
             }
             Expr::Has { of, name } => {
-                let of = self.node(of)?;
+                let of = self.node(of);
                 field(at, &of, name)?;
                 Ok(Type::Bool)
             }
@@ -65,7 +84,7 @@ impl<'a> Scope<'_, 'a> {
             Expr::List(items) => {
                 let mut of = None;
                 for item in items {
-                    let item = self.node(item)?;
+                    let item = self.node(item);
                     of = Some(match of {
                         Some(of) => item.join(of),
                         None => item,
@@ -76,8 +95,8 @@ impl<'a> Scope<'_, 'a> {
             Expr::Map(pairs) => {
                 let mut of = None;
                 for (key, value) in pairs {
-                    self.node(key)?;
-                    let value = self.node(value)?;
+                    self.node(key);
+                    let value = self.node(value);
                     of = Some(match of {
                         Some(of) => value.join(of),
                         None => value,
@@ -95,7 +114,7 @@ impl<'a> Scope<'_, 'a> {
                     if root == "JSONPatch" && !PATCH_FIELDS.contains(&field.as_str()) {
                         return Err(Problem::new(value.at, format!("undefined field '{field}'")));
                     }
-                    let kind = self.node(value)?;
+                    let kind = self.node(value);
                     if *is_optional && !matches!(kind, Type::Optional(_) | Type::Dyn) {
                         return Err(overload(value.at, "optional field", false, &[kind]));
                     }
@@ -104,21 +123,21 @@ impl<'a> Scope<'_, 'a> {
             }
             Expr::Not(of) => self.demand(at, "!_", of, Type::Bool),
             Expr::Negative(of) => {
-                let of = self.node(of)?;
+                let of = self.node(of);
                 match of {
                     Type::Int | Type::Double | Type::Dyn => Ok(of),
                     of => Err(overload(at, "-_", false, &[of])),
                 }
             }
             Expr::Binary(operator, left, right) => {
-                let (left, right) = (self.node(left)?, self.node(right)?);
+                let (left, right) = (self.node(left), self.node(right));
                 binary(at, *operator, left, right)
             }
             Expr::And(left, right) => self.both(at, "_&&_", left, right),
             Expr::Or(left, right) => self.both(at, "_||_", left, right),
             Expr::Choice(condition, yes, no) => {
                 self.demand(at, "_?_:_", condition, Type::Bool)?;
-                let (yes, no) = (self.node(yes)?, self.node(no)?);
+                let (yes, no) = (self.node(yes), self.node(no));
                 if !yes.fits(&no) {
                     return Err(overload(at, "_?_:_", false, &[Type::Bool, yes, no]));
                 }
@@ -128,7 +147,7 @@ impl<'a> Scope<'_, 'a> {
                 self.looped(at, *kind, range, variables, (condition.as_deref(), result.as_deref()))
             }
             Expr::OptionalMap { of, variable, result, is_flat } => {
-                let held = match self.node(of)? {
+                let held = match self.node(of) {
                     Type::Optional(held) => *held,
                     Type::Dyn => Type::Dyn,
                     other => return Err(overload(at, "optMap", true, &[other])),
@@ -136,7 +155,7 @@ impl<'a> Scope<'_, 'a> {
                 self.bound.push((variable.clone(), held));
                 let result = self.node(result);
                 self.bound.pop();
-                Ok(if *is_flat { result? } else { maybe(result?) })
+                Ok(if *is_flat { result } else { maybe(result) })
             }
         }
     }
@@ -168,7 +187,7 @@ impl<'a> Scope<'_, 'a> {
     }
 
     fn index(&mut self, at: usize, of: &Node, place: &Node) -> Checked<'a> {
-        let (of, place) = (self.node(of)?, self.node(place)?);
+        let (of, place) = (self.node(of), self.node(place));
         let of_held = match &of {
             Type::Optional(held) => (**held).clone(),
             _ => of.clone(),
@@ -199,10 +218,10 @@ impl<'a> Scope<'_, 'a> {
         }
         let mut types = Vec::new();
         if let Some(target) = target {
-            types.push(self.node(target)?);
+            types.push(self.node(target));
         }
         for argument in arguments {
-            types.push(self.node(argument)?);
+            types.push(self.node(argument));
         }
         match signatures::find(name, target.is_some(), &types) {
             Found::Gives(kind) => Ok(kind),
@@ -215,12 +234,12 @@ impl<'a> Scope<'_, 'a> {
     }
 
     fn demand(&mut self, at: usize, name: &str, node: &Node, wanted: Type<'a>) -> Checked<'a> {
-        let found = self.node(node)?;
+        let found = self.node(node);
         if found.fits(&wanted) { Ok(wanted) } else { Err(overload(at, name, false, &[found])) }
     }
 
     fn both(&mut self, at: usize, name: &str, left: &Node, right: &Node) -> Checked<'a> {
-        let (left, right) = (self.node(left)?, self.node(right)?);
+        let (left, right) = (self.node(left), self.node(right));
         if left.fits(&Type::Bool) && right.fits(&Type::Bool) {
             return Ok(Type::Bool);
         }
@@ -236,7 +255,7 @@ impl<'a> Scope<'_, 'a> {
         (condition, result): (Option<&Node>, Option<&Node>),
     ) -> Checked<'a> {
         let range_at = range.at;
-        let range = self.node(range)?;
+        let range = self.node(range);
         let types = match (&range, variables.len()) {
             (Type::List(item), 1) => vec![(**item).clone()],
             (Type::List(item), _) => vec![Type::Int, (**item).clone()],
@@ -270,7 +289,7 @@ impl<'a> Scope<'_, 'a> {
         if let Some(condition) = condition {
             self.demand(at, "_?_:_", condition, Type::Bool)?;
         }
-        let result = result.map(|result| self.node(result)).transpose()?;
+        let result = result.map(|result| self.node(result));
         Ok(match kind {
             Macro::All | Macro::Exists | Macro::ExistsOne => Type::Bool,
             Macro::Map => Type::list(result.unwrap_or_default()),

@@ -31,6 +31,9 @@ use crate::custom::structural::Structural;
 /// A name with its type, for expressions to use.
 pub type Names<'a> = BTreeMap<&'static str, Type<'a>>;
 
+/// Of several problems no more are told once there is so much text: each repeats its line.
+const SHOWN_BYTES_MAX: usize = 16 << 10;
+
 /// An expression that has been found to be well formed and typed.
 #[derive(Debug)]
 pub struct Program {
@@ -44,7 +47,17 @@ impl Program {
     /// What is wrong, with the place, as cel-go writes it.
     pub fn compile<'a>(source: &str, names: &Names<'a>) -> Result<(Self, Type<'a>), String> {
         let root = parse::parse(source).map_err(|error| error.shown(source))?;
-        let kind = check::check(&root, names).map_err(|error| error.shown(source))?;
+        let kind = check::check(&root, names).map_err(|problems| {
+            let mut shown = String::new();
+            for problem in problems {
+                if shown.len() > SHOWN_BYTES_MAX {
+                    break;
+                }
+                let line = if shown.is_empty() { "" } else { "\n" };
+                shown = shown + line + &problem.shown(source);
+            }
+            shown
+        })?;
         Ok((Self { root }, kind))
     }
 
