@@ -3,6 +3,7 @@
 //! A list of ten thousand objects is sent from the very bytes that the cacher holds; they are only
 //! copied into frames of a useful size, a frame at a time, as the connection takes them.
 
+use std::fmt;
 use std::io::Write as _;
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -54,12 +55,12 @@ pub struct Gzip {
     encoder: Option<GzEncoder<Vec<u8>>>,
 }
 
-/// A stream, with what must live as long as it does.
-#[derive(Debug)]
+/// A stream, and what feeds it: no task of its own, but a part of the one that sends, so that a piece is on its way
+/// without another task being woken.
 pub struct Live {
     frames: mpsc::Receiver<Bytes>,
-    /// Aborts the task that feeds the stream once the client has gone.
-    _feeder: store_env::task::Crew,
+    /// `None` once it has ended.
+    feeder: Option<Pin<Box<dyn Future<Output = ()> + Send>>>,
 }
 
 impl Body {
@@ -95,16 +96,14 @@ impl Body {
         (Self::Gzip(Box::new(Gzip { pieces, encoder })), true)
     }
 
-    /// A stream that `feed` writes to; `feed` is dropped when the client goes away.
+    /// A stream that `feed` writes to, as the client takes it; `feed` is dropped when the client goes away.
     pub fn live<F, Fut>(queue: usize, feed: F) -> Self
     where
         F: FnOnce(mpsc::Sender<Bytes>) -> Fut,
         Fut: Future<Output = ()> + Send + 'static,
     {
         let (sender, frames) = mpsc::channel(queue);
-        let mut crew = store_env::task::Crew::new();
-        crew.spawn(feed(sender));
-        Self::Live(Live { frames, _feeder: crew })
+        Self::Live(Live { frames, feeder: Some(Box::pin(feed(sender))) })
     }
 
     /// Another body, passed on as it comes.
@@ -154,6 +153,27 @@ impl Gzip {
     }
 }
 
+impl Live {
+    fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Bytes>> {
+        // What is ready goes first: the feeder may be waiting for room.
+        if let Poll::Ready(frame) = self.frames.poll_recv(cx) {
+            return Poll::Ready(frame);
+        }
+        if let Some(feeder) = &mut self.feeder
+            && feeder.as_mut().poll(cx).is_ready()
+        {
+            self.feeder = None;
+        }
+        self.frames.poll_recv(cx)
+    }
+}
+
+impl fmt::Debug for Live {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Live").field("has_ended", &self.feeder.is_none()).finish_non_exhaustive()
+    }
+}
+
 impl http_body::Body for Body {
     type Data = Bytes;
     type Error = BoxError;
@@ -167,9 +187,7 @@ impl http_body::Body for Body {
             Self::Full(piece) => data(piece.take()),
             Self::Pieces(pieces) => data(pieces.next_frame()),
             Self::Gzip(gzip) => data(gzip.next_frame()),
-            Self::Live(live) => {
-                live.frames.poll_recv(cx).map(|bytes| bytes.map(Frame::data).map(Ok))
-            }
+            Self::Live(live) => live.poll_next(cx).map(|bytes| bytes.map(Frame::data).map(Ok)),
             Self::Foreign(body) => Pin::new(body).poll_frame(cx),
         }
     }
@@ -215,6 +233,36 @@ mod tests {
             assert!(sent.len() < whole.len() / 10 && read == whole);
         }
         assert!(!Body::full("short").gzip(1_000).1);
+    }
+
+    #[tokio::test]
+    async fn a_stream_brings_each_piece_in_order_and_ends_with_its_feeder() {
+        let mut body = Body::live(2, |out| async move {
+            for number in 0..100_u8 {
+                tokio::task::yield_now().await;
+                let sent = out.send(vec![number].into()).await;
+                assert!(sent.is_ok(), "the client is there");
+            }
+        });
+        for number in 0..100 {
+            let frame = body.frame().await.unwrap().unwrap().into_data().unwrap();
+            assert_eq!(frame[..], [number]);
+        }
+        assert!(body.frame().await.is_none());
+        assert!(body.frame().await.is_none(), "asked once more");
+    }
+
+    #[tokio::test]
+    async fn a_feeder_is_dropped_with_its_stream() {
+        let (alive, mut is_alive) = mpsc::channel::<()>(1);
+        let mut body = Body::live(1, |out| async move {
+            let _alive = alive;
+            let _ = out.send("x".into()).await;
+            std::future::pending().await
+        });
+        assert!(body.frame().await.is_some());
+        drop(body);
+        assert_eq!(is_alive.recv().await, None);
     }
 
     #[tokio::test]

@@ -196,14 +196,15 @@ impl Stream {
             let frame = self.writer.notice(&notice);
             self.send(frame).await?;
         }
-        let mut next_bookmark = Instant::now() + BOOKMARK_EVERY.min(self.until_end() / 2);
+        let until_bookmark = BOOKMARK_EVERY.min(self.until_end() / 2);
+        let next_bookmark = tokio::time::sleep(until_bookmark);
         let kind_ends = kind_ends(self.writer.server.clone(), self.writer.target.resource.clone());
-        tokio::pin!(kind_ends);
+        tokio::pin!(kind_ends, next_bookmark);
         loop {
             let noticed = tokio::select! {
                 biased;
                 notice = self.source.next() => Some(notice),
-                () = tokio::time::sleep_until(next_bookmark), if self.allows_bookmarks => None,
+                () = &mut next_bookmark, if self.allows_bookmarks => None,
                 // Last: what happened before the kind went is told first.
                 () = &mut kind_ends => return Err(Ended),
             };
@@ -220,7 +221,7 @@ impl Stream {
                 Some(Next::End) => return Err(Ended),
                 None => {
                     self.bookmark().await?;
-                    next_bookmark = Instant::now() + BOOKMARK_EVERY;
+                    next_bookmark.as_mut().reset(Instant::now() + BOOKMARK_EVERY);
                 }
             }
         }
