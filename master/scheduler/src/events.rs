@@ -5,6 +5,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use futures::future::join_all;
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{Event, EventSource, ObjectReference, Pod};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{MicroTime, ObjectMeta, Time};
@@ -21,6 +22,8 @@ use crate::pod::{PodInfo, SCHEDULER_NAME};
 
 const QUEUE_MAX: usize = 4096;
 const REMEMBERED_MAX: usize = 4096;
+/// Events that wait are written together: their writes share entries of the log and its syncs.
+const TOGETHER_MAX: usize = 32;
 const WRITE_DEADLINE: Duration = Duration::from_secs(10);
 
 /// One event about a pod.
@@ -61,12 +64,21 @@ impl Recorder {
     }
 }
 
+/// Which events are one that happened several times: pod, reason and message.
+type Sameness = (String, &'static str, String);
+
+/// The event that says so, and how often it happened.
+#[derive(Clone, Debug)]
+struct Told {
+    name: String,
+    count: i32,
+}
+
 /// The task behind the recorders.
 #[derive(Debug)]
 pub(crate) struct Writer {
     queue: mpsc::Receiver<Note>,
-    /// By pod, reason and message: the event's name and count.
-    written: BTreeMap<(String, &'static str, String), (String, i32)>,
+    written: BTreeMap<Sameness, Told>,
 }
 
 pub(crate) fn channel() -> (Recorder, Writer) {
@@ -81,48 +93,73 @@ impl Writer {
         clock: SharedClock,
         stop: CancellationToken,
     ) -> TaskResult {
-        while let Some(Some(note)) = stop.run_until_cancelled(self.queue.recv()).await {
+        let mut notes = Vec::new();
+        loop {
+            let read = self.queue.recv_many(&mut notes, TOGETHER_MAX);
+            if stop.run_until_cancelled(read).await.is_none_or(|read| read == 0) {
+                break;
+            }
             let ms = i64::try_from(clock.unix_ms()).unwrap_or(i64::MAX);
             let now = Timestamp::from_millisecond(ms).unwrap_or(Timestamp::MAX);
-            let write = timeout(WRITE_DEADLINE, self.write(&client, note, now));
-            match stop.run_until_cancelled(write).await {
-                Some(Ok(Err(error))) => tracing::debug!(%error, "event not written"),
-                Some(Err(_)) => tracing::debug!("event not written in time"),
-                Some(Ok(Ok(()))) => {}
-                None => break,
+            let writes = self.write(&client, std::mem::take(&mut notes), now);
+            if stop.run_until_cancelled(writes).await.is_none() {
+                break;
             }
         }
         stop.cancelled().await;
         Ok(())
     }
 
-    async fn write(
-        &mut self,
-        client: &kube::Client,
-        note: Note,
-        now: Timestamp,
-    ) -> Result<(), kube::Error> {
+    /// Writes all of them at once; what happened twice is one event.
+    async fn write(&mut self, client: &kube::Client, notes: Vec<Note>, now: Timestamp) {
         if self.written.len() >= REMEMBERED_MAX {
             self.written.clear();
         }
-        let events: Api<Event> = Api::namespaced(client.clone(), &note.namespace);
-        let sameness = (note.uid.clone(), note.reason, note.message.clone());
-        if let Some((name, count)) = self.written.get_mut(&sameness) {
-            *count += 1;
-            let patch = Patch::Merge(
-                json!({ "count": count, "lastTimestamp": master_api::time::seconds(now) }),
-            );
-            match events.patch(name, &PatchParams::default(), &patch).await {
-                Err(kube::Error::Api(status)) if status.code == 404 => {} // expired: written anew
-                result => return result.map(|_| ()),
+        let mut counts: BTreeMap<Sameness, (Note, i32)> = BTreeMap::new();
+        for note in notes {
+            let sameness = (note.uid.clone(), note.reason, note.message.clone());
+            counts.entry(sameness).or_insert((note, 0)).1 += 1;
+        }
+        let writes = counts.into_iter().map(|(sameness, (note, count))| {
+            let known = self.written.get(&sameness).cloned();
+            async move {
+                let write = timeout(WRITE_DEADLINE, tell(client, note, count, known, now));
+                (sameness, write.await)
+            }
+        });
+        for (sameness, result) in join_all(writes).await {
+            match result {
+                Ok(Ok(told)) => drop(self.written.insert(sameness, told)),
+                Ok(Err(error)) => tracing::debug!(%error, "event not written"),
+                Err(_) => tracing::debug!("event not written in time"),
             }
         }
-        let event = event(note, now, store_env::rng::draw());
-        let name = event.metadata.name.clone().unwrap_or_default();
-        events.create(&PostParams::default(), &event).await?;
-        self.written.insert(sameness, (name, 1));
-        Ok(())
     }
+}
+
+/// Writes what happened `count` times more, to the event that is `known` or a new one.
+async fn tell(
+    client: &kube::Client,
+    note: Note,
+    count: i32,
+    known: Option<Told>,
+    now: Timestamp,
+) -> Result<Told, kube::Error> {
+    let events: Api<Event> = Api::namespaced(client.clone(), &note.namespace);
+    if let Some(Told { name, count: before }) = known {
+        let count = before + count;
+        let patch = Patch::Merge(
+            json!({ "count": count, "lastTimestamp": master_api::time::seconds(now) }),
+        );
+        match events.patch(&name, &PatchParams::default(), &patch).await {
+            Err(kube::Error::Api(status)) if status.code == 404 => {} // expired: written anew
+            result => return result.map(|_| Told { name, count }),
+        }
+    }
+    let event = Event { count: Some(count), ..event(note, now, store_env::rng::draw()) };
+    let name = event.metadata.name.clone().unwrap_or_default();
+    events.create(&PostParams::default(), &event).await?;
+    Ok(Told { name, count })
 }
 
 fn event(note: Note, now: Timestamp, unique: u64) -> Event {
@@ -145,7 +182,6 @@ fn event(note: Note, now: Timestamp, unique: u64) -> Event {
         reason: Some(note.reason.to_owned()),
         action: Some(note.action.to_owned()),
         message: Some(note.message),
-        count: Some(1),
         event_time: Some(MicroTime(now)),
         first_timestamp: Some(seconds.clone()),
         last_timestamp: Some(seconds),
@@ -153,5 +189,45 @@ fn event(note: Note, now: Timestamp, unique: u64) -> Event {
         reporting_component: Some(SCHEDULER_NAME.to_owned()),
         reporting_instance: Some(SCHEDULER_NAME.to_owned()),
         ..Event::default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::convert::Infallible;
+    use std::sync::Arc;
+
+    use http::{Method, Request, Response};
+    use http_body_util::BodyExt;
+    use kube::client::Body;
+    use parking_lot::Mutex;
+    use serde_json::Value;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn what_happened_several_times_is_one_event_with_its_count() {
+        let log = Arc::new(Mutex::new(Vec::new()));
+        let seen = log.clone();
+        let service = tower::service_fn(move |request: Request<Body>| {
+            let seen = seen.clone();
+            async move {
+                let method = request.method().clone();
+                let body = request.into_body().collect().await.unwrap().to_bytes();
+                let event: Value = serde_json::from_slice(&body).unwrap();
+                seen.lock().push((method, event["count"].as_i64()));
+                Ok::<_, Infallible>(Response::new(Body::from(body.to_vec())))
+            }
+        });
+        let client = kube::Client::new(service, "default");
+        let (_, mut writer) = channel();
+        let pod = |name: &str| PodInfo { uid: name.to_owned(), ..PodInfo::default() };
+        let note = |name| Note::about(&pod(name), "FailedScheduling", "no room".to_owned());
+        let notes = ["a", "b", "a", "a"].map(note).to_vec();
+        writer.write(&client, notes, Timestamp::UNIX_EPOCH).await;
+        assert_eq!(*log.lock(), [(Method::POST, Some(3)), (Method::POST, Some(1))]);
+        log.lock().clear();
+        writer.write(&client, vec![note("a"), note("a")], Timestamp::UNIX_EPOCH).await;
+        assert_eq!(*log.lock(), [(Method::PATCH, Some(5))]);
     }
 }

@@ -108,9 +108,8 @@ impl Scheduler {
         if self.queue.next_due_ms().is_some_and(|due| due <= self.state.now_ms) {
             self.queue.flush(self.state.now_ms);
         }
-        while self.in_flight < IN_FLIGHT_MAX
-            && let Some((key, message)) = self.refusals.pop(self.state.now_ms)
-        {
+        let free = IN_FLIGHT_MAX.saturating_sub(self.in_flight);
+        for (key, message) in self.refusals.take(self.state.now_ms, free) {
             // The pod as it is by now.
             if let Some(waiting) = self.queue.waiting(&key) {
                 self.report(Arc::clone(&waiting.pod), message, None);
