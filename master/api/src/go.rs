@@ -1,5 +1,7 @@
 //! What Go's standard library says where users see its words: about JSON that cannot be read, and how it quotes text.
 
+use serde_json::Value;
+
 /// How many bytes of a body that cannot be read are repeated.
 const SHOWN_MAX: usize = 30;
 
@@ -25,6 +27,23 @@ pub fn quoted(text: &str) -> String {
     }
     out.push('"');
     out
+}
+
+/// A value as `%v` prints it.
+pub fn printed(value: &Value) -> String {
+    match value {
+        Value::Null => "<nil>".to_owned(),
+        Value::String(text) => text.clone(),
+        Value::Array(items) => {
+            let items: Vec<String> = items.iter().map(printed).collect();
+            format!("[{}]", items.join(" "))
+        }
+        Value::Object(fields) => {
+            let pairs = fields.iter().map(|(key, value)| format!("{key}:{}", printed(value)));
+            format!("map[{}]", pairs.collect::<Vec<_>>().join(" "))
+        }
+        other => other.to_string(),
+    }
 }
 
 /// The beginning of a body, as a refusal repeats it: text where it looks like JSON, else hex.

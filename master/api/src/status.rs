@@ -108,6 +108,9 @@ pub enum ApiError {
     /// The request took too long.
     #[error("Timeout: {0}")]
     Timeout(String),
+    /// A version that is not there yet. It may come.
+    #[error("Timeout: Too large resource version: {asked}, current: {current}")]
+    VersionTooLarge { asked: i64, current: i64 },
     /// The server cannot serve at the moment.
     #[error("{0}")]
     Unavailable(String),
@@ -226,7 +229,7 @@ impl ApiError {
             Self::TooManyRequests { .. } => 429,
             Self::Untyped(_) | Self::Internal(_) | Self::ServerTimeout { .. } => 500,
             Self::Unavailable(_) => 503,
-            Self::Timeout(_) => 504,
+            Self::Timeout(_) | Self::VersionTooLarge { .. } => 504,
         }
     }
 
@@ -252,7 +255,7 @@ impl ApiError {
             Self::Internal(_) => "InternalError",
             Self::ServerTimeout { .. } => "ServerTimeout",
             Self::Unavailable(_) => "ServiceUnavailable",
-            Self::Timeout(_) => "Timeout",
+            Self::Timeout(_) | Self::VersionTooLarge { .. } => "Timeout",
         }
     }
 
@@ -261,7 +264,7 @@ impl ApiError {
         match self {
             Self::TooManyRequests { retry_after_s, .. }
             | Self::ServerTimeout { retry_after_s, .. } => Some(*retry_after_s).filter(|s| *s > 0),
-            Self::GenerateName { .. } => Some(1),
+            Self::GenerateName { .. } | Self::VersionTooLarge { .. } => Some(1),
             _ => None,
         }
     }
@@ -284,7 +287,9 @@ impl ApiError {
             details.insert("retryAfterSeconds".into(), retry.into());
         }
         // Upstream's generic refusals have details without anything in them.
-        if !details.is_empty() || matches!(self, Self::NoSuchPath | Self::NoSuchMethod) {
+        if !details.is_empty()
+            || matches!(self, Self::NoSuchPath | Self::NoSuchMethod | Self::Unprocessable(_))
+        {
             status["details"] = Value::Object(details);
         }
         status
@@ -329,6 +334,11 @@ impl ApiError {
             Self::ApplyConflict { causes, .. } | Self::TooManyRequests { causes, .. } => {
                 causes.clone()
             }
+            Self::VersionTooLarge { .. } => vec![Cause {
+                reason: "ResourceVersionTooLarge".to_owned(),
+                message: "Too large resource version".to_owned(),
+                ..Cause::default()
+            }],
             Self::Denied { message, .. } | Self::Internal(message) => {
                 vec![Cause { message: message.clone(), ..Cause::default() }]
             }

@@ -43,12 +43,10 @@ impl Query {
     }
 
     /// A parameter of some type.
-    pub fn parsed<T: FromStr>(&self, name: &str) -> Result<Option<T>, BadValue>
-    where
-        T::Err: std::fmt::Display,
-    {
+    pub fn parsed<T: FromStr>(&self, name: &str) -> Result<Option<T>, BadValue> {
         let Some(text) = self.get(name) else { return Ok(None) };
-        let wrong = |error| BadValue(format!("invalid value {text:?} for {name}: {error}"));
+        // All that are parsed are whole numbers.
+        let wrong = |_| BadValue(format!("strconv.ParseInt: parsing {text:?}: invalid syntax"));
         text.parse().map(Some).map_err(wrong)
     }
 

@@ -51,12 +51,20 @@ fn apply(
         "remove" => remove(target, path()?, "remove").map(drop),
         "replace" => {
             let (path, value) = (path()?, value()?);
-            let place = target.pointer_mut(path).ok_or_else(|| {
-                fails(format!(
+            if let Some(place) = target.pointer_mut(path) {
+                *place = value;
+                return Ok(());
+            }
+            // Upstream's library puts a member there that was not.
+            let parent = split(path).and_then(|(parent, last)| {
+                Some((target.pointer_mut(parent)?.as_object_mut()?, last))
+            });
+            let Some((fields, last)) = parent else {
+                return Err(fails(format!(
                     "replace operation does not apply: doc is missing key: {path}: missing value"
-                ))
-            })?;
-            *place = value;
+                )));
+            };
+            fields.insert(last, value);
             Ok(())
         }
         "move" => {

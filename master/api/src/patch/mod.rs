@@ -59,6 +59,9 @@ pub enum PatchError {
     /// The patch itself has the wrong form.
     #[error("{0}")]
     Malformed(String),
+    /// The same, where upstream has no reason for it, and 500.
+    #[error("{0}")]
+    Untold(String),
     /// The patch does not fit the object.
     #[error("{0}")]
     DoesNotApply(String),
@@ -71,6 +74,7 @@ impl From<PatchError> for ApiError {
     fn from(error: PatchError) -> Self {
         match error {
             PatchError::Malformed(text) => Self::BadRequest(text),
+            PatchError::Untold(text) => Self::Untyped(text),
             PatchError::DoesNotApply(text) => Self::Unprocessable(text),
             PatchError::TooLarge(text) => Self::TooLarge(text),
         }

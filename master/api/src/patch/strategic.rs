@@ -8,6 +8,7 @@ use std::cmp::Ordering;
 use serde_json::{Map, Value};
 
 use super::{Merge, PatchError, PatchMeta, shown};
+use crate::go;
 
 const DIRECTIVE: &str = "$patch";
 const RETAIN_KEYS: &str = "$retainKeys";
@@ -35,11 +36,18 @@ fn malformed(text: &str) -> PatchError {
 }
 
 fn no_key(item: &Value, key: &str) -> PatchError {
-    PatchError::Malformed(format!("map: {item} does not contain declared merge key: {key}"))
+    PatchError::Untold(format!(
+        "map: {} does not contain declared merge key: {key}",
+        go::printed(item)
+    ))
 }
 
 fn unknown_directive(directive: &Value, item: &Value) -> PatchError {
-    PatchError::Malformed(format!("unknown patch type: {} in map: {item}", shown(directive)))
+    PatchError::Untold(format!(
+        "unknown patch type: {} in map: {}",
+        shown(directive),
+        go::printed(item)
+    ))
 }
 
 fn objects<M: PatchMeta>(

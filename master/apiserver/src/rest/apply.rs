@@ -40,8 +40,18 @@ impl Config {
     ) -> Result<Self, ApiError> {
         let (value, duplicates) = schema::parse_lenient(body)
             .map_err(|error| ApiError::BadRequest(format!("error decoding YAML: {error}")))?;
+        // Nothing is an object of no kind.
+        let value = if value.is_null() { Value::Object(Default::default()) } else { value };
         if !value.is_object() {
-            return Err(ApiError::bad_request("error decoding YAML: the document is no object"));
+            let found = match value {
+                Value::Array(_) => "array",
+                Value::String(_) => "string",
+                Value::Bool(_) => "bool",
+                _ => "number",
+            };
+            return Err(ApiError::BadRequest(format!(
+                "error decoding YAML: error unmarshaling JSON: while decoding JSON: json: cannot unmarshal {found} into Go value of type map[string]interface {{}}"
+            )));
         }
         if !ownership::of(&value).is_null() {
             return Err(ApiError::bad_request("metadata.managedFields must be nil"));
@@ -82,7 +92,7 @@ impl Config {
         old: &Value,
     ) -> Result<Value, ApiError> {
         is_of_kind(&self.value, "autoscaling/v1", "Scale")?;
-        let sent = shaped(target, self.value.clone(), scale)?;
+        let sent = shaped(self.value.clone(), scale)?;
         let resource = &target.resource;
         let mut config = json!({"apiVersion": resource.api_version(), "kind": resource.kind});
         for field in ["name", "namespace", "uid", "resourceVersion"] {
@@ -101,7 +111,7 @@ impl Config {
         old: Option<&Value>,
     ) -> Result<Value, ApiError> {
         let schema = &target.resource.schema;
-        let config = shaped(target, config, schema)?;
+        let config = shaped(config, schema)?;
         let parts = old.map(ownership::split);
         let (live, managed) = match &parts {
             Some((live, managed)) => (Some(live), managed.clone()),
@@ -124,38 +134,45 @@ impl Config {
 
 /// A configuration in the shape of its schema. Fields that nobody declared are refused whatever the client says of
 /// validation: nobody could own them.
-fn shaped(target: &Target, mut config: Value, schema: &Schema) -> Result<Value, ApiError> {
+fn shaped(mut config: Value, schema: &Schema) -> Result<Value, ApiError> {
     if let Err(problem) = fields::validate(schema.divided(), &config) {
-        let (group, version) = meta::split_api_version(meta::api_version(&config));
-        let kind = meta::kind(&config);
-        return Err(ApiError::Untyped(format!(
-            "failed to create typed patch object ({}/{}; {group}/{version}, Kind={kind}): {problem}",
-            target.namespace,
-            meta::name(&config),
-        )));
+        return Err(untyped(&config, &problem.to_string()));
     }
-    schema::check(&mut config, schema, FieldValidation::Ignore)?;
+    if let Err(error) = schema::check(&mut config, schema, FieldValidation::Ignore) {
+        let text = error.to_string();
+        let problem = text.split_once(": ").map_or(text.as_str(), |(_, problem)| problem);
+        return Err(untyped(&config, problem));
+    }
     Ok(config)
+}
+
+fn untyped(config: &Value, problem: &str) -> ApiError {
+    let (group, version) = meta::split_api_version(meta::api_version(config));
+    ApiError::Untyped(format!(
+        "failed to create typed patch object ({}/{}; {group}/{version}, Kind={}): {problem}",
+        meta::namespace(config),
+        meta::name(config),
+        meta::kind(config),
+    ))
 }
 
 fn is_of_kind(config: &Value, api_version: &str, kind: &str) -> Result<(), ApiError> {
     let (sent_version, sent_kind) = (meta::api_version(config), meta::kind(config));
-    if sent_version.is_empty() || sent_kind.is_empty() {
-        return Err(ApiError::bad_request(
-            "invalid object type: the applied configuration must have apiVersion and kind",
-        ));
+    if (sent_version, sent_kind) == (api_version, kind) {
+        return Ok(());
     }
-    if sent_version != api_version {
-        return Err(ApiError::BadRequest(format!(
+    let (group, version) = meta::split_api_version(sent_version);
+    let is_other_version = sent_kind == kind
+        && master_registry::builtin()
+            .iter()
+            .any(|it| it.kind == kind && it.api_version() == sent_version);
+    Err(ApiError::BadRequest(if is_other_version {
+        format!(
             "Incorrect version specified in apply patch. Specified patch version: {sent_version}, expected: {api_version}"
-        )));
-    }
-    if sent_kind != kind {
-        return Err(ApiError::BadRequest(format!(
-            "invalid object type: expected {kind}, but got {sent_kind}"
-        )));
-    }
-    Ok(())
+        )
+    } else {
+        format!("invalid object type: {group}/{version}, Kind={sent_kind}")
+    }))
 }
 
 /// What is to be created, since nothing is there to be changed.

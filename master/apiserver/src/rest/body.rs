@@ -141,32 +141,35 @@ fn other_version(api_version: &str, expected: &Expected<'_>) -> ApiError {
     ))
 }
 
-/// Upstream's types are turned into one another where they are the same kind; any other it does not know, or cannot turn.
 fn mistyped(api_version: &str, kind: &str, expected: &Expected<'_>) -> ApiError {
-    let (_, version) = meta::split_api_version(api_version);
-    let is_known = master_registry::builtin()
-        .iter()
-        .any(|resource| resource.kind == kind && resource.api_version() == api_version);
-    if is_known && kind == expected.kind {
+    if kind == expected.kind && is_known(api_version, kind) {
         return other_version(api_version, expected);
     }
-    let problem = if is_known {
-        let (wanted, _) = meta::split_api_version(expected.api_version);
-        let package = match wanted.split('.').next().unwrap_or_default() {
-            "" => "core",
-            package => package,
-        };
-        format!(
-            "converting ({version}.{kind}) to ({package}.{}): unknown conversion",
-            expected.kind
-        )
-    } else {
-        unregistered(api_version, kind)
-    };
+    let (_, version) = meta::split_api_version(api_version);
+    let problem = misfit(api_version, kind, expected.api_version, expected.kind);
     ApiError::bad_request(format!(
         "{kind} in version {version:?} cannot be handled as a {}: {problem}",
         expected.kind
     ))
+}
+
+fn is_known(api_version: &str, kind: &str) -> bool {
+    let all = master_registry::builtin();
+    all.iter().any(|resource| resource.kind == kind && resource.api_version() == api_version)
+}
+
+/// Upstream's types are turned into one another where they are the same kind; any other it does not know, or cannot turn.
+pub fn misfit(api_version: &str, kind: &str, wanted_version: &str, wanted_kind: &str) -> String {
+    if !is_known(api_version, kind) {
+        return unregistered(api_version, kind);
+    }
+    let (_, version) = meta::split_api_version(api_version);
+    let (wanted, _) = meta::split_api_version(wanted_version);
+    let package = match wanted.split('.').next().unwrap_or_default() {
+        "" => "core",
+        package => package,
+    };
+    format!("converting ({version}.{kind}) to ({package}.{wanted_kind}): unknown conversion")
 }
 
 /// What upstream says of a kind that is none of its types.

@@ -8,7 +8,7 @@ use master_api::meta;
 use master_api::status::{self, ApiError, FieldError};
 use master_auth::admission::Operation;
 use master_registry::Resource;
-use master_registry::schema::{self, MediaType};
+use master_registry::schema::{self, FieldValidation, MediaType, Schema};
 use serde_json::Value;
 
 use super::metadata::{FOREGROUND, ORPHAN, is_held, mark_deleted};
@@ -96,9 +96,7 @@ pub async fn run(server: &Server, call: &mut Call, target: &Target) -> Result<Re
         }
         Deleted::Pending(entry) => {
             let entry = target.shown(entry);
-            let is_foreground = options.propagation == Some(Propagation::Foreground);
-            let code = if is_foreground { StatusCode::ACCEPTED } else { StatusCode::OK };
-            answer(server, call, code, resource, &entry)
+            answer(server, call, StatusCode::OK, resource, &entry)
         }
     }
 }
@@ -108,15 +106,17 @@ pub async fn options(call: &mut Call) -> Result<DeleteOptions, ApiError> {
     let bytes = body::read(call).await?;
     let mut options = from_query(&call.query)?;
     if !bytes.is_empty() {
-        let sent = if body::media_type(call) == protobuf::MEDIA_TYPE {
+        let mut sent = if body::media_type(call) == protobuf::MEDIA_TYPE {
             protobuf::decode(&bytes)?
         } else {
-            schema::parse(&bytes, MediaType::parse(call.header(CONTENT_TYPE))?)?.0
+            schema::parse_object(&bytes, MediaType::parse(call.header(CONTENT_TYPE))?)?
         };
         let (api_version, kind) = (meta::api_version(&sent), meta::kind(&sent));
         if !matches!(kind, "" | "DeleteOptions") {
             return Err(ApiError::BadRequest(body::unregistered(api_version, kind)));
         }
+        let schema = Schema::builtin("io.k8s.apimachinery.pkg.apis.meta.v1.DeleteOptions");
+        schema::check(&mut sent, &schema, FieldValidation::Ignore).map_err(untyped)?;
         from_body(&mut options, &sent)?;
     }
     if options.grace_s.is_some_and(|grace_s| grace_s < 0) {
@@ -126,9 +126,17 @@ pub async fn options(call: &mut Call) -> Result<DeleteOptions, ApiError> {
     Ok(options)
 }
 
+/// Upstream does not say here which kind it is that the text does not fit.
+fn untyped(error: ApiError) -> ApiError {
+    let text = error.to_string();
+    let problem = text.split_once(": ").map_or(&*text, |(_, problem)| problem);
+    ApiError::BadRequest(problem.to_owned())
+}
+
 fn from_query(query: &Query) -> Result<DeleteOptions, ApiError> {
     let propagation = query.get("propagationPolicy").map(propagation).transpose()?;
     let orphan = query.get("orphanDependents").is_some().then(|| query.flag("orphanDependents"));
+    one_of(query.get("propagationPolicy"), orphan)?;
     Ok(DeleteOptions {
         grace_s: query.parsed("gracePeriodSeconds")?,
         propagation: propagation.or(orphan.map(orphaned)),
@@ -144,7 +152,9 @@ pub fn from_body(options: &mut DeleteOptions, sent: &Value) -> Result<(), ApiErr
     options.grace_s = grace_s.or(options.grace_s);
     options.uid = text(&["preconditions", "uid"]);
     options.resource_version = text(&["preconditions", "resourceVersion"]);
-    let chosen = text(&["propagationPolicy"]).as_deref().map(propagation).transpose()?;
+    let policy = text(&["propagationPolicy"]);
+    one_of(policy.as_deref(), sent["orphanDependents"].as_bool())?;
+    let chosen = policy.as_deref().map(propagation).transpose()?;
     let old = sent["orphanDependents"].as_bool().map(orphaned);
     options.propagation = chosen.or(old).or(options.propagation);
     let asked = meta::items(sent, &["dryRun"]).iter().filter_map(Value::as_str);
@@ -157,6 +167,14 @@ fn dry_run(asked: &[&str]) -> Result<bool, ApiError> {
         None => Ok(!asked.is_empty()),
         Some(error) => Err(ApiError::invalid("meta.k8s.io", "DeleteOptions", "", vec![error])),
     }
+}
+
+/// The same is not said in the old words and in the new ones.
+fn one_of(policy: Option<&str>, orphans: Option<bool>) -> Result<(), ApiError> {
+    let (Some(policy), Some(_)) = (policy, orphans) else { return Ok(()) };
+    let detail = "orphanDependents and deletionPropagation cannot be both set";
+    let error = FieldError::invalid("propagationPolicy", policy, detail);
+    Err(ApiError::invalid("meta.k8s.io", "DeleteOptions", "", vec![error]))
 }
 
 fn orphaned(orphans: bool) -> Propagation {
@@ -329,25 +347,23 @@ fn admitted_plan(
 }
 
 fn preconditions(target: &Target, old: &Value, options: &DeleteOptions) -> Result<(), ApiError> {
-    if let Some(uid) = &options.uid
-        && uid != meta::uid(old)
-    {
+    let differs = |what: &str, wanted: &str, found: &str, how: &str| {
         let message = format!(
-            "Precondition failed: UID in precondition: {uid}, UID in object meta: {}",
-            meta::uid(old)
+            "the {what} in the precondition ({wanted}) does not match the {what} in record ({found}). The object might have been {how}"
         );
-        return Err(target.conflict(message));
+        let resource = &target.resource;
+        Err(ApiError::conflict(&resource.group, &resource.kind, &target.name, message))
+    };
+    let (uid, version) = (meta::uid(old), meta::resource_version(old));
+    match (&options.uid, &options.resource_version) {
+        (Some(wanted), _) if wanted != uid => {
+            differs("UID", wanted, uid, "deleted and then recreated")
+        }
+        (_, Some(wanted)) if wanted != version => {
+            differs("ResourceVersion", wanted, version, "modified")
+        }
+        _ => Ok(()),
     }
-    if let Some(version) = &options.resource_version
-        && version != meta::resource_version(old)
-    {
-        let message = format!(
-            "Precondition failed: ResourceVersion in precondition: {version}, ResourceVersion in object meta: {}",
-            meta::resource_version(old)
-        );
-        return Err(target.conflict(message));
-    }
-    Ok(())
 }
 
 /// Kinds from before there was a garbage collector leave their dependents alone unless told otherwise.

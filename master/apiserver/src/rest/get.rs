@@ -28,9 +28,7 @@ pub async fn wait(server: &Server, freshness: Freshness) -> Result<(), ApiError>
                 return Ok(());
             }
             let current = server.cacher.revision();
-            Err(ApiError::Timeout(format!(
-                "Too large resource version: {revision}, current: {current}"
-            )))
+            Err(ApiError::VersionTooLarge { asked: revision, current })
         }
     }
 }

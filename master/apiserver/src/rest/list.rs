@@ -9,6 +9,7 @@ use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use bytes::{BufMut, Bytes, BytesMut};
 use http::StatusCode;
+use master_api::go;
 use master_api::status::ApiError;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -48,9 +49,13 @@ impl Token {
     }
 
     fn decode(text: &str) -> Result<Self, ApiError> {
-        let bytes = URL_SAFE_NO_PAD.decode(text.trim_end_matches('='));
-        let token = bytes.ok().and_then(|bytes| serde_json::from_slice(&bytes).ok());
-        token.ok_or_else(|| ApiError::bad_request("continue key is not valid"))
+        let bytes = URL_SAFE_NO_PAD.decode(text.trim_end_matches('=')).unwrap_or_default();
+        serde_json::from_slice(&bytes).map_err(|error| {
+            let problem = go::json_problem(&bytes).unwrap_or_else(|| error.to_string());
+            ApiError::BadRequest(format!(
+                "invalid continue token: continue key is not valid: {problem}"
+            ))
+        })
     }
 }
 

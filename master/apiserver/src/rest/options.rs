@@ -97,7 +97,7 @@ pub fn revision(text: &str) -> Result<Revision, ApiError> {
         let detail =
             "strconv.ParseUint: parsing ".to_owned() + &format!("{text:?}: invalid syntax");
         let error = FieldError::invalid("resourceVersion", text, detail);
-        ApiError::invalid("meta.k8s.io", "ListOptions", "", vec![error])
+        ApiError::BadRequest(format!("invalid resource version: {error}"))
     })
 }
 

@@ -4,9 +4,9 @@
 
 use http::StatusCode;
 use http::header::CONTENT_TYPE;
-use master_api::meta;
 use master_api::patch::{PatchType, json_patch, merge_patch, strategic_merge};
-use master_api::status::ApiError;
+use master_api::status::{ApiError, FieldError};
+use master_api::{go, meta};
 use master_registry::patchmeta;
 use master_registry::schema::{self, FieldValidation, MediaType, Schema};
 use parking_lot::Mutex;
@@ -51,11 +51,25 @@ impl Patch {
         let kind = PatchType::parse(call.header(CONTENT_TYPE))?;
         let validation = body::validation(call);
         let bytes = body::read(call).await?;
-        let value = || schema::parse(&bytes, MediaType::Json);
+        let value = || {
+            let read = go::json_problem(&bytes).map_or_else(
+                || schema::parse(&bytes, MediaType::Json),
+                |it| Err(ApiError::BadRequest(it)),
+            );
+            read.map(|(value, found)| (nothing_for_null(kind, value), found))
+        };
+        let is_tolerant = validation == FieldValidation::Ignore;
+        let kept = |found: Vec<String>| if is_tolerant { Vec::new() } else { found };
         let (sent, warnings) = match kind {
-            PatchType::Json => value().map(|(value, found)| (Sent::Json(value), found)),
-            PatchType::Merge => value().map(|(value, found)| (Sent::Merge(value), found)),
-            PatchType::Strategic => value().map(|(value, found)| (Sent::Strategic(value), found)),
+            PatchType::Json => value()
+                .and_then(|(value, found)| Ok((Sent::Json(of_form(value, true)?), kept(found))))
+                .map_err(decoding),
+            PatchType::Merge => value()
+                .and_then(|(value, found)| Ok((Sent::Merge(of_form(value, false)?), kept(found))))
+                .map_err(decoding),
+            PatchType::Strategic => value().and_then(|(value, found)| {
+                Ok((Sent::Strategic(of_form(value, false)?), kept(found)))
+            }),
             PatchType::Apply => Config::read(server, call, target, rules, &bytes, validation)
                 .map(|config| (Sent::Apply(config), Vec::new())),
         }?;
@@ -107,14 +121,24 @@ impl Patch {
             Sent::Apply(_) => unreachable!("an apply is no patch of the kind that is laid over"),
         };
         for field in ["kind", "apiVersion"] {
-            if patched[field] != old[field] {
-                return Err(ApiError::bad_request(format!(
-                    "{field} cannot be changed by a patch: {} does not match {}",
-                    patched[field], old[field]
-                )));
+            if patched[field] == old[field] {
+                continue;
             }
+            // A strategic merge looks at fields of the object only.
+            if matches!(self.sent, Sent::Strategic(_)) {
+                patched[field] = old[field].clone();
+                continue;
+            }
+            let (version, kind) = (meta::api_version(&patched), meta::kind(&patched));
+            let cause = body::misfit(version, kind, meta::api_version(old), meta::kind(old));
+            let finding = FieldError::invalid("patch", patched.to_string(), cause);
+            return Err(ApiError::invalid("", "", "", vec![finding]));
         }
-        *self.warnings.lock() = schema::check(&mut patched, schema, self.validation)?;
+        let found = schema::check_patched(&mut patched, schema, self.validation)?;
+        let mut warnings = self.warnings.lock();
+        // Keys that the patch has twice were found when it was read.
+        warnings.retain(|warning| warning.starts_with("duplicate field"));
+        warnings.extend(found);
         Ok(patched)
     }
 
@@ -134,6 +158,42 @@ impl Patch {
     /// What the client should know.
     pub fn take_warnings(&self) -> Vec<String> {
         std::mem::take(&mut *self.warnings.lock())
+    }
+}
+
+/// A patch of nothing changes nothing, where there is a form for that.
+fn nothing_for_null(kind: PatchType, value: Value) -> Value {
+    match (kind, value) {
+        (PatchType::Json, Value::Null) => Value::Array(Vec::new()),
+        (PatchType::Strategic, Value::Null) => Value::Object(Default::default()),
+        (_, value) => value,
+    }
+}
+
+/// A patch is a list of operations, or an object.
+fn of_form(value: Value, is_list: bool) -> Result<Value, ApiError> {
+    let found = match &value {
+        Value::Array(_) if is_list => return Ok(value),
+        Value::Object(_) if !is_list => return Ok(value),
+        Value::Null => return Err(ApiError::bad_request("Invalid JSON Patch")),
+        Value::Array(_) => "array",
+        Value::Object(_) => "object",
+        Value::String(_) => "string",
+        Value::Bool(_) => "bool",
+        Value::Number(_) => "number",
+    };
+    let wanted = if is_list { "[]handlers.jsonPatchOp" } else { "map[string]interface {}" };
+    let text = format!("json: cannot unmarshal {found} into Go value of type {wanted}");
+    Err(ApiError::BadRequest(text))
+}
+
+/// What is wrong with the bytes of a patch, as upstream tells it of most kinds of patches.
+fn decoding(error: ApiError) -> ApiError {
+    match error {
+        ApiError::BadRequest(text) if text != "Invalid JSON Patch" => {
+            ApiError::BadRequest(format!("error decoding patch: {text}"))
+        }
+        other => other,
     }
 }
 
@@ -157,6 +217,7 @@ pub async fn run(
     let produce = |old: &Value| {
         let patched = patch.apply(target, old)?;
         same_name(target, &patched)?;
+        same_namespace(target, &patched)?;
         replacement(target, &patched, old)
     };
     let subresource = call.info.subresource.clone();
@@ -190,6 +251,16 @@ pub async fn run(
         }
     }
     Err(target.modified())
+}
+
+fn same_namespace(target: &Target, patched: &Value) -> Result<(), ApiError> {
+    let namespace = meta::namespace(patched);
+    if namespace.is_empty() || namespace == target.namespace || !target.resource.namespaced {
+        return Ok(());
+    }
+    Err(ApiError::bad_request(
+        "the namespace of the provided object does not match the namespace sent on the request",
+    ))
 }
 
 fn same_name(target: &Target, patched: &Value) -> Result<(), ApiError> {

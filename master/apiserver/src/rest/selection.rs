@@ -65,8 +65,8 @@ impl Selectors {
 /// Reads the selectors of a call.
 pub fn of(call: &Call, target: &Target) -> Result<Selection, ApiError> {
     let labels = call.query.get("labelSelector").unwrap_or("");
-    let labels = LabelSelector::parse(labels)
-        .map_err(|error| ApiError::bad_request(format!("unable to parse requirement: {error}")))?;
+    let labels =
+        LabelSelector::parse(labels).map_err(|error| ApiError::BadRequest(error.to_string()))?;
     let fields = call.query.get("fieldSelector").unwrap_or("");
     let mut fields = FieldSelector::parse(fields).map_err(ApiError::BadRequest)?;
     known_fields(&target.resource, &fields)?;
@@ -114,8 +114,24 @@ fn known_fields(resource: &Resource, fields: &FieldSelector) -> Result<(), ApiEr
     for term in &fields.terms {
         let key = term.key.as_str();
         if !matches!(key, NAME | NAMESPACE) && !known.contains_key(key) {
-            return Err(ApiError::bad_request(format!("field label not supported: {key}")));
+            return Err(ApiError::BadRequest(unknown_field(resource, key, known.is_empty())));
         }
     }
     Ok(())
+}
+
+/// Kinds that can be selected by fields of their own say it in their own words.
+fn unknown_field(resource: &Resource, key: &str, has_no_own: bool) -> String {
+    match (&*resource.group, &*resource.kind) {
+        ("batch", "Job") => format!("field label {key:?} not supported for Job"),
+        ("resource.k8s.io", "ResourceSlice") => {
+            format!("field label not supported for resource.k8s.io/v1, Kind=ResourceSlice: {key}")
+        }
+        (group, _) if group == "networking.k8s.io" || (has_no_own && resource.custom.is_none()) => {
+            format!(
+                "{key:?} is not a known field selector: only \"metadata.name\", \"metadata.namespace\""
+            )
+        }
+        _ => format!("field label not supported: {key}"),
+    }
 }

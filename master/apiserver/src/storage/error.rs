@@ -36,7 +36,7 @@ fn refused(error: Error) -> ApiError {
     match error {
         Error::Compacted { .. } => expired(),
         Error::FutureRevision { asked, latest } => {
-            ApiError::Timeout(format!("Too large resource version: {asked}, current: {latest}"))
+            ApiError::VersionTooLarge { asked, current: latest }
         }
         Error::Fenced { .. } => ApiError::Conflict {
             subject: master_api::status::Subject::new("trireme.dev", "terms"),

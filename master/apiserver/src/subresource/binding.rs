@@ -15,7 +15,9 @@ use crate::server::Server;
 pub async fn run(server: &Server, call: &mut Call, target: &Target) -> Result<Response, ApiError> {
     let binding = body::other(call, "io.k8s.api.core.v1.Binding", "v1", "Binding").await?;
     bind(server, call, target, &binding).await?;
-    let status = status::success("", "", "", "");
+    let mut status = status::success("", "", "", "");
+    status["code"] = StatusCode::CREATED.as_u16().into();
+    meta::object_mut(&mut status, &[]).remove("details");
     answer_value(call, StatusCode::CREATED, &status)
 }
 
@@ -28,6 +30,10 @@ pub async fn bind(
 ) -> Result<(), ApiError> {
     let node = meta::text(binding, &["target", "name"]);
     let kind = meta::text(binding, &["target", "kind"]);
+    if ![target.name.as_str(), ""].contains(&meta::name(binding)) {
+        let message = "name in URL does not match name in Binding object";
+        return Err(ApiError::BadRequest(message.into()));
+    }
     let mut errors = Vec::new();
     if !kind.is_empty() && kind != "Node" {
         errors.push(FieldError::not_supported("target.kind", kind, &["Node", "<empty>"]));

@@ -32,19 +32,21 @@ pub async fn run(
     server.catch_up().await?;
     let (authorizer, identity) = (&*server.authorizer, &call.identity);
     let answered = match &*resource.plural {
-        "tokenreviews" => token_review(&server.authenticator, &sent),
+        "tokenreviews" => token_review(&server.authenticator, &sent).map_err(ApiError::BadRequest),
         "subjectaccessreviews" => review::subject_access(authorizer, &sent),
         "localsubjectaccessreviews" => {
-            let namespace = meta::text(&sent, &["spec", "resourceAttributes", "namespace"]);
-            if namespace != call.info.namespace {
-                return Err(ApiError::bad_request(
-                    "spec.resourceAttributes.namespace must match the namespace of the request",
-                ));
+            let namespace = &call.info.namespace;
+            if ![namespace.as_str(), ""].contains(&meta::namespace(&sent)) {
+                let message = "the namespace of the provided object does not match the namespace sent on the request";
+                return Err(ApiError::bad_request(message));
             }
+            meta::set(&mut sent, "namespace", namespace.as_str());
             review::subject_access(authorizer, &sent)
         }
         "selfsubjectaccessreviews" => review::self_subject_access(authorizer, &sent, identity),
-        "selfsubjectrulesreviews" => review::self_subject_rules(authorizer, &sent, identity),
+        "selfsubjectrulesreviews" => {
+            review::self_subject_rules(authorizer, &sent, identity).map_err(ApiError::BadRequest)
+        }
         "selfsubjectreviews" => {
             Ok(review::self_subject(&sent, identity, &time::seconds(server.now())))
         }
@@ -60,7 +62,7 @@ pub async fn run(
         }
         _ => return Err(ApiError::NoSuchPath),
     };
-    answer_value(call, StatusCode::CREATED, &answered.map_err(ApiError::BadRequest)?)
+    answer_value(call, StatusCode::CREATED, &answered?)
 }
 
 /// Notes who owns the question's fields, as with every object that is created.

@@ -31,7 +31,11 @@ pub async fn run(server: &Server, call: &mut Call, target: &Target) -> Result<Re
         "update" => {
             let sent = body::other(call, SCHEMA, "autoscaling/v1", "Scale").await?;
             if !meta::name(&sent).is_empty() && meta::name(&sent) != target.name {
-                return Err(ApiError::bad_request("the name of the Scale does not match the URL"));
+                return Err(ApiError::BadRequest(format!(
+                    "the name of the object ({}) does not match the name on the URL ({})",
+                    meta::name(&sent),
+                    target.name
+                )));
             }
             let produce = |old: &Value| scaled(target, old, &sent);
             let wanted = whole(Ownership::Changed, &produce);
@@ -146,9 +150,11 @@ fn scale(object: &Value, replicas: i64, status: Value) -> Value {
             metadata[field] = value.clone();
         }
     }
+    // Of no replicas upstream's type says nothing.
+    let spec = if replicas == 0 { json!({}) } else { json!({ "replicas": replicas }) };
     json!({
         "kind": "Scale", "apiVersion": "autoscaling/v1", "metadata": metadata,
-        "spec": { "replicas": replicas }, "status": status,
+        "spec": spec, "status": status,
     })
 }
 

@@ -335,9 +335,9 @@ async fn wrong_applies_are_refused_in_upstreams_words() {
         ("", "", &good, 422, "PatchOptions.meta.k8s.io \"\" is invalid: fieldManager: Required value: is required for apply patch"),
         ("a%00b", "", &good, 422, "PatchOptions.meta.k8s.io \"\" is invalid: fieldManager: Invalid value: \"a\\x00b\": invalid character U+0000 (at position 1)"),
         ("one", "", &managed, 400, "metadata.managedFields must be nil"),
-        ("one", "", &with("/apiVersion", "v2".into()), 400, "Incorrect version specified in apply patch. Specified patch version: v2, expected: v1"),
+        ("one", "", &with("/apiVersion", "v2".into()), 400, "invalid object type: /v2, Kind=ConfigMap"),
         ("one", "", &with("/metadata/name", "n".into()), 400, "the name of the object (n) does not match the name on the URL (m)"),
-        ("one", "", &unknown, 500, "failed to create typed patch object (default/m; /v1, Kind=ConfigMap): .dataa: field not declared in schema"),
+        ("one", "", &unknown, 500, "failed to create typed patch object (/m; /v1, Kind=ConfigMap): .dataa: field not declared in schema"),
         ("one", "", &uid, 409, "Operation cannot be fulfilled on configmaps \"m\": uid mismatch: the provided object specified uid x, and no existing object was found"),
     ];
     for (manager, more, document, code, message) in cases {

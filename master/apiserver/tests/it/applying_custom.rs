@@ -195,11 +195,11 @@ async fn patches_that_a_custom_kind_does_not_take_are_refused_in_upstreams_words
     let (world, client) = start().await;
     let path = &format!("{WIDGETS}/a");
     let unknown = client.apply(path, "one", "", widget("a", json!({"sizee": 1}))).await;
-    let message = "failed to create typed patch object (default/a; acme.io/v1, Kind=Widget): .spec.sizee: field not declared in schema";
+    let message = "failed to create typed patch object (/a; acme.io/v1, Kind=Widget): .spec.sizee: field not declared in schema";
     assert_eq!((unknown.code, unknown.json["message"].as_str()), (500, Some(message)));
     let twice = json!({"ports": [{"port": 80}, {"port": 80, "protocol": "TCP"}]});
     let twice = client.apply(path, "one", "", widget("a", twice)).await;
-    let message = "failed to create typed patch object (default/a; acme.io/v1, Kind=Widget): .spec.ports: duplicate entries for key [port=80,protocol=\"TCP\"]";
+    let message = "failed to create typed patch object (/a; acme.io/v1, Kind=Widget): .spec.ports: duplicate entries for key [port=80,protocol=\"TCP\"]";
     assert_eq!((twice.code, twice.json["message"].as_str()), (500, Some(message)));
     let wrong = client.apply(path, "one", "", widget("a", json!({"size": "large"}))).await;
     assert!(wrong.code >= 400, "{}", wrong.text);

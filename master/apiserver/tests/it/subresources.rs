@@ -244,3 +244,32 @@ async fn both_discoveries_list_the_same_resources() {
     assert_eq!(old, new);
     world.end().await;
 }
+
+#[tokio::test]
+async fn a_binding_binds_the_pod_that_it_names() {
+    let world = World::bootstrapped().await;
+    let admin = world.admin();
+    let pods = "/api/v1/namespaces/default/pods";
+    let account = json!({"metadata": {"name": "default"}});
+    let accounts = "/api/v1/namespaces/default/serviceaccounts";
+    send(&admin, &format!("POST {accounts}"), &[JSON], account.to_string()).await;
+    let containers = json!([{"name": "c", "image": "i"}]);
+    post(&admin, pods, json!({"metadata": {"name": "p"}, "spec": {"containers": containers}}))
+        .await;
+    let binding = |name: &str| json!({"metadata": {"name": name}, "target": {"name": "n"}});
+    let line = format!("POST {pods}/p/binding");
+    let refused = send(&admin, &line, &[JSON], binding("q").to_string()).await;
+    let message = "name in URL does not match name in Binding object";
+    assert_eq!((refused.code, refused.json["message"].as_str()), (400, Some(message)));
+    let bound = post(&admin, &format!("{pods}/p/binding"), binding("p")).await.json;
+    let success = json!({"apiVersion": "v1", "kind": "Status", "metadata": {}, "status": "Success", "code": 201});
+    assert_eq!(bound, success);
+
+    // The tolerations that each pod has from the start come back when they are taken away, rather than that be refused.
+    let tolerations = json!([{"key": "k", "operator": "Exists"}]);
+    let patch = json!({"spec": {"tolerations": tolerations}}).to_string();
+    let answer = send(&admin, &format!("PATCH {pods}/p"), &[MERGE], patch).await;
+    assert_eq!(answer.code, 200, "{}", answer.text);
+    assert_eq!(answer.json["spec"]["tolerations"].as_array().map(Vec::len), Some(3));
+    world.end().await;
+}

@@ -42,9 +42,38 @@ async fn pages_are_of_one_revision_even_when_objects_change_between() {
 }
 
 #[tokio::test]
+async fn patches_are_refused_with_the_codes_and_texts_of_upstream() {
+    let (world, client) = with_maps(1).await;
+    let (merge, json, strategic, apply) =
+        ("merge-patch+json", "json-patch+json", "strategic-merge-patch+json", "apply-patch+yaml");
+    #[rustfmt::skip]
+    let cases = [
+        (merge, "[]", 400, "cannot unmarshal array into Go value of type map[string]interface {}"),
+        (merge, r#"{"data": {"a": 1}}"#, 422, "is invalid: patch: Invalid value: "),
+        (merge, r#"{"data": {"a": 1}}"#, 422, "json: cannot unmarshal number into Go struct field ConfigMap.data of type string"),
+        (merge, r#"{"kind": "Pod"}"#, 422, "converting (v1.Pod) to (core.ConfigMap): unknown conversion"),
+        (merge, r#"{"metadata": {"namespace": "b"}}"#, 400, "the namespace of the provided object does not match the namespace sent on the request"),
+        (json, r#"[{"op": "test", "path": "/data", "value": {"a": "b"}}]"#, 422, "the server rejected our request due to an error in our request"),
+        (strategic, r#"{"data": "x"}"#, 422, "is invalid: patch: Invalid value: "),
+        (apply, r#"{"apiVersion": "v1", "kind": "Pod"}"#, 400, "invalid object type: /v1, Kind=Pod"),
+        (apply, r#"{"apiVersion": "v1", "kind": "ConfigMap", "data": {"a": 1}}"#, 500, "failed to create typed patch object (/; /v1, Kind=ConfigMap): "),
+    ];
+    for (media, body, code, text) in cases {
+        let media = format!("application/{media}");
+        let line = "PATCH /api/v1/namespaces/a/configmaps/m00?fieldManager=m";
+        let answer = send(&client, line, &[("content-type", &media)], body).await;
+        assert_eq!(answer.code, code, "{media} {body}: {}", answer.text);
+        let said = answer.json["message"].as_str().unwrap();
+        assert!(said.contains(text), "{media} {body}: {said}");
+    }
+    world.end().await;
+}
+
+#[tokio::test]
 async fn refusals_have_the_codes_and_texts_of_upstream() {
     let (world, client) = with_maps(1).await;
     let maps = "/api/v1/namespaces/a/configmaps";
+    let asked = "/apis/authorization.k8s.io/v1";
     let named = |name: &str| json!({"metadata": {"name": name}}).to_string();
     #[rustfmt::skip]
     let cases = [
@@ -60,14 +89,19 @@ async fn refusals_have_the_codes_and_texts_of_upstream() {
         ("POST /api/v1/namespaces/none/configmaps".into(), named("x"), 404, "namespaces \"none\" not found"),
         (format!("PUT {maps}/m00"), named("other"), 400, "does not match the name on the URL"),
         (format!("GET {maps}?labelSelector=a%20b"), String::new(), 400, ""),
-        (format!("GET {maps}?fieldSelector=spec.x=y"), String::new(), 400, "field label not supported: spec.x"),
+        (format!("GET {maps}?fieldSelector=spec.x=y"), String::new(), 400, "\"spec.x\" is not a known field selector: only \"metadata.name\", \"metadata.namespace\""),
         (format!("GET {maps}?limit=x"), String::new(), 400, ""),
+        (format!("POST {asked}/subjectaccessreviews"), "{}".into(), 422, ".authorization.k8s.io \"\" is invalid: [spec.resourceAttributes: Invalid value: null: exactly one of nonResourceAttributes or resourceAttributes must be specified, spec.user: Invalid value: \"\": at least one of user or group must be specified]"),
+        (format!("POST {asked}/namespaces/a/localsubjectaccessreviews"), json!({"spec": {"user": "u", "resourceAttributes": {"namespace": "b"}}}).to_string(), 422, "spec.resourceAttributes.namespace: Invalid value: \"b\": must match metadata.namespace"),
         ("GET /api/v1/nosuch".into(), String::new(), 404, "the server could not find the requested resource"),
         ("GET /apis/apps/v1/things".into(), String::new(), 404, "the server could not find the requested resource"),
         ("GET /api/v1/namespaces/a/nodes/n".into(), String::new(), 404, "the server could not find the requested resource"),
         ("POST /api/v1/configmaps".into(), named("x"), 405, ""),
         ("GET /api/v1/namespaces/a%2Fb/configmaps".into(), String::new(), 400, "invalid path segment"),
-        (format!("DELETE {maps}/m00"), json!({"preconditions": {"uid": "u"}}).to_string(), 409, "Precondition failed: UID in precondition: u"),
+        (format!("DELETE {maps}/m00"), "[]".into(), 400, "couldn't get version/kind; json parse error: json: cannot unmarshal array"),
+        (format!("DELETE {maps}/m00"), json!({"gracePeriodSeconds": "x"}).to_string(), 400, "json: cannot unmarshal string into Go struct field DeleteOptions.gracePeriodSeconds of type int64"),
+        (format!("DELETE {maps}/m00"), json!({"orphanDependents": true, "propagationPolicy": "Orphan"}).to_string(), 422, "orphanDependents and deletionPropagation cannot be both set"),
+        (format!("DELETE {maps}/m00"), json!({"preconditions": {"uid": "u"}}).to_string(), 409, "on ConfigMap \"m00\": the UID in the precondition (u) does not match the UID in record ("),
     ];
     for (line, body, code, text) in cases {
         let answer = send(&client, &line, &[JSON], body).await;

@@ -14,7 +14,9 @@ pub(super) struct DefaultTolerationSeconds;
 
 impl Plugin for DefaultTolerationSeconds {
     fn mutate(&self, request: &Request<'_>, pod: &mut Value) -> Result<(), ApiError> {
-        if !request.is("", "pods") || request.operation != Operation::Create {
+        if !request.is("", "pods")
+            || !matches!(request.operation, Operation::Create | Operation::Update)
+        {
             return Ok(());
         }
         for taint in TAINTS {

@@ -4,13 +4,17 @@
 //! ask at all was decided before.
 
 use master_api::access::{Attributes, Identity};
+use master_api::status::{ApiError, FieldError};
 use serde_json::{Value, json};
 
 use crate::authz::{Authorizer, Rule, node_name};
 use crate::json::{items, text, texts};
 
-/// Fills a SubjectAccessReview or LocalSubjectAccessReview. The error says what is wrong with the spec.
-pub fn subject_access(authorizer: &Authorizer, review: &Value) -> Result<Value, String> {
+/// Fills a SubjectAccessReview or LocalSubjectAccessReview.
+///
+/// # Errors
+/// `Invalid`: says what is wrong with the spec.
+pub fn subject_access(authorizer: &Authorizer, review: &Value) -> Result<Value, ApiError> {
     let extra = review.pointer("/spec/extra").and_then(Value::as_object).into_iter().flatten();
     let identity = Identity {
         user: text(review, "/spec/user").to_owned(),
@@ -18,17 +22,16 @@ pub fn subject_access(authorizer: &Authorizer, review: &Value) -> Result<Value, 
         groups: texts(review, "/spec/groups"),
         extra: extra.map(|(key, values)| (key.to_lowercase(), texts(values, ""))).collect(),
     };
+    let mut errors = wrong_question(review);
     if identity.user.is_empty() && identity.groups.is_empty() {
-        return Err(
-            "spec.user: Invalid value: \"\": at least one of user or group must be specified"
-                .to_owned(),
-        );
+        let detail = "at least one of user or group must be specified";
+        errors.push(FieldError::invalid("spec.user", "", detail));
     }
     let namespace = text(review, "/metadata/namespace");
-    if !namespace.is_empty() && namespace != text(review, "/spec/resourceAttributes/namespace") {
-        return Err("spec.resourceAttributes.namespace: must match metadata.namespace".to_owned());
+    if !namespace.is_empty() {
+        errors.extend(beyond_namespace(review, namespace));
     }
-    access(authorizer, review, identity)
+    access(authorizer, review, identity, errors)
 }
 
 /// Fills a SelfSubjectAccessReview for the identity that asks.
@@ -36,12 +39,63 @@ pub fn self_subject_access(
     authorizer: &Authorizer,
     review: &Value,
     identity: &Identity,
-) -> Result<Value, String> {
-    access(authorizer, review, identity.clone())
+) -> Result<Value, ApiError> {
+    access(authorizer, review, identity.clone(), wrong_question(review))
 }
 
-fn access(authorizer: &Authorizer, review: &Value, identity: Identity) -> Result<Value, String> {
-    let (request, field_selector) = attributes(review, identity)?;
+/// The part of a spec by this name, when it is given.
+fn part<'a>(review: &'a Value, name: &str) -> Option<&'a Value> {
+    review.get("spec")?.get(name).filter(|value| value.is_object())
+}
+
+/// A path, as upstream shows it.
+fn shown_path(path: &Value) -> Value {
+    json!({ "Path": text(path, "/path"), "Verb": text(path, "/verb") })
+}
+
+/// One thing is asked about: a resource or a path.
+fn wrong_question(review: &Value) -> Vec<FieldError> {
+    let (resource, path) =
+        (part(review, "resourceAttributes"), part(review, "nonResourceAttributes"));
+    match (resource, path) {
+        (Some(_), Some(path)) => vec![FieldError::invalid(
+            "spec.nonResourceAttributes",
+            shown_path(path),
+            "cannot be specified in combination with resourceAttributes",
+        )],
+        (None, None) => vec![FieldError::invalid(
+            "spec.resourceAttributes",
+            Value::Null,
+            "exactly one of nonResourceAttributes or resourceAttributes must be specified",
+        )],
+        _ => Vec::new(),
+    }
+}
+
+/// What is asked within a namespace is about that namespace.
+fn beyond_namespace(review: &Value, namespace: &str) -> Vec<FieldError> {
+    let asked = part(review, "resourceAttributes").map(|resource| text(resource, "/namespace"));
+    let other = asked.filter(|asked| *asked != namespace).map(|asked| {
+        let detail = "must match metadata.namespace";
+        FieldError::invalid("spec.resourceAttributes.namespace", asked, detail)
+    });
+    let path = part(review, "nonResourceAttributes").map(|path| {
+        let detail = "disallowed on this kind of request";
+        FieldError::invalid("spec.nonResourceAttributes", shown_path(path), detail)
+    });
+    other.into_iter().chain(path).collect()
+}
+
+fn access(
+    authorizer: &Authorizer,
+    review: &Value,
+    identity: Identity,
+    errors: Vec<FieldError>,
+) -> Result<Value, ApiError> {
+    if !errors.is_empty() {
+        return Err(ApiError::invalid("authorization.k8s.io", "", "", errors));
+    }
+    let (request, field_selector) = attributes(review, identity);
     let decision = authorizer.authorize_selected(&request, &field_selector);
     let mut status = json!({ "allowed": decision.allowed });
     if !decision.reason.is_empty() {
@@ -50,37 +104,30 @@ fn access(authorizer: &Authorizer, review: &Value, identity: Identity) -> Result
     Ok(filled(review, status))
 }
 
-fn attributes(review: &Value, identity: Identity) -> Result<(Attributes, String), String> {
-    let asks_resource =
-        review.pointer("/spec/resourceAttributes").filter(|value| value.is_object());
-    let asks_path = review.pointer("/spec/nonResourceAttributes").filter(|value| value.is_object());
-    match (asks_resource, asks_path) {
-        (Some(resource), None) => {
-            let field = |name: &str| text(resource, &format!("/{name}")).to_owned();
-            let request = Attributes {
-                identity,
-                verb: field("verb"),
-                group: field("group"),
-                version: field("version"),
-                resource: field("resource"),
-                subresource: field("subresource"),
-                namespace: field("namespace"),
-                name: field("name"),
-                path: String::new(),
-            };
-            Ok((request, selector(resource)))
-        }
-        (None, Some(path)) => {
-            let request = Attributes {
-                identity,
-                verb: text(path, "/verb").to_owned(),
-                path: text(path, "/path").to_owned(),
-                ..Attributes::default()
-            };
-            Ok((request, String::new()))
-        }
-        _ => Err("spec.resourceAttributes: exactly one of nonResourceAttributes or resourceAttributes must be specified".to_owned()),
-    }
+fn attributes(review: &Value, identity: Identity) -> (Attributes, String) {
+    let Some(resource) = part(review, "resourceAttributes") else {
+        let asked = |name| text(review, name).to_owned();
+        let request = Attributes {
+            identity,
+            verb: asked("/spec/nonResourceAttributes/verb"),
+            path: asked("/spec/nonResourceAttributes/path"),
+            ..Attributes::default()
+        };
+        return (request, String::new());
+    };
+    let field = |name: &str| text(resource, &format!("/{name}")).to_owned();
+    let request = Attributes {
+        identity,
+        verb: field("verb"),
+        group: field("group"),
+        version: field("version"),
+        resource: field("resource"),
+        subresource: field("subresource"),
+        namespace: field("namespace"),
+        name: field("name"),
+        path: String::new(),
+    };
+    (request, selector(resource))
 }
 
 /// The field selector of resource attributes, as a query string would have it.

@@ -177,6 +177,18 @@ pub fn parse(body: &[u8], media: MediaType) -> Result<(Value, Vec<String>), ApiE
     }
 }
 
+/// [`parse`] for what is to be an object that may say what it is.
+///
+/// # Errors
+/// `BadRequest` for other values, too.
+pub fn parse_object(body: &[u8], media: MediaType) -> Result<Value, ApiError> {
+    let (value, _) = parse(body, media)?;
+    match without_type(&value) {
+        None => Ok(value),
+        Some(problem) => Err(ApiError::BadRequest(json_error(&problem))),
+    }
+}
+
 fn json(body: &[u8]) -> Result<(Value, Vec<String>), String> {
     let trail = Trail::default();
     let mut parser = serde_json::Deserializer::from_slice(body);

@@ -17,7 +17,7 @@ use serde_json::Value;
 use crate::custom::structural::Structural;
 
 pub use catalog::definitions;
-pub use decode::{FieldValidation, MediaType, Sent, decode, parse, parse_lenient};
+pub use decode::{FieldValidation, MediaType, Sent, decode, parse, parse_lenient, parse_object};
 pub use division::Divided;
 pub use walk::{check, check_patched};
 
