@@ -280,6 +280,8 @@ impl Scheduler {
                 self.preempt(&pod, plan);
                 (no_fit.message(), Some(node))
             }
+            // Without nodes there is nobody to be preempted, and nothing to say of it.
+            Outcome::Stay(_) if no_fit.node_count == 0 => (no_fit.message(), None),
             Outcome::Stay(why) => {
                 (format!("{} {why}", no_fit.message()), self.kept_nomination(&pod))
             }

@@ -167,6 +167,15 @@ async fn pods_are_bound_and_told_of() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn where_there_is_no_node_preemption_has_nothing_to_say() {
+    let (server, group, stop) = started(Vec::new());
+    server.inputs.pods.apply(pod("p", "2", json!({})));
+    let why = "no nodes available to schedule pods";
+    server.until(|server| server.has_logged(&format!("FailedScheduling: {why}"))).await;
+    stopped(group, stop).await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_pod_that_fits_nowhere_says_why_and_goes_when_a_node_comes() {
     let (server, group, stop) =
         started(vec![node("small", json!({ "status": { "allocatable": { "cpu": "1" } } }))]);
