@@ -33,7 +33,9 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 fn main() -> ExitCode {
     let Command::Run { config } = Cli::parse().command;
     let filter = EnvFilter::try_from_env("TRIREME_LOG").unwrap_or_else(|_| "info".into());
-    tracing_subscriber::fmt().with_env_filter(filter).with_ansi(false).init();
+    // Who reads the log may end: then nothing is to be said of it, which would end this process half.
+    let log = tracing_subscriber::fmt().with_env_filter(filter).with_ansi(false);
+    log.log_internal_errors(false).init();
     match Config::load(&config).map_err(Into::into).and_then(run) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {

@@ -16,6 +16,8 @@ fn main() -> ExitCode {
         .with_env_filter(filter)
         .with_ansi(false)
         .with_writer(std::io::stderr)
+        // Who reads the log may end: then nothing is to be said of it, which would end this process half.
+        .log_internal_errors(false)
         .init();
     match start(Cli::parse()) {
         Ok(()) => ExitCode::SUCCESS,

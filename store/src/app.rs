@@ -186,10 +186,6 @@ impl Facts for Known {
         room.used_max(self.limits)
     }
 
-    fn quota_bytes(&self) -> u64 {
-        self.limits.quota_bytes.unwrap_or(0)
-    }
-
     fn reclaim(&self) -> std::io::Result<()> {
         self.state.reclaim()
     }

@@ -150,6 +150,7 @@ impl Config {
             api: store_etcd::Options {
                 request_bytes_max: flags.max_request_bytes,
                 txn_ops_max: flags.max_txn_ops,
+                learners_max: flags.max_learners,
                 progress_every,
             },
         })

@@ -1,5 +1,6 @@
 //! etcd's flags, each with its `ETCD_*` variable. A flag that is not here is refused by name.
 
+use std::ffi::{OsStr, OsString};
 use std::path::PathBuf;
 
 use clap::{ArgAction, Parser};
@@ -100,6 +101,15 @@ pub struct Flags {
     /// Operations of a transaction, at most.
     #[arg(long, env = "ETCD_MAX_TXN_OPS", default_value_t = 128, value_name = "COUNT")]
     pub max_txn_ops: usize,
+    /// Members that were added as learners, at most.
+    #[arg(
+        long,
+        alias = "experimental-max-learners",
+        env = "ETCD_MAX_LEARNERS",
+        default_value_t = 1,
+        value_name = "COUNT"
+    )]
+    pub max_learners: usize,
     /// Entries of the log after which it is cut.
     #[arg(long, env = "ETCD_SNAPSHOT_COUNT", default_value_t = 10_000, value_name = "COUNT")]
     pub snapshot_count: u64,
@@ -184,6 +194,24 @@ pub struct Idle {
     /// Accepted.
     #[arg(long, env = "ETCD_METRICS", hide = true)]
     pub metrics: Option<String>,
+    /// Accepted: what comes together is written together.
+    #[arg(long, env = "ETCD_BACKEND_BATCH_LIMIT", hide = true)]
+    pub backend_batch_limit: Option<u64>,
+    /// Accepted: nothing waits to be written.
+    #[arg(long, env = "ETCD_BACKEND_BATCH_INTERVAL", hide = true)]
+    pub backend_batch_interval: Option<String>,
+    /// Accepted: there is no such database.
+    #[arg(long, env = "ETCD_BACKEND_BBOLT_FREELIST_TYPE", hide = true)]
+    pub backend_bbolt_freelist_type: Option<String>,
+    /// Accepted: who starts does not wait longer than others.
+    #[arg(long, env = "ETCD_INITIAL_ELECTION_TICK_ADVANCE", num_args = 0..=1, require_equals = true, default_missing_value = "true", hide = true)]
+    pub initial_election_tick_advance: Option<bool>,
+    /// Accepted: there are no passwords.
+    #[arg(long, env = "ETCD_BCRYPT_COST", hide = true)]
+    pub bcrypt_cost: Option<u64>,
+    /// Accepted: there are no tokens.
+    #[arg(long, env = "ETCD_AUTH_TOKEN_TTL", hide = true)]
+    pub auth_token_ttl: Option<u64>,
 }
 
 impl Flags {
@@ -192,11 +220,24 @@ impl Flags {
         Self::parse_from(double_dashed(std::env::args()))
     }
 
+    /// Variables of the process that look like etcd's and mean nothing here, as `ETCD_CONFIG_FILE` does.
+    pub fn unknown_variables() -> Vec<String> {
+        let command = <Self as clap::CommandFactory>::command();
+        let known: Vec<_> = command.get_arguments().filter_map(clap::Arg::get_env).collect();
+        unknown(&known, std::env::vars_os().map(|(name, _)| name))
+    }
+
     /// What of the log is printed.
     pub fn log_filter(&self) -> EnvFilter {
         let filter = format!("{},openraft=warn", self.log_level);
         EnvFilter::try_new(filter).unwrap_or_else(|_| EnvFilter::new("info"))
     }
+}
+
+fn unknown(known: &[&OsStr], variables: impl Iterator<Item = OsString>) -> Vec<String> {
+    let unknown = variables.filter(|name| !known.contains(&name.as_os_str()));
+    let names = unknown.filter_map(|name| name.into_string().ok());
+    names.filter(|name| name.starts_with("ETCD_")).collect()
 }
 
 /// Go's flags may have one dash or two.
@@ -231,6 +272,16 @@ mod tests {
         for (args, expected) in cases {
             assert_eq!(parse(args).unwrap().client_cert_auth, expected, "{args:?}");
         }
+    }
+
+    #[test]
+    fn variables_that_only_look_like_ours_are_named() {
+        let variables = ["ETCD_NAME", "ETCD_CONFIG_FILE", "HOME", "ETCDCTL_API"];
+        let known = [OsStr::new("ETCD_NAME")];
+        assert_eq!(
+            unknown(&known, variables.map(OsString::from).into_iter()),
+            ["ETCD_CONFIG_FILE"]
+        );
     }
 
     #[test]

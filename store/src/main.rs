@@ -21,7 +21,14 @@ fn main() -> ExitCode {
     }
     let flags = config::Flags::parse_from_process();
     let filter = EnvFilter::try_from_env("TRIREME_LOG").unwrap_or_else(|_| flags.log_filter());
-    tracing_subscriber::fmt().with_env_filter(filter).with_ansi(false).init();
+    // Who reads the log may end: then nothing is to be said of it, which would end this process half.
+    let log = tracing_subscriber::fmt().with_env_filter(filter).with_ansi(false);
+    log.log_internal_errors(false).init();
+    for name in config::Flags::unknown_variables() {
+        tracing::warn!(
+            "unrecognized environment variable {name}: kstore --help says which there are"
+        );
+    }
     match config::Config::check(flags).map_err(Into::into).and_then(run) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {

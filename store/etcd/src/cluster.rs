@@ -85,6 +85,10 @@ impl Cluster for ClusterService {
         let urls = self.peer_urls(0, &request.peer_ur_ls).await?;
         let mut labels = urls::labels(&urls, &[]);
         if request.is_learner {
+            let learners = self.list().into_iter().filter(|member| member.is_learner).count();
+            if learners >= self.0.options.learners_max {
+                return Err(errors::too_many_learners());
+            }
             labels.insert(STAYS_LEARNER.into(), "true".into());
         }
         let member = store::Member {

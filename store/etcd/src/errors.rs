@@ -31,6 +31,8 @@ refusals! {
     peer_urls_exist = FailedPrecondition "etcdserver: Peer URLs already exists";
     not_enough_started =
         FailedPrecondition "etcdserver: re-configuration failed due to not enough started members";
+    too_many_learners =
+        FailedPrecondition "etcdserver: too many learner members in cluster";
     member_not_learner = FailedPrecondition "etcdserver: can only promote a learner member";
     learner_not_ready =
         FailedPrecondition "etcdserver: can only promote a learner member which is in sync with leader";
@@ -126,6 +128,7 @@ mod tests {
             (member_bad_urls(),                                      Code::InvalidArgument,    "etcdserver: given member URLs are invalid"),
             (peer_urls_exist(),                                      Code::FailedPrecondition, "etcdserver: Peer URLs already exists"),
             (not_enough_started(),                                   Code::FailedPrecondition, "etcdserver: re-configuration failed due to not enough started members"),
+            (too_many_learners(),                                    Code::FailedPrecondition, "etcdserver: too many learner members in cluster"),
             (member_not_learner(),                                   Code::FailedPrecondition, "etcdserver: can only promote a learner member"),
             (learner_not_ready(),                                    Code::FailedPrecondition, "etcdserver: can only promote a learner member which is in sync with leader"),
             (not_leader(),                                           Code::FailedPrecondition, "etcdserver: not leader"),

@@ -30,6 +30,8 @@ pub struct Options {
     pub request_bytes_max: usize,
     /// Comparisons or steps of a transaction, at most.
     pub txn_ops_max: usize,
+    /// Members that were added as learners, at most.
+    pub learners_max: usize,
     /// How often a watch that asked for it hears how far it is although nothing happened.
     pub progress_every: Duration,
 }
@@ -39,6 +41,7 @@ impl Default for Options {
         Self {
             request_bytes_max: 3 << 19,
             txn_ops_max: 128,
+            learners_max: 1,
             progress_every: Duration::from_secs(600),
         }
     }
@@ -63,9 +66,6 @@ pub trait Facts: Debug + Send + Sync + 'static {
 
     /// What [`Facts::db_bytes`] may become: the quota, or what the disk has room for.
     fn db_bytes_max(&self) -> u64;
-
-    /// The quota that was asked for; 0 if none was.
-    fn quota_bytes(&self) -> u64;
 
     /// Gives the space of what was deleted back to the file system. Takes as long as there is much to rewrite.
     fn reclaim(&self) -> std::io::Result<()>;

@@ -7,7 +7,7 @@ use http::{Method, Response, StatusCode, header};
 use http_body_util::Full;
 
 use crate::facade::{ETCD_VERSION, Facade};
-use crate::metrics;
+use crate::{metrics, probe};
 
 /// An answer.
 pub(crate) type Reply = Response<Full<Bytes>>;
@@ -17,25 +17,26 @@ pub(crate) async fn answer(facade: Arc<Facade>, method: Method, target: http::Ur
     if method != Method::GET && method != Method::HEAD {
         return reply(StatusCode::METHOD_NOT_ALLOWED, TEXT, "method not allowed\n");
     }
+    let query = target.query().unwrap_or_default();
     match target.path() {
         "/health" => {
-            let query = target.query().unwrap_or_default();
             let is_serializable = query.contains("serializable=true");
             health(match alarm(&facade, query) {
                 Some(reason) => Err(reason),
                 None => is_well(&facade, is_serializable).await,
             })
         }
-        "/readyz" if facade.is_corrupt() => ready(Err("ALARM CORRUPT")),
-        "/readyz" => ready(is_well(&facade, false).await),
-        "/livez" => reply(StatusCode::OK, TEXT, "ok\n"),
         "/version" => {
-            let version =
-                serde_json::json!({ "etcdserver": ETCD_VERSION, "etcdcluster": ETCD_VERSION });
+            let version = serde_json::json!({
+                "etcdserver": ETCD_VERSION, "etcdcluster": ETCD_VERSION, "storage": ETCD_VERSION,
+            });
             reply(StatusCode::OK, JSON, version.to_string())
         }
         "/metrics" => reply(StatusCode::OK, METRICS, metrics::render(&facade)),
-        _ => reply(StatusCode::NOT_FOUND, TEXT, "404 page not found\n"),
+        path => match probe::answer(&facade, path, query).await {
+            Some((status, text)) => reply(status, TEXT, text),
+            None => reply(StatusCode::NOT_FOUND, TEXT, "404 page not found\n"),
+        },
     }
 }
 
@@ -75,13 +76,6 @@ fn health(found: Result<(), &'static str>) -> Reply {
     let reason = found.err().unwrap_or_default();
     let body = serde_json::json!({ "health": health, "reason": reason });
     reply(status, JSON, body.to_string())
-}
-
-fn ready(found: Result<(), &'static str>) -> Reply {
-    match found {
-        Ok(()) => reply(StatusCode::OK, TEXT, "ok\n"),
-        Err(reason) => reply(StatusCode::SERVICE_UNAVAILABLE, TEXT, format!("{reason}\n")),
-    }
 }
 
 fn reply(status: StatusCode, kind: &'static str, body: impl Into<Bytes>) -> Reply {

@@ -26,6 +26,7 @@ mod line;
 mod lock;
 mod maintenance;
 pub mod metrics;
+mod probe;
 mod route;
 pub mod serve;
 mod standing;

@@ -17,9 +17,9 @@ use crate::proto::etcdserverpb::downgrade_request::DowngradeAction;
 use crate::proto::etcdserverpb::maintenance_server::Maintenance;
 use crate::proto::etcdserverpb::{
     AlarmMember, AlarmRequest, AlarmResponse, AlarmType, DefragmentRequest, DefragmentResponse,
-    DowngradeRequest, DowngradeResponse, HashKvRequest, HashKvResponse, HashRequest, HashResponse,
-    MoveLeaderRequest, MoveLeaderResponse, SnapshotRequest, SnapshotResponse, StatusRequest,
-    StatusResponse,
+    DowngradeInfo, DowngradeRequest, DowngradeResponse, HashKvRequest, HashKvResponse, HashRequest,
+    HashResponse, MoveLeaderRequest, MoveLeaderResponse, SnapshotRequest, SnapshotResponse,
+    StatusRequest, StatusResponse,
 };
 
 /// What a downgrade would start from.
@@ -97,7 +97,8 @@ impl Maintenance for MaintenanceService {
             db_size_in_use: whole(self.0.facts.db_live_bytes()),
             is_learner,
             storage_version: ETCD_VERSION.into(),
-            db_size_quota: whole(self.0.facts.quota_bytes()),
+            db_size_quota: whole(self.0.facts.db_bytes_max()),
+            downgrade_info: Some(DowngradeInfo::default()),
         }))
     }
 

@@ -153,13 +153,16 @@ impl Desk {
         let Some(range) = range_of(create.key.clone(), create.range_end.clone()) else {
             return self.refuse("mvcc: watcher range is empty").await;
         };
+        if create.start_revision < 0 {
+            return self.refuse(errors::compacted().message()).await;
+        }
         let id = match self.choose(create.watch_id) {
             Some(id) => id,
             None => {
                 return self.refuse("mvcc: duplicate watch ID provided on the WatchStream").await;
             }
         };
-        let request = StoreWatch { range, start: create.start_revision.max(0) };
+        let request = StoreWatch { range, start: create.start_revision };
         let watched = self.facade.handle.watch(request);
         let revision = match &watched {
             Ok(watcher) => watcher.created_at,
@@ -169,7 +172,7 @@ impl Desk {
         match watched {
             Ok(watcher) => {
                 let (controls, control) = mpsc::channel(4);
-                let seen = create.start_revision.max(0).saturating_sub(1);
+                let seen = (create.start_revision - 1).max(0);
                 self.watches.insert(id, Held { controls, seen });
                 let follow = Follow {
                     facade: self.facade.clone(),

@@ -104,18 +104,24 @@ impl Member {
 
     /// Whether its process goes on.
     pub(crate) fn is_running(&mut self) -> bool {
-        self.process.as_mut().is_some_and(|process| process.try_wait().unwrap().is_none())
+        self.process.is_some() && self.ended_well().is_none()
+    }
+
+    /// Once its process has ended: whether it says that all was well.
+    pub(crate) fn ended_well(&mut self) -> Option<bool> {
+        let ended = self.process.as_mut()?.try_wait().unwrap();
+        ended.map(|status| status.success())
     }
 
     pub(crate) fn start(&mut self) {
+        self.start_with_log(File::create(&self.log).unwrap(), Stdio::null());
+    }
+
+    pub(crate) fn start_with_log(&mut self, out: impl Into<Stdio>, err: impl Into<Stdio>) {
         assert!(self.process.is_none(), "{} runs already", self.name);
-        let process = Command::new(program())
-            .args(&self.args)
-            .stdin(Stdio::null())
-            .stdout(File::create(&self.log).unwrap())
-            .stderr(Stdio::null())
-            .spawn();
-        self.process = Some(process.expect("the server's program starts"));
+        let mut command = Command::new(program());
+        command.args(&self.args).stdin(Stdio::null()).stdout(out).stderr(err);
+        self.process = Some(command.spawn().expect("the server's program starts"));
     }
 
     /// The flags again, with another value for one of them.
@@ -148,11 +154,18 @@ impl Member {
 
     /// Asks it to end, and waits until it has; returns whether it says that all was well.
     pub(crate) fn stop(&mut self) -> bool {
-        let Some(mut process) = self.process.take() else { return true };
-        let pid = process.id().to_string();
-        let asked = Command::new("kill").args(["-TERM", &pid]).status().unwrap();
-        assert!(asked.success());
+        if !self.asked_to_stop() {
+            return true;
+        }
+        let mut process = self.process.take().unwrap();
         process.wait().unwrap().success() || is_etcd()
+    }
+
+    /// Asks it to end; false if it does not run.
+    pub(crate) fn asked_to_stop(&mut self) -> bool {
+        let Some(process) = &self.process else { return false };
+        let pid = process.id().to_string();
+        Command::new("kill").args(["-TERM", &pid]).status().unwrap().success()
     }
 }
 

@@ -15,6 +15,12 @@ async fn learner_serves_serializable_reads_status_and_snapshots_only() {
     let options = MemberAddOptions::new().with_is_learner();
     let added = client.member_add([joiner.peer_url()], Some(options)).await.unwrap();
     let id = added.member().unwrap().id();
+    let options = MemberAddOptions::new().with_is_learner();
+    let second = client.member_add([Member::new("m3").peer_url()], Some(options)).await;
+    assert_eq!(
+        refusal(second),
+        "FailedPrecondition: etcdserver: too many learner members in cluster"
+    );
     joiner.flags(
         &cluster.dir,
         &format!("{},m2={}", initial(&cluster.members), joiner.peer_url()),

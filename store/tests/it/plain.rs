@@ -1,8 +1,11 @@
 //! The plain questions over HTTP/1, on the port of the clients.
 
+use std::io::Read;
 use std::process::Command;
 
-use crate::cluster::{Cluster, eventually, is_etcd};
+use tempfile::TempDir;
+
+use crate::cluster::{Cluster, Member, connect, eventually, initial, is_etcd};
 
 /// The status and body of an answer.
 fn get(endpoint: &str, path: &str) -> (String, String) {
@@ -59,14 +62,57 @@ async fn health_version_and_metrics_are_served() {
             == 2
     })
     .await;
-    assert_eq!(get(&endpoint, "/readyz"), ("200".into(), "ok\n".into()));
-    assert_eq!(get(&endpoint, "/livez"), ("200".into(), "ok\n".into()));
+    let live = "[+]serializable_read ok\n";
+    let ready = "[+]data_corruption ok\n[+]serializable_read ok\n[+]linearizable_read ok\n\
+                 [+]non_learner ok\n";
+    for (path, text) in [
+        ("/readyz", ""),
+        ("/livez", ""),
+        ("/livez?verbose", live),
+        ("/readyz?verbose", ready),
+        ("/readyz/serializable_read", ""),
+    ] {
+        assert_eq!(get(&endpoint, path), ("200".into(), format!("{text}ok\n")), "{path}");
+    }
     assert_eq!(get(&endpoint, "/nothing").0, "404");
+    assert_eq!(get(&endpoint, "/livez/linearizable_read").0, "404");
+    assert!(get(&endpoint, "/version").1.contains("storage"));
     // Without a quorum it is alive and not ready.
     cluster.members[1].kill();
     cluster.members[2].kill();
     assert_eq!(get(&endpoint, "/livez").0, "200");
+    let (status, body) = get(&endpoint, "/readyz?verbose");
+    assert_eq!(status, "503");
+    assert!(body.contains("[+]data_corruption ok\n[+]serializable_read ok\n[-]linearizable_read"));
     let (status, body) = get(&endpoint, "/health");
     assert_eq!(status, "503");
     assert!(body.contains(r#""health":"false""#), "{body}");
+}
+
+/// As with `kstore 2>&1 | head -1`.
+#[tokio::test]
+async fn a_log_that_nobody_reads_any_more_stops_nobody() {
+    if is_etcd() {
+        return;
+    }
+    let dir = TempDir::new().unwrap();
+    let mut member = Member::new("m1");
+    let founders = initial(std::slice::from_ref(&member));
+    member.flags(&dir, &founders, "new");
+    member.set("--log-level", "info");
+    let (mut log, writer) = std::io::pipe().unwrap();
+    member.start_with_log(writer.try_clone().unwrap(), writer);
+    log.read_exact(&mut [0]).unwrap();
+    drop(log);
+    let mut client = connect(&[member.endpoint()]).await;
+    eventually("it serves", async || client.put("k", "v", None).await.is_ok()).await;
+    // It says that it stops, to nobody.
+    assert!(member.asked_to_stop());
+    let mut ended_well = None;
+    eventually("it has ended", async || {
+        ended_well = member.ended_well();
+        ended_well.is_some()
+    })
+    .await;
+    assert_eq!(ended_well, Some(true));
 }
