@@ -9,6 +9,7 @@
 
 use std::io;
 use std::sync::Arc;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use store_env::clock::SharedClock;
@@ -90,11 +91,10 @@ impl Survey {
 
 /// Looks, and changes nothing.
 pub fn survey(disks: &Disks) -> io::Result<Survey> {
-    let log = Log::open(disks.log.clone(), disks.clock.clone(), true)?;
     let replica = Replica::open(disks.state.clone(), Some(CACHE_BYTES))?;
-    let preview = replica.preview(|from| log.next(from))?;
+    let (preview, (last, committed, term)) =
+        with_log(disks, |log| Ok((replica.preview(|from| log.next(from))?, log.ends())))?;
     let applied = replica.snapshot_meta().last_log_id;
-    let (last, committed, term) = log.ends();
     Ok(Survey {
         members: members_of(&preview.membership),
         revision: preview.revision,
@@ -105,6 +105,19 @@ pub fn survey(disks: &Disks) -> io::Result<Survey> {
     })
 }
 
+/// Runs `work` on the log, and waits until the log's thread has let go of the disk: else that thread might be closing the
+/// database while the process of a command that is done ends around it.
+fn with_log<T>(disks: &Disks, work: impl FnOnce(&Log) -> io::Result<T>) -> io::Result<T> {
+    let holders = Arc::strong_count(&disks.log);
+    let log = Log::open(disks.log.clone(), disks.clock.clone(), true)?;
+    let done = work(&log);
+    drop(log);
+    while Arc::strong_count(&disks.log) > holders {
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    done
+}
+
 /// Applies everything that is in the log, and makes of the disks those of a member of the new group.
 /// Durable when it returns; gives the revision at which the new group begins.
 pub fn rebuild(disks: &Disks, plan: &Plan) -> io::Result<Revision> {
@@ -112,14 +125,15 @@ pub fn rebuild(disks: &Disks, plan: &Plan) -> io::Result<Revision> {
     let replica = Replica::open(disks.state.clone(), Some(CACHE_BYTES))?;
     let applied = || replica.snapshot_meta().last_log_id;
     if applied() != Some(base) {
-        let log = Log::open(disks.log.clone(), disks.clock.clone(), true)?;
-        loop {
-            let entries = log.next(applied().map_or(0, |id| id.index + 1))?;
-            if entries.is_empty() {
-                break;
+        with_log(disks, |log| {
+            loop {
+                let entries = log.next(applied().map_or(0, |id| id.index + 1))?;
+                if entries.is_empty() {
+                    return Ok(());
+                }
+                replica.apply(replica.steps(entries)?)?;
             }
-            replica.apply(replica.steps(entries)?)?;
-        }
+        })?;
         assert!(applied() < Some(base), "the new group begins after all of the old one");
     }
     let members = plan.members.iter().map(|member| (member.id, member.into())).collect();

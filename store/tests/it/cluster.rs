@@ -265,8 +265,9 @@ pub(crate) struct Answered {
 pub(crate) fn kstore(args: &[&str]) -> Answered {
     let output = Command::new(env!("CARGO_BIN_EXE_kstore")).args(args).output().unwrap();
     let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
-    let code = output.status.code().unwrap();
-    Answered { code, out: text(output.stdout), err: text(output.stderr) }
+    let (out, err) = (text(output.stdout), text(output.stderr));
+    let code = output.status.code().unwrap_or_else(|| panic!("{}: {out}{err}", output.status));
+    Answered { code, out, err }
 }
 
 /// `m1=http://...,m2=http://...`
