@@ -9,7 +9,6 @@
 
 use std::io;
 use std::sync::Arc;
-use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use store_env::clock::SharedClock;
@@ -113,7 +112,7 @@ fn with_log<T>(disks: &Disks, work: impl FnOnce(&Log) -> io::Result<T>) -> io::R
     let done = work(&log);
     drop(log);
     while Arc::strong_count(&disks.log) > holders {
-        std::thread::sleep(Duration::from_millis(1));
+        std::thread::yield_now();
     }
     done
 }
