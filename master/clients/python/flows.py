@@ -56,7 +56,7 @@ class Objects(lab.Flow):
             self.core.replace_namespaced_config_map("plain", self.namespace, read)
 
         stale = client.V1DeleteOptions(preconditions=client.V1Preconditions(uid="somebody-else"))
-        with self.refused(409, "Conflict", "Precondition failed"):
+        with self.refused(409, "Conflict", "does not match the UID in record"):
             self.core.delete_namespaced_config_map("plain", self.namespace, body=stale)
         answer = self.core.delete_namespaced_config_map("plain", self.namespace)
         self.assertEqual((answer.status, answer.details.name), ("Success", "plain"))
@@ -188,7 +188,7 @@ class Watching(lab.Flow):
         self.assertEqual({event["object"].metadata.name for event in seen}, {"second", "end"})
 
     def test_what_is_no_version_is_refused(self):
-        with self.refused(422, "Invalid", "resourceVersion: Invalid value"):
+        with self.refused(400, "BadRequest", "resourceVersion: Invalid value"):
             list(watch.Watch().stream(self.core.list_namespaced_config_map, self.namespace, resource_version="x"))
 
     def test_an_informer_keeps_up(self):
