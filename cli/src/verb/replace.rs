@@ -1,7 +1,7 @@
 //! `kctl replace`: objects as a file has them, whole.
 
 use clap::Args;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::api::with_query;
 use crate::error::{Result, said};
@@ -39,11 +39,24 @@ pub async fn run(args: &ReplaceArgs, flags: &Global) -> Result {
             placed.object.clone()
         } else {
             let path = with_query(&placed.path(), &args.change.query());
-            api.put(&path, &placed.object).await.map_err(|error| error.while_doing(&doing))?
+            let object =
+                versioned(&api, &placed).await.map_err(|error| error.while_doing(&doing))?;
+            api.put(&path, &object).await.map_err(|error| error.while_doing(&doing))?
         };
         object::report(&args.change, &placed.resource, &replaced, "replaced")?;
     }
     Ok(())
+}
+
+/// The object, which replaces the version that is there unless the file names one: some kinds must be told.
+async fn versioned(api: &crate::api::Api, placed: &Placed) -> Result<Value> {
+    let mut object = placed.object.clone();
+    if object["metadata"].get("resourceVersion").is_none()
+        && let Some(there) = api.get_if_there(&placed.path()).await?
+    {
+        object["metadata"]["resourceVersion"] = there["metadata"]["resourceVersion"].clone();
+    }
+    Ok(object)
 }
 
 async fn recreate(api: &crate::api::Api, args: &ReplaceArgs, placed: &Placed) -> Result {

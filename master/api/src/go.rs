@@ -256,6 +256,64 @@ impl Scan<'_> {
     }
 }
 
+/// What Go says of a text that is no time of RFC 3339; `None` if it is one.
+pub fn time_problem(text: &str) -> Option<String> {
+    if crate::time::parse(text).is_some() {
+        return None;
+    }
+    const LAYOUT: &str = "2006-01-02T15:04:05Z07:00";
+    const PARTS: [&str; 12] =
+        ["2006", "-", "01", "-", "02", "T", "15", ":", "04", ":", "05", "Z07:00"];
+    let mut rest = text;
+    for part in PARTS {
+        let is_digits = part.starts_with(|first: char| first.is_ascii_digit());
+        let head = rest.get(..part.len()).unwrap_or(rest);
+        let fits = match (is_digits, part) {
+            (true, _) => head.len() == part.len() && head.bytes().all(|it| it.is_ascii_digit()),
+            (false, "Z07:00") => false,
+            _ => head == part,
+        };
+        if !fits {
+            let told = format!("cannot parse {} as {}", quoted(rest), quoted(part));
+            return Some(format!("parsing time {} as {}: {told}", quoted(text), quoted(LAYOUT)));
+        }
+        rest = &rest[part.len()..];
+        if part == "05" && rest.starts_with('.') {
+            rest = rest[1..].trim_start_matches(|it: char| it.is_ascii_digit());
+        }
+    }
+    None
+}
+
+/// What Go says of a text that is no duration, such as `1h2.5s`; `None` if it is one.
+pub fn duration_problem(text: &str) -> Option<String> {
+    let invalid = || Some(format!("time: invalid duration {}", quoted(text)));
+    let mut rest = text.strip_prefix(['-', '+']).unwrap_or(text);
+    if rest == "0" {
+        return None;
+    }
+    if rest.is_empty() {
+        return invalid();
+    }
+    while !rest.is_empty() {
+        let is_number = |it: char| it.is_ascii_digit() || it == '.';
+        let (number, after) = rest.split_at(rest.find(|it| !is_number(it)).unwrap_or(rest.len()));
+        if !number.bytes().any(|it| it.is_ascii_digit()) || number.matches('.').count() > 1 {
+            return invalid();
+        }
+        let (unit, after) = after.split_at(after.find(is_number).unwrap_or(after.len()));
+        if unit.is_empty() {
+            return Some(format!("time: missing unit in duration {}", quoted(text)));
+        }
+        if !["ns", "us", "µs", "μs", "ms", "s", "m", "h"].contains(&unit) {
+            let (unit, text) = (quoted(unit), quoted(text));
+            return Some(format!("time: unknown unit {unit} in duration {text}"));
+        }
+        rest = after;
+    }
+    None
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -286,6 +344,35 @@ mod tests {
     #[test]
     fn what_is_nested_deeply_is_not_looked_at() {
         assert_eq!(json_problem("[".repeat(100_000).as_bytes()), None);
+    }
+
+    #[test]
+    fn times_are_refused_in_the_words_of_go() {
+        let layout = r#" as "2006-01-02T15:04:05Z07:00": cannot parse "#;
+        for (text, expected) in [
+            ("2026-01-01T00:00:00Z", None),
+            ("x", Some(r#""x" as "2006""#)),
+            ("2026-1-1", Some(r#""1-1" as "01""#)),
+            ("2026-01-01", Some(r#""" as "T""#)),
+            ("2026-01-01T00:00:00", Some(r#""" as "Z07:00""#)),
+        ] {
+            let expected = expected.map(|it| format!("parsing time {text:?}{layout}{it}"));
+            assert_eq!(time_problem(text), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn durations_are_refused_in_the_words_of_go() {
+        for (text, expected) in [
+            ("1h2.5s", None),
+            ("0", None),
+            ("-1s", None),
+            ("x", Some(r#"time: invalid duration "x""#)),
+            ("5", Some(r#"time: missing unit in duration "5""#)),
+            ("1d", Some(r#"time: unknown unit "d" in duration "1d""#)),
+        ] {
+            assert_eq!(duration_problem(text).as_deref(), expected, "{text}");
+        }
     }
 
     #[test]

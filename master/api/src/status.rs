@@ -91,6 +91,9 @@ pub enum ApiError {
     /// The server cannot answer in the form that is asked for.
     #[error("only the following media types are accepted: {}", accepted.join(", "))]
     NotAcceptable { accepted: Vec<String> },
+    /// The form that is asked for is not one of what is asked for.
+    #[error("{0}")]
+    NoSuchForm(String),
     /// The server cannot read the form that was sent.
     #[error("the body of the request was in an unknown format - accepted media types include: {}", accepted.join(", "))]
     UnsupportedMediaType { accepted: Vec<String> },
@@ -217,7 +220,7 @@ impl ApiError {
             },
             Self::NotFound { .. } | Self::NoSuchPath | Self::NoSuchPage => 404,
             Self::NoSuchMethod | Self::MethodNotAllowed { .. } => 405,
-            Self::NotAcceptable { .. } => 406,
+            Self::NotAcceptable { .. } | Self::NoSuchForm(_) => 406,
             Self::AlreadyExists { .. }
             | Self::GenerateName { .. }
             | Self::Conflict { .. }
@@ -242,7 +245,7 @@ impl ApiError {
             Self::Denied { reason, .. } => reason,
             Self::NotFound { .. } | Self::NoSuchPath | Self::NoSuchPage => "NotFound",
             Self::NoSuchMethod | Self::MethodNotAllowed { .. } => "MethodNotAllowed",
-            Self::NotAcceptable { .. } => "NotAcceptable",
+            Self::NotAcceptable { .. } | Self::NoSuchForm(_) => "NotAcceptable",
             Self::AlreadyExists { .. } | Self::GenerateName { .. } => "AlreadyExists",
             Self::Conflict { .. } | Self::ApplyConflict { .. } => "Conflict",
             Self::Expired(_) => "Expired",
@@ -288,7 +291,13 @@ impl ApiError {
         }
         // Upstream's generic refusals have details without anything in them.
         if !details.is_empty()
-            || matches!(self, Self::NoSuchPath | Self::NoSuchMethod | Self::Unprocessable(_))
+            || matches!(
+                self,
+                Self::NoSuchPath
+                    | Self::NoSuchMethod
+                    | Self::Unprocessable(_)
+                    | Self::Forbidden { .. }
+            )
         {
             status["details"] = Value::Object(details);
         }
@@ -368,6 +377,11 @@ pub fn success(group: &str, plural: &str, name: &str, uid: &str) -> Value {
         }
     }
     json!({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "details": details})
+}
+
+/// The `Status` of something that was done and leaves nothing to show: a binding, an eviction.
+pub fn done(code: u16) -> Value {
+    json!({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "code": code})
 }
 
 #[cfg(test)]

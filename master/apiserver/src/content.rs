@@ -105,7 +105,7 @@ fn clause(text: &str) -> Clause<'_> {
 
 fn output(clause: &Clause<'_>, pretty: bool) -> Option<Output> {
     let yaml = match clause.media {
-        "application/json" | "application/*" | "*/*" => false,
+        "application/json" | "*/*" => false,
         "application/yaml" => true,
         _ => return None,
     };

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use futures::future::BoxFuture;
-use http::StatusCode;
+use http::{Method, StatusCode};
 use master_api::status::{ApiError, Subject};
 use master_registry::custom::Custom;
 use master_registry::{Resource, Subresource};
@@ -38,6 +38,13 @@ async fn route(server: &Arc<Server>, call: &mut Call) -> Result<Response, ApiErr
     }
     let resource = find(server, call).await?;
     fits(&resource, call)?;
+    let name = &*call.info.subresource;
+    if !name.is_empty() && !resource.subresources.iter().any(|it| it.name() == name) {
+        return Err(ApiError::NoSuchPath);
+    }
+    if call.method == Method::HEAD {
+        return Err(ApiError::NoSuchMethod);
+    }
     rest::options::check(call)?;
     if resource.group.is_empty() && resource.plural == "endpoints" {
         let text = "v1 Endpoints is deprecated in v1.33+; use discovery.k8s.io/v1 EndpointSlice";
@@ -55,8 +62,12 @@ async fn route(server: &Arc<Server>, call: &mut Call) -> Result<Response, ApiErr
         return below(server, call, &target).await;
     }
     // Before anything is done: a client that cannot read the answer must not have written.
-    content::negotiate(&call.headers, &call.query)?;
-    match &*call.info.verb {
+    let output = content::negotiate(&call.headers, &call.query)?;
+    let verb = &*call.info.verb;
+    if !matches!(verb, "watch" | "deletecollection") {
+        rest::fits_form(output.form, &resource, verb == "list")?;
+    }
+    match verb {
         "get" => rest::get::run(server, call, &target).await,
         "list" => rest::list::run(server, call, &target).await,
         "watch" => rest::watch::run(server, call, &target).await,
@@ -156,14 +167,9 @@ async fn below(
         (Subresource::Binding, "create") => subresource::binding::run(server, call, target).await,
         (Subresource::Eviction, "create") => subresource::eviction::run(server, call, target).await,
         (Subresource::Token, "create") => subresource::token::run(server, call, target).await,
-        (
-            Subresource::Log
-            | Subresource::Exec
-            | Subresource::Attach
-            | Subresource::PortForward
-            | Subresource::Proxy,
-            _,
-        ) => subresource::connect::run(server, call, target, found).await,
+        (Subresource::Log, "get")
+        | (Subresource::Exec | Subresource::Attach | Subresource::PortForward, "get" | "create")
+        | (Subresource::Proxy, _) => subresource::connect::run(server, call, target, found).await,
         _ => Err(ApiError::NoSuchMethod),
     }
 }
@@ -178,9 +184,16 @@ async fn other(server: &Arc<Server>, call: &mut Call) -> Result<Response, ApiErr
     }
     let path = call.raw_path.trim_matches('/');
     let (first, rest) = path.split_once('/').unwrap_or((path, ""));
+    // Only some paths may end in a slash.
+    let is_exact =
+        matches!(first, "livez" | "readyz" | "healthz" | "metrics") || path == "openapi/v2";
+    if is_exact && call.raw_path.ends_with('/') {
+        return Err(ApiError::NoSuchPage);
+    }
     match (first, rest) {
         ("livez" | "readyz" | "healthz", _) => Ok(health::run(server, call).await),
-        ("version", "") => Ok(health::version(call)),
+        ("version", below) if !below.is_empty() => Err(ApiError::NoSuchPath),
+        ("version", _) => Ok(health::version(call)),
         ("metrics", "") => Ok(health::metrics(server)),
         _ => discovery::run(server, call, path).await,
     }

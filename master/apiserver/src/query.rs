@@ -4,6 +4,8 @@
 
 use std::str::FromStr;
 
+use master_api::selector::FieldSelector;
+
 /// The parameters, in order, decoded.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Query {
@@ -52,11 +54,8 @@ impl Query {
 
     /// The value that a field selector demands of `field`, if it does so by equality.
     pub fn exact_field(&self, field: &str) -> Option<String> {
-        let selector = self.get("fieldSelector")?;
-        selector.split(',').find_map(|term| {
-            let (key, value) = term.split_once("==").or_else(|| term.split_once('='))?;
-            (key.trim() == field && !key.ends_with('!')).then(|| value.trim().to_owned())
-        })
+        let selector = FieldSelector::parse(self.get("fieldSelector")?).ok()?;
+        selector.required(field).map(str::to_owned)
     }
 
     /// All parameters, in order.
@@ -117,5 +116,6 @@ mod tests {
         assert_eq!(exact("a=b,metadata.name=x"), Some("x".into()));
         assert_eq!(exact("metadata.name==x"), Some("x".into()));
         assert_eq!(exact("metadata.name!=x"), None);
+        assert_eq!(exact(r"metadata.name=x\,y"), Some("x,y".into()));
     }
 }

@@ -71,9 +71,9 @@ pub fn object(
         Form::PartialMetadata | Form::PartialMetadataList if !output.yaml && !output.pretty => {
             bytes(code, entry.partial_json())
         }
-        Form::PartialMetadata => value(code, output, &table::partial(&entry.value_once())),
-        // A list form for one object: upstream answers 406; the object itself does no harm.
-        Form::PartialMetadataList => value(code, output, &table::partial(&entry.value_once())),
+        Form::PartialMetadata | Form::PartialMetadataList => {
+            value(code, output, &table::partial(&entry.value_once()))
+        }
         Form::Table => {
             let object = entry.value_once();
             let version = object["metadata"]["resourceVersion"].clone();

@@ -24,9 +24,9 @@ impl Include {
             None | Some("Metadata") => Ok(Self::Metadata),
             Some("Object") => Ok(Self::Object),
             Some("None") => Ok(Self::Nothing),
-            Some(other) => {
-                Err(ApiError::bad_request(format!("unrecognized includeObject value: {other:?}")))
-            }
+            Some(other) => Err(ApiError::bad_request(format!(
+                "Unable to convert to Table as requested: includeObject: Invalid value: {other:?}: must be 'Metadata', 'Object', 'None', or empty"
+            ))),
         }
     }
 }
@@ -43,7 +43,7 @@ pub fn table<'a>(
     let row = |object: &Value| {
         let mut row = json!({ "cells": resource.strategy.row(object, now) });
         match include {
-            Include::Nothing => {}
+            Include::Nothing => row["object"] = Value::Null,
             Include::Metadata => row["object"] = partial(object),
             Include::Object => row["object"] = object.clone(),
         }

@@ -67,7 +67,7 @@ class Flow(unittest.TestCase):
         self.assertEqual(error.status, code, error)
         status = json.loads(error.body)
         self.assertEqual(
-            (status["kind"], status["apiVersion"], status["status"], status["reason"], status["code"]),
+            (status["kind"], status["apiVersion"], status["status"], status.get("reason"), status["code"]),
             ("Status", "v1", "Failure", reason, code),
         )
         self.assertIn(words, status["message"])

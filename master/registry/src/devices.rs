@@ -1,16 +1,19 @@
 //! `resource.k8s.io/v1`: classes of devices, what nodes offer of them, and what pods claim.
 //!
-//! Kept and checked as upstream does, except that CEL expressions are not compiled here.
+//! Kept and checked as upstream does.
 
 use std::collections::BTreeSet;
+use std::rc::Rc;
 
 use master_api::field::FieldPath;
 use master_api::status::FieldError;
 use master_api::{meta, names};
 use serde_json::{Map, Value};
 
+use crate::cel::{Names, Program, Type, asks_unknown};
 use crate::check::{self, Findings};
-use crate::fill::{absent, object, objects};
+use crate::fill::{absent, object, objects, zero};
+use crate::objectmeta;
 use crate::plain::Plain;
 use crate::table::{Cell, or};
 
@@ -82,7 +85,7 @@ fn requests(spec: &mut Map<String, Value>) {
 }
 
 fn amount(request: &mut Map<String, Value>) {
-    absent(request, "allocationMode", "ExactCount");
+    zero(request, "allocationMode", "ExactCount");
     if request["allocationMode"] == "ExactCount" {
         absent(request, "count", 1);
     }
@@ -110,7 +113,14 @@ fn claim_rules(new: &Value, old: Option<&Value>) -> Findings {
 
 fn template_rules(new: &Value, old: Option<&Value>) -> Findings {
     match old {
-        None => claim_spec(&new["spec"]["spec"], &FieldPath::new("spec").child("spec")),
+        None => {
+            let path = FieldPath::new("spec");
+            let within = path.child("metadata");
+            let mut errors = objectmeta::labels(&new["spec"], &within);
+            errors.extend(objectmeta::annotations(&new["spec"], &within));
+            errors.extend(claim_spec(&new["spec"]["spec"], &path.child("spec")));
+            errors
+        }
         Some(old) => unchanged(new, old),
     }
 }
@@ -142,7 +152,9 @@ fn claim_spec(spec: &Value, path: &FieldPath) -> Findings {
         request_rules(request, &place, &mut known, &mut errors);
     }
     for (index, constraint) in meta::items(devices, &["constraints"]).iter().enumerate() {
-        references(constraint, &path.child("constraints").index(index), &known, &mut errors);
+        let path = path.child("constraints").index(index);
+        references(constraint, &path, &known, &mut errors);
+        constraint_rules(constraint, &path, &mut errors);
     }
     for (index, config) in meta::items(devices, &["config"]).iter().enumerate() {
         let place = path.child("config").index(index);
@@ -211,14 +223,44 @@ fn selectors(holder: &Value, path: &FieldPath, errors: &mut Findings) {
         let place = path.child("selectors").index(index);
         if meta::at(selector, &["cel"]).is_none() {
             errors.push(FieldError::required(place.child("cel"), ""));
-        } else {
-            check::required(&selector["cel"], "expression", &place.child("cel"), errors);
+            continue;
+        }
+        let place = place.child("cel").child("expression");
+        let source = meta::text(selector, &["cel", "expression"]);
+        if source.is_empty() {
+            errors.push(FieldError::required(place, ""));
+        } else if let Some(wrong) = wrong_selector(source) {
+            errors.push(FieldError::invalid(place, source, wrong));
         }
     }
 }
 
+/// What is wrong with an expression about a device.
+fn wrong_selector(source: &str) -> Option<String> {
+    let by_domain = |of: Type<'static>| Type::Map(Box::new(Type::Map(Box::new(of))));
+    let fields = [
+        ("driver", Type::Text),
+        ("attributes", by_domain(Type::Dyn)),
+        ("capacity", by_domain(Type::Quantity)),
+        ("allowMultipleAllocations", Type::Bool),
+    ];
+    let fields = fields.map(|(name, kind)| (name.to_owned(), kind));
+    let names = Names::from([("device", Type::Made(Rc::new(fields.into())))]);
+    match Program::compile(source, &names) {
+        _ if asks_unknown(source) => None,
+        Ok((_, Type::Bool | Type::Dyn)) => None,
+        Ok((_, other)) => Some(format!("must evaluate to bool or the unknown type, not {other}")),
+        Err(error) => Some(format!("compilation failed: {error}")),
+    }
+}
+
 fn references(holder: &Value, path: &FieldPath, known: &BTreeSet<String>, errors: &mut Findings) {
-    for (index, name) in meta::items(holder, &["requests"]).iter().enumerate() {
+    let listed = meta::items(holder, &["requests"]);
+    for (index, name) in listed.iter().enumerate() {
+        if listed[..index].contains(name) {
+            let path = path.child("requests").index(index);
+            errors.push(FieldError::duplicate(path, name.clone()));
+        }
         let name = name.as_str().unwrap_or_default();
         if !known.contains(name) {
             let detail = "must be the name of a request in the claim or the name of a request and a subrequest separated by '/'";
@@ -231,8 +273,111 @@ fn opaque(config: &Value, path: &FieldPath, errors: &mut Findings) {
     match meta::at(config, &["opaque"]) {
         None => errors.push(FieldError::required(path.child("opaque"), "")),
         Some(opaque) => {
-            check::named(opaque, "driver", &path.child("opaque"), names::dns1123_subdomain, errors);
+            let path = path.child("opaque");
+            check::named(opaque, "driver", &path, names::dns1123_subdomain, errors);
+            match &opaque["parameters"] {
+                Value::Null => errors.push(FieldError::required(path.child("parameters"), "")),
+                Value::Object(_) => {}
+                _ => {
+                    let (path, shown) = (path.child("parameters"), "<value omitted>");
+                    let detail = "must be a valid JSON object";
+                    errors.push(FieldError::invalid(path, shown, detail));
+                }
+            }
         }
+    }
+}
+
+/// Devices have something in common, or do not: by an attribute with its domain.
+fn constraint_rules(constraint: &Value, path: &FieldPath, errors: &mut Findings) {
+    let kinds = ["matchAttribute", "distinctAttribute"];
+    let given: Vec<&str> =
+        kinds.into_iter().filter(|kind| meta::at(constraint, &[kind]).is_some()).collect();
+    let [kind] = given.as_slice() else {
+        let detail = "exactly one of \"matchAttribute\" or \"distinctAttribute\" is required, but multiple fields are set";
+        errors.push(FieldError::required(path.clone(), detail));
+        return;
+    };
+    let (name, path) = (meta::text(constraint, &[kind]), path.child(kind));
+    qualified(name, true, &path, errors);
+}
+
+/// An attribute or a capacity: a domain and an identifier, or an identifier alone where that is enough.
+fn qualified(name: &str, needs_domain: bool, path: &FieldPath, errors: &mut Findings) {
+    const LENGTH_MAX: usize = 32;
+    let (domain, id) = match name.split_once('/') {
+        Some((domain, id)) => (Some(domain), id),
+        None => (None, name),
+    };
+    let problems = domain.map(names::dns1123_subdomain).unwrap_or_default();
+    errors.extend(
+        problems
+            .into_iter()
+            .map(|it| FieldError::invalid(path.clone(), domain.unwrap_or_default(), it)),
+    );
+    if id.len() > LENGTH_MAX {
+        errors.push(FieldError::too_long(path.clone(), LENGTH_MAX));
+    }
+    let is_word = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_';
+    let is_identifier =
+        id.bytes().all(is_word) && id.bytes().next().is_some_and(|first| !first.is_ascii_digit());
+    if !is_identifier {
+        let detail = "a valid C identifier must start with alphabetic character or '_', followed by a string of alphanumeric characters or '_' (e.g. 'my_name',  or 'MY_NAME',  or 'MyName', regex used for validation is '[A-Za-z_][A-Za-z0-9_]*')";
+        errors.push(FieldError::invalid(path.clone(), id, detail));
+    }
+    if needs_domain && domain.is_none() {
+        let detail = "a fully qualified name must be a domain and a name separated by a slash";
+        errors.push(FieldError::invalid(path.clone(), name, detail));
+    }
+}
+
+/// What a node's driver says of one device.
+fn device_rules(device: &Value, path: &FieldPath, errors: &mut Findings) {
+    const TEXT_BYTES_MAX: usize = 64;
+    let kinds = ["bool", "int", "string", "version"];
+    for (name, attribute) in device["attributes"].as_object().into_iter().flatten() {
+        let path = path.child("attributes").key(name);
+        qualified(name, false, &path, errors);
+        let given = kinds.iter().filter(|kind| meta::at(attribute, &[kind]).is_some()).count();
+        if given != 1 {
+            errors.push(FieldError::invalid(path, "", "exactly one value must be specified"));
+            continue;
+        }
+        for kind in ["string", "version"] {
+            if meta::text(attribute, &[kind]).len() > TEXT_BYTES_MAX {
+                errors.push(FieldError::too_long(path.child(kind), TEXT_BYTES_MAX));
+            }
+        }
+    }
+    for name in device["capacity"].as_object().into_iter().flatten().map(|(name, _)| name) {
+        qualified(name, false, &path.child("capacity").key(name), errors);
+    }
+}
+
+/// All that one driver has on one node, say, which may take several slices.
+fn pool(pool: &Value, path: &FieldPath, errors: &mut Findings) {
+    const NAME_BYTES_MAX: usize = 253;
+    let name = meta::text(pool, &["name"]);
+    if name.is_empty() {
+        errors.push(FieldError::required(path.child("name"), ""));
+    }
+    if name.len() > NAME_BYTES_MAX {
+        errors.push(FieldError::too_long(path.child("name"), NAME_BYTES_MAX));
+    }
+    let parts = name.split('/').flat_map(|part| {
+        names::dns1123_subdomain(part).into_iter().map(move |problem| (part, problem))
+    });
+    for (part, problem) in parts.filter(|_| !name.is_empty()) {
+        errors.push(FieldError::invalid(path.child("name"), part, problem));
+    }
+    let number = |field: &str| meta::number(pool, &[field]).unwrap_or_default();
+    if number("resourceSliceCount") <= 0 {
+        let (shown, detail) = (number("resourceSliceCount"), "must be greater than zero");
+        errors.push(FieldError::invalid(path.child("resourceSliceCount"), shown, detail));
+    }
+    if number("generation") < 0 {
+        let detail = "must be greater than or equal to zero";
+        errors.push(FieldError::invalid(path.child("generation"), number("generation"), detail));
     }
 }
 
@@ -241,7 +386,8 @@ fn slice_rules(new: &Value, old: Option<&Value>) -> Findings {
     let path = FieldPath::new("spec");
     let spec = &new["spec"];
     check::named(spec, "driver", &path, names::dns1123_subdomain, &mut errors);
-    check::required(&spec["pool"], "name", &path.child("pool"), &mut errors);
+    check::well_formed(spec, "nodeName", &path, names::dns1123_subdomain, &mut errors);
+    pool(&spec["pool"], &path.child("pool"), &mut errors);
     let text = |field: &str| !meta::text(spec, &[field]).is_empty();
     let selects = meta::at(spec, &["nodeSelector"]).is_some();
     let choices = [
@@ -263,6 +409,7 @@ fn slice_rules(new: &Value, old: Option<&Value>) -> Findings {
         if !known.insert(name) {
             errors.push(FieldError::duplicate(place.child("name"), name));
         }
+        device_rules(device, &place, &mut errors);
     }
     if let Some(old) = old {
         check::immutable(new, old, &["spec", "driver"], &mut errors);
@@ -337,7 +484,7 @@ mod tests {
 
     #[test]
     fn slices_are_found_by_driver_and_node() {
-        let slice = json!({"spec": {"driver": "d", "nodeName": "n", "pool": {"name": "p"}}});
+        let slice = json!({"spec": {"driver": "d", "nodeName": "n", "pool": {"name": "p", "resourceSliceCount": 1}}});
         assert_eq!(fields(&RESOURCE_SLICES, slice.clone(), None), [""; 0]);
         assert_eq!(RESOURCE_SLICES.fields(&slice)["spec.nodeName"], "n");
     }

@@ -17,15 +17,25 @@ const FREE_GROUPS: [&str; 2] = ["apiextensions.k8s.io", "apiregistration.k8s.io"
 
 /// What is wrong with the metadata, at creation (`old` is `None`) or update.
 pub fn validate(resource: &Resource, new: &Value, old: Option<&Value>) -> Vec<FieldError> {
-    let mut errors = Vec::new();
-    match old {
-        None => errors.extend(names_at_creation(resource, new)),
-        Some(old) => errors.extend(immutable(new, old)),
-    }
-    errors.extend(labels(new, &FieldPath::new("metadata")));
-    errors.extend(annotations(new, &FieldPath::new("metadata")));
-    errors.extend(owners(new));
-    errors.extend(finalizers(resource, new));
+    let mut common = labels(new, &FieldPath::new("metadata"));
+    common.extend(annotations(new, &FieldPath::new("metadata")));
+    common.extend(owners(new));
+    let Some(old) = old else {
+        let mut errors = names_at_creation(resource, new);
+        errors.extend(common);
+        errors.extend(finalizers(new));
+        errors.extend(standard_finalizers(resource, new));
+        return errors;
+    };
+    // Upstream looks at an update from three sides, and its Status names a finding as often.
+    let mut update = added_finalizers(new, old);
+    update.extend(immutable(new, old));
+    update.extend(common.iter().cloned());
+    let mut errors = common;
+    errors.extend(finalizers(new));
+    errors.extend(update.iter().cloned());
+    errors.extend(update);
+    errors.extend(standard_finalizers(resource, new));
     errors
 }
 
@@ -64,33 +74,41 @@ fn names_at_creation(resource: &Resource, new: &Value) -> Vec<FieldError> {
 }
 
 fn immutable(new: &Value, old: &Value) -> Vec<FieldError> {
-    let mut errors = Vec::new();
-    for field in ["name", "namespace", "uid", "creationTimestamp"] {
-        let (was, is) = (&old["metadata"][field], &new["metadata"][field]);
-        if was != is {
-            let path = format!("metadata.{field}");
-            errors.push(FieldError::invalid(path, is.clone(), "field is immutable"));
-        }
+    const FIELDS: [&str; 6] = [
+        "name",
+        "namespace",
+        "uid",
+        "creationTimestamp",
+        "deletionTimestamp",
+        "deletionGracePeriodSeconds",
+    ];
+    let (is, was) = (&new["metadata"], &old["metadata"]);
+    let moved = FIELDS.iter().filter(|field| is[**field] != was[**field]);
+    let finding = |field: &&str| {
+        FieldError::invalid(format!("metadata.{field}"), is[*field].clone(), "field is immutable")
+    };
+    moved.map(finding).collect()
+}
+
+/// Who is to be waited for is settled when a deletion begins.
+fn added_finalizers(new: &Value, old: &Value) -> Vec<FieldError> {
+    if !meta::is_terminating(old) {
+        return Vec::new();
     }
-    for field in ["deletionTimestamp", "deletionGracePeriodSeconds"] {
-        let (was, is) = (&old["metadata"][field], &new["metadata"][field]);
-        if was != is {
-            let path = format!("metadata.{field}");
-            errors.push(FieldError::invalid(path, is.clone(), "field is immutable"));
-        }
+    let was = meta::finalizers(old);
+    let added: Vec<String> = meta::finalizers(new)
+        .into_iter()
+        .filter(|name| !was.contains(name))
+        .map(|name| format!("{name:?}"))
+        .collect();
+    if added.is_empty() {
+        return Vec::new();
     }
-    if meta::is_terminating(old) {
-        let was = meta::finalizers(old);
-        let added: Vec<&str> =
-            meta::finalizers(new).into_iter().filter(|name| !was.contains(name)).collect();
-        if !added.is_empty() {
-            let detail = format!(
-                "no new finalizers can be added if the object is being deleted, found new finalizers {added:?}"
-            );
-            errors.push(FieldError::forbidden("metadata.finalizers", detail));
-        }
-    }
-    errors
+    let detail = format!(
+        "no new finalizers can be added if the object is being deleted, found new finalizers []string{{{}}}",
+        added.join(", ")
+    );
+    vec![FieldError::forbidden("metadata.finalizers", detail)]
 }
 
 /// What is wrong with `labels` below a metadata object's path; `object` holds that `metadata`.
@@ -168,7 +186,7 @@ fn owners(object: &Value) -> Vec<FieldError> {
     errors
 }
 
-fn finalizers(resource: &Resource, object: &Value) -> Vec<FieldError> {
+fn finalizers(object: &Value) -> Vec<FieldError> {
     let mut errors = Vec::new();
     let path = FieldPath::new("metadata.finalizers");
     let names_found = meta::finalizers(object);
@@ -177,16 +195,69 @@ fn finalizers(resource: &Resource, object: &Value) -> Vec<FieldError> {
             errors.push(FieldError::invalid(path.clone(), *name, problem));
         }
     }
-    let is_free = resource.custom.is_some() || FREE_GROUPS.contains(&&*resource.group);
-    for (index, name) in names_found.iter().enumerate().filter(|_| !is_free) {
-        if !name.contains('/') && !STANDARD_FINALIZERS.contains(name) {
-            let detail = "name is neither a standard finalizer name nor is it fully qualified";
-            errors.push(FieldError::invalid(path.index(index), *name, detail));
-        }
-    }
     if names_found.contains(&"orphan") && names_found.contains(&"foregroundDeletion") {
         let detail = "finalizer orphan and foregroundDeletion cannot be both set";
         errors.push(FieldError::invalid(path, names_found, detail));
     }
     errors
+}
+
+/// Names of built-in kinds' finalizers: with a domain, or known.
+fn standard_finalizers(resource: &Resource, object: &Value) -> Vec<FieldError> {
+    if resource.custom.is_some() || FREE_GROUPS.contains(&&*resource.group) {
+        return Vec::new();
+    }
+    let path = FieldPath::new("metadata.finalizers");
+    let names = meta::finalizers(object).into_iter().enumerate();
+    let strange =
+        names.filter(|(_, name)| !name.contains('/') && !STANDARD_FINALIZERS.contains(name));
+    let detail = "name is neither a standard finalizer name nor is it fully qualified";
+    strange.map(|(index, name)| FieldError::invalid(path.index(index), name, detail)).collect()
+}
+
+/// What is wrong with a name in `spec.finalizers` of a namespace.
+pub(crate) fn finalizer(name: &str) -> Vec<FieldError> {
+    let mut problems = names::qualified_name(name);
+    if !name.contains('/') && !STANDARD_FINALIZERS.contains(&name) {
+        problems
+            .push("name is neither a standard finalizer name nor is it fully qualified".to_owned());
+    }
+    let finding = |problem| FieldError::invalid("spec.finalizers", name, problem);
+    problems.into_iter().map(finding).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn findings(new: &Value, old: &Value) -> Vec<String> {
+        let all = crate::list::builtin();
+        let resource = all.iter().find(|it| it.group.is_empty() && it.plural == "configmaps");
+        let found = validate(resource.expect("there are config maps"), new, Some(old));
+        found.iter().map(ToString::to_string).collect()
+    }
+
+    /// As often as kube-apiserver 1.36.3 names them in `Status.details.causes`.
+    #[test]
+    fn findings_of_an_update_are_named_as_often_as_upstream_does() {
+        let old = json!({"metadata": {"name": "c", "namespace": "n", "uid": "u"}});
+        let with = |field: &str, value: Value| {
+            let mut new = old.clone();
+            new["metadata"][field] = value;
+            new
+        };
+        let uid = r#"metadata.uid: Invalid value: "zzz": field is immutable"#;
+        assert_eq!(findings(&with("uid", "zzz".into()), &old), [uid, uid]);
+        assert_eq!(findings(&with("labels", json!({"a b": "c"})), &old).len(), 3);
+        let plain = r#"metadata.finalizers[0]: Invalid value: "x": name is neither a standard finalizer name nor is it fully qualified"#;
+        assert_eq!(findings(&with("finalizers", json!(["x"])), &old), [plain]);
+
+        let dying = with("deletionTimestamp", "2026-01-01T00:00:00Z".into());
+        let mut held = dying.clone();
+        held["metadata"]["finalizers"] = json!(["d.e/f"]);
+        let added = r#"metadata.finalizers: Forbidden: no new finalizers can be added if the object is being deleted, found new finalizers []string{"d.e/f"}"#;
+        assert_eq!(findings(&held, &dying), [added, added]);
+    }
 }

@@ -92,7 +92,7 @@ pub const ADMISSION_POLICIES: Plain = Plain::bare()
 
 /// `MutatingAdmissionPolicy` has no status.
 pub const MUTATING_POLICIES: Plain =
-    Plain::bare().generation().default(mutating_policy).validate(mutating_rules).cells(&[
+    Plain::bare().generation().default(admission_policy).validate(mutating_rules).cells(&[
         Cell::NAME,
         Cell::integer("Mutations", |policy, _| {
             meta::items(policy, &["spec", "mutations"]).len().into()
@@ -277,6 +277,13 @@ fn runtime_class_rules(new: &Value, old: Option<&Value>) -> Vec<FieldError> {
     let rule = ("nodeSelector", Must::BeLabels);
     rules::check(&new["scheduling"], &scheduling, &[rule], &mut errors);
     tolerations(&new["scheduling"], &scheduling.child("tolerations"), &mut errors);
+    let listed = meta::items(new, &["scheduling", "tolerations"]);
+    for (at, toleration) in listed.iter().enumerate() {
+        if listed[..at].contains(toleration) {
+            let path = scheduling.child("tolerations").index(at);
+            errors.push(FieldError::duplicate(path, toleration.clone()));
+        }
+    }
     if let Some(old) = old {
         check::immutable(new, old, &["handler"], &mut errors);
     }
@@ -381,12 +388,6 @@ fn admission_binding(binding: &mut Value) {
         absent(matching, "namespaceSelector", json!({}));
         absent(matching, "objectSelector", json!({}));
     }
-}
-
-fn mutating_policy(policy: &mut Value) {
-    admission_policy(policy);
-    let Some(fields) = policy.as_object_mut() else { return };
-    absent(made(fields, "spec"), "reinvocationPolicy", "Never");
 }
 
 #[cfg(test)]

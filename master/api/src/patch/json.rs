@@ -41,16 +41,14 @@ fn apply(
     operation: &Value,
     copied_bytes: &mut usize,
 ) -> Result<(), PatchError> {
-    let path = || member(operation, "path");
-    let value = || {
-        let found = operation.get("value").cloned();
-        found.ok_or_else(|| fails("operation, missing value field: missing value".to_owned()))
-    };
+    let path = || member(operation, "path").map(rooted);
+    // Upstream's library takes what is not there for nothing.
+    let value = || operation.get("value").cloned().unwrap_or_default();
     match operation["op"].as_str().unwrap_or("unknown") {
-        "add" => add(target, path()?, value()?),
+        "add" => add(target, path()?, value()),
         "remove" => remove(target, path()?, "remove").map(drop),
         "replace" => {
-            let (path, value) = (path()?, value()?);
+            let (path, value) = (path()?, value());
             if let Some(place) = target.pointer_mut(path) {
                 *place = value;
                 return Ok(());
@@ -68,7 +66,7 @@ fn apply(
             Ok(())
         }
         "move" => {
-            let (from, path) = (member(operation, "from")?, path()?);
+            let (from, path) = (rooted(member(operation, "from")?), path()?);
             if path.starts_with(&format!("{from}/")) {
                 return Err(fails(format!(
                     "error in move for path: '{path}': a value cannot move into itself"
@@ -78,7 +76,7 @@ fn apply(
             add(target, path, moved)
         }
         "copy" => {
-            let (from, path) = (member(operation, "from")?, path()?);
+            let (from, path) = (rooted(member(operation, "from")?), path()?);
             let copied = target.pointer(from).cloned().ok_or_else(|| {
                 fails(format!(
                     "copy operation does not apply: doc is missing from path: {from}: missing value"
@@ -103,6 +101,11 @@ fn apply(
         }
         other => Err(fails(format!("Unexpected kind: {other}"))),
     }
+}
+
+/// A path from the root. Upstream's library does not look at what is before the first slash.
+fn rooted(path: &str) -> &str {
+    path.find('/').map_or(path, |start| &path[start..])
 }
 
 /// The parent's pointer and the last step of a pointer.

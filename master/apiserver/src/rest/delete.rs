@@ -134,7 +134,7 @@ fn untyped(error: ApiError) -> ApiError {
 }
 
 fn from_query(query: &Query) -> Result<DeleteOptions, ApiError> {
-    let propagation = query.get("propagationPolicy").map(propagation).transpose()?;
+    let propagation = query.all("propagationPolicy").next().map(propagation).transpose()?;
     let orphan = query.get("orphanDependents").is_some().then(|| query.flag("orphanDependents"));
     one_of(query.get("propagationPolicy"), orphan)?;
     Ok(DeleteOptions {

@@ -6,7 +6,8 @@
 use std::sync::Arc;
 
 use base64::Engine;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use base64::alphabet::URL_SAFE;
+use base64::engine::general_purpose::{GeneralPurpose, NO_PAD, URL_SAFE_NO_PAD};
 use bytes::{BufMut, Bytes, BytesMut};
 use http::StatusCode;
 use master_api::go;
@@ -34,6 +35,10 @@ const CHUNK: i64 = 500;
 const BETWEEN_BYTES: usize = 56;
 const BETWEEN_BYTES_MAX: usize = 64 << 10;
 
+/// As Go reads tokens: bits that are left over do not matter.
+const LENIENT: GeneralPurpose =
+    GeneralPurpose::new(&URL_SAFE, NO_PAD.with_decode_allow_trailing_bits(true));
+
 /// Where a list goes on; opaque to clients.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 struct Token {
@@ -49,7 +54,7 @@ impl Token {
     }
 
     fn decode(text: &str) -> Result<Self, ApiError> {
-        let bytes = URL_SAFE_NO_PAD.decode(text.trim_end_matches('=')).unwrap_or_default();
+        let bytes = LENIENT.decode(text.trim_end_matches('=')).unwrap_or_default();
         serde_json::from_slice(&bytes).map_err(|error| {
             let problem = go::json_problem(&bytes).unwrap_or_else(|| error.to_string());
             ApiError::BadRequest(format!(
@@ -71,6 +76,10 @@ pub async fn run(server: &Server, call: &Call, target: &Target) -> Result<Respon
     let options = ListOptions::parse(&call.query, false)?;
     let selection = selection::of(call, target)?;
     let token = options.token.as_deref().map(Token::decode).transpose()?;
+    if token.is_some() && options.names_version {
+        let text = "specifying resource version is not allowed when using continue";
+        return Err(ApiError::bad_request(text));
+    }
     let page = match page(server, target, &selection, &options, token.as_ref()).await {
         Err(ApiError::Expired(_)) if token.is_some() => {
             return Ok(token_expired(&token.expect("just seen")));
@@ -86,6 +95,8 @@ pub async fn all(
     call: &Call,
     target: &Target,
 ) -> Result<Vec<Arc<Entry>>, ApiError> {
+    let options = ListOptions::parse(&call.query, false)?;
+    options.token.as_deref().map(Token::decode).transpose()?;
     let selection = selection::of(call, target)?;
     server.catch_up().await?;
     let matcher = selection.matcher.as_deref();
@@ -147,7 +158,12 @@ fn history(
         let want = if limit > 0 && selection.matcher.is_none() { limit as i64 } else { CHUNK };
         let request =
             RangeRequest { range: range.clone(), limit: want, revision, ..RangeRequest::default() };
-        let reply = server.storage.history(&request)?;
+        let reply = server.storage.history(&request).map_err(|error| match error {
+            ApiError::Expired(_) => {
+                ApiError::Expired("The resourceVersion for the provided list is too old.".into())
+            }
+            other => other,
+        })?;
         let total = usize::try_from(reply.count).unwrap_or(0);
         let mut left = reply.kvs.len();
         for kv in &reply.kvs {

@@ -32,7 +32,7 @@ use store_handle::Revision;
 use crate::cacher::entry::{Entry, encode};
 use crate::cacher::{DEFINITIONS, object_key, table_name};
 use crate::call::{Call, Response};
-use crate::content;
+use crate::content::{self, Form};
 use crate::protobuf::zero;
 use crate::respond;
 use crate::server::Server;
@@ -253,6 +253,26 @@ pub fn answer(
     let output = content::negotiate(&call.headers, &call.query)?;
     let include = Include::of(&call.query)?;
     Ok(respond::object(code, output, resource, include, entry, server.now()))
+}
+
+/// A list has a form of its own for its metadata, and so has one object.
+pub fn fits_form(form: Form, resource: &Resource, is_list: bool) -> Result<(), ApiError> {
+    let (asked, is_not) = match (form, is_list) {
+        (Form::PartialMetadataList, false) => ("PartialObjectMetadataList", "is not a list"),
+        (Form::PartialMetadata, true) => ("PartialObjectMetadata", "is a list"),
+        _ => return Ok(()),
+    };
+    // As Go calls upstream's types.
+    let kind = if is_list { resource.list_kind() } else { resource.kind.to_string() };
+    let of = match (resource.custom.is_some(), resource.group.split('.').next()) {
+        (true, _) if is_list => "unstructured.UnstructuredList".to_owned(),
+        (true, _) => "unstructured.Unstructured".to_owned(),
+        (false, Some("" | "events") | None) => format!("core.{kind}"),
+        (false, Some(group)) => format!("{group}.{kind}"),
+    };
+    Err(ApiError::NoSuchForm(format!(
+        "you requested {asked}, but the requested object {is_not} (*{of})"
+    )))
 }
 
 /// A response with a value that is no stored object.

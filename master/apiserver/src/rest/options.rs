@@ -1,6 +1,7 @@
 //! Query parameters, checked as upstream checks them.
 
 use http::header::CONTENT_TYPE;
+use master_api::go;
 use master_api::patch::PatchType;
 use master_api::status::{ApiError, FieldError};
 use store_handle::Revision;
@@ -15,6 +16,11 @@ pub const MANAGER_BYTES_MAX: usize = 128;
 /// (`delete.rs`).
 pub fn check(call: &Call) -> Result<(), ApiError> {
     let verb = &*call.info.verb;
+    let timeout = call.query.get("timeout").filter(|_| !call.info.is_long_running());
+    if let Some(problem) = timeout.and_then(go::duration_problem) {
+        let text = format!("invalid timeout specified in the request URL - {problem}");
+        return Err(ApiError::BadRequest(text));
+    }
     let kind = match verb {
         "create" => "CreateOptions",
         "update" => "UpdateOptions",
@@ -78,6 +84,8 @@ pub struct ListOptions {
     pub freshness: Freshness,
     pub limit: usize,
     pub token: Option<String>,
+    /// Whether the client names a version other than 0.
+    pub names_version: bool,
     pub timeout_s: Option<u64>,
     pub allows_bookmarks: bool,
     /// `None` where the client does not say.
@@ -90,14 +98,17 @@ impl From<BadValue> for ApiError {
     }
 }
 
-/// A resourceVersion of a query.
-pub fn revision(text: &str) -> Result<Revision, ApiError> {
+/// A resourceVersion of a query. A list that names none is a bad request; for others upstream has no reason, and 500.
+fn revision(text: &str, is_list: bool) -> Result<Revision, ApiError> {
     let parsed = text.parse::<u64>().ok().and_then(|revision| Revision::try_from(revision).ok());
     parsed.ok_or_else(|| {
-        let detail =
-            "strconv.ParseUint: parsing ".to_owned() + &format!("{text:?}: invalid syntax");
+        let detail = format!("strconv.ParseUint: parsing {text:?}: invalid syntax");
         let error = FieldError::invalid("resourceVersion", text, detail);
-        ApiError::BadRequest(format!("invalid resource version: {error}"))
+        if is_list {
+            ApiError::BadRequest(format!("invalid resource version: {error}"))
+        } else {
+            ApiError::Untyped(error.to_string())
+        }
     })
 }
 
@@ -106,13 +117,15 @@ pub fn get_freshness(query: &Query) -> Result<Freshness, ApiError> {
     match query.get("resourceVersion") {
         None => Ok(Freshness::Latest),
         Some("0") => Ok(Freshness::Any),
-        Some(text) => Ok(Freshness::NotOlderThan(revision(text)?)),
+        Some(text) => Ok(Freshness::NotOlderThan(revision(text, false)?)),
     }
 }
 
 impl ListOptions {
     /// Reads and checks; `is_watch` has rules of its own.
     pub fn parse(query: &Query, is_watch: bool) -> Result<Self, ApiError> {
+        let limit = query.parsed::<i64>("limit")?.unwrap_or(0);
+        let timeout_s = query.parsed::<i64>("timeoutSeconds")?;
         let wanted = query.get("resourceVersion");
         let matching = query.get("resourceVersionMatch");
         let token = query.get("continue").map(str::to_owned);
@@ -125,24 +138,24 @@ impl ListOptions {
         if !errors.is_empty() {
             return Err(ApiError::invalid("meta.k8s.io", "ListOptions", "", errors));
         }
-        if !is_watch && token.is_some() && wanted.is_some_and(|wanted| wanted != "0") {
-            let text = "specifying resource version is not allowed when using continue";
-            return Err(ApiError::bad_request(text));
-        }
-        let limit = query.parsed::<i64>("limit")?.unwrap_or(0);
         let freshness = match (wanted, matching) {
             (None, _) => Freshness::Latest,
+            // The token says which it is; what the client says beside it is refused once that is read.
+            (Some(_), _) if token.is_some() && !is_watch => Freshness::Latest,
             (Some("0"), _) => Freshness::Any,
-            (Some(text), Some("Exact")) => Freshness::Exact(revision(text)?),
+            (Some(text), Some("Exact")) => Freshness::Exact(revision(text, !is_watch)?),
             // As before there was resourceVersionMatch: with a limit the version is meant exactly.
-            (Some(text), None) if limit > 0 && !is_watch => Freshness::Exact(revision(text)?),
-            (Some(text), _) => Freshness::NotOlderThan(revision(text)?),
+            (Some(text), None) if limit > 0 && !is_watch => {
+                Freshness::Exact(revision(text, !is_watch)?)
+            }
+            (Some(text), _) => Freshness::NotOlderThan(revision(text, !is_watch)?),
         };
         Ok(Self {
             freshness,
             limit: usize::try_from(limit).unwrap_or(0),
+            names_version: wanted.is_some_and(|wanted| wanted != "0"),
             token,
-            timeout_s: query.parsed::<u64>("timeoutSeconds")?,
+            timeout_s: timeout_s.and_then(|seconds| u64::try_from(seconds).ok()),
             allows_bookmarks: query.flag("allowWatchBookmarks"),
             sends_initial,
         })
@@ -202,10 +215,10 @@ fn watch_errors(
         if matching != "NotOlderThan" {
             errors.push(FieldError::not_supported(MATCH, matching, &["NotOlderThan"]));
         }
-        if continues {
-            let detail = "resourceVersionMatch is forbidden when continue is provided";
-            errors.push(FieldError::forbidden(MATCH, detail));
-        }
+    }
+    if continues {
+        let detail = "resourceVersionMatch is forbidden when continue is provided";
+        errors.push(FieldError::forbidden(MATCH, detail));
     }
     errors
 }
@@ -229,8 +242,7 @@ mod tests {
         check("resourceVersionMatch=Exact", None);
         check("resourceVersion=x", None);
         check("sendInitialEvents=true", None);
-        check("continue=x&resourceVersion=0", Some(Freshness::Any));
-        check("continue=x&resourceVersion=5", None);
+        check("continue=x&resourceVersion=0", Some(Freshness::Latest));
         check("continue=x&resourceVersion=5&resourceVersionMatch=Exact", None);
         assert!(read("sendInitialEvents=true&resourceVersionMatch=NotOlderThan", true).is_ok());
         assert!(read("sendInitialEvents=true", true).is_err());

@@ -15,7 +15,7 @@ use serde_json::Value;
 use super::apply::{Config, new_object};
 use super::change::{Change, Rules, change};
 use super::ownership::{self, Ownership};
-use super::update::{may_create, replacement};
+use super::update::{may_create, replacement, successor};
 use super::{Target, answer, body, create};
 use crate::call::{Call, Response};
 use crate::server::Server;
@@ -218,7 +218,10 @@ pub async fn run(
         let patched = patch.apply(target, old)?;
         same_name(target, &patched)?;
         same_namespace(target, &patched)?;
-        replacement(target, &patched, old)
+        match patch.sent {
+            Sent::Apply(_) => replacement(target, &patched, old),
+            _ => successor(target, &patched, old),
+        }
     };
     let subresource = call.info.subresource.clone();
     let wanted = Change {

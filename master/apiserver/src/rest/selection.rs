@@ -120,6 +120,10 @@ fn known_fields(resource: &Resource, fields: &FieldSelector) -> Result<(), ApiEr
     Ok(())
 }
 
+fn only_names(key: &str) -> String {
+    format!("{key:?} is not a known field selector: only \"metadata.name\", \"metadata.namespace\"")
+}
+
 /// Kinds that can be selected by fields of their own say it in their own words.
 fn unknown_field(resource: &Resource, key: &str, has_no_own: bool) -> String {
     match (&*resource.group, &*resource.kind) {
@@ -127,10 +131,9 @@ fn unknown_field(resource: &Resource, key: &str, has_no_own: bool) -> String {
         ("resource.k8s.io", "ResourceSlice") => {
             format!("field label not supported for resource.k8s.io/v1, Kind=ResourceSlice: {key}")
         }
+        ("apps", "ReplicaSet") => only_names(key),
         (group, _) if group == "networking.k8s.io" || (has_no_own && resource.custom.is_none()) => {
-            format!(
-                "{key:?} is not a known field selector: only \"metadata.name\", \"metadata.namespace\""
-            )
+            only_names(key)
         }
         _ => format!("field label not supported: {key}"),
     }

@@ -12,21 +12,37 @@ use crate::call::{Call, Response};
 use crate::server::Server;
 
 /// Resources that an update creates if they are not there, as upstream's strategies say.
-const CREATED_ON_UPDATE: [(&str, &str); 9] = [
+const CREATED_ON_UPDATE: [(&str, &str); 10] = [
     ("", "endpoints"),
     ("", "events"),
     ("", "limitranges"),
     ("", "services"),
     ("coordination.k8s.io", "leases"),
+    ("node.k8s.io", "runtimeclasses"),
     ("rbac.authorization.k8s.io", "clusterroles"),
     ("rbac.authorization.k8s.io", "clusterrolebindings"),
     ("rbac.authorization.k8s.io", "roles"),
     ("rbac.authorization.k8s.io", "rolebindings"),
 ];
 
-/// Resources whose update must name the version that it replaces.
-const VERSION_DEMANDED: [(&str, &str); 2] =
-    [("coordination.k8s.io", "leases"), ("apiextensions.k8s.io", "customresourcedefinitions")];
+/// Resources whose update must name the version that it replaces, besides those that users define.
+const VERSION_DEMANDED: [(&str, &str); 15] = [
+    ("admissionregistration.k8s.io", "mutatingadmissionpolicies"),
+    ("admissionregistration.k8s.io", "mutatingadmissionpolicybindings"),
+    ("admissionregistration.k8s.io", "mutatingwebhookconfigurations"),
+    ("admissionregistration.k8s.io", "validatingadmissionpolicies"),
+    ("admissionregistration.k8s.io", "validatingadmissionpolicybindings"),
+    ("admissionregistration.k8s.io", "validatingwebhookconfigurations"),
+    ("apiextensions.k8s.io", "customresourcedefinitions"),
+    ("apiregistration.k8s.io", "apiservices"),
+    ("coordination.k8s.io", "leases"),
+    ("node.k8s.io", "runtimeclasses"),
+    ("policy", "poddisruptionbudgets"),
+    ("storage.k8s.io", "csidrivers"),
+    ("storage.k8s.io", "csinodes"),
+    ("storage.k8s.io", "csistoragecapacities"),
+    ("storage.k8s.io", "volumeattachments"),
+];
 
 /// Answers with the new version.
 pub async fn run(
@@ -62,7 +78,7 @@ pub async fn run(
     }
 }
 
-/// The client's object, if it replaces the version that is there.
+/// The client's object, if it replaces the very object and version that is there.
 pub fn replacement(target: &Target, sent: &Value, old: &Value) -> Result<Value, ApiError> {
     let (sent_uid, uid) = (meta::uid(sent), meta::uid(old));
     if !sent_uid.is_empty() && sent_uid != uid {
@@ -71,6 +87,11 @@ pub fn replacement(target: &Target, sent: &Value, old: &Value) -> Result<Value, 
         );
         return Err(target.conflict(message));
     }
+    successor(target, sent, old)
+}
+
+/// The same for what was made of the old object: another uid is one of its fields' faults.
+pub fn successor(target: &Target, sent: &Value, old: &Value) -> Result<Value, ApiError> {
     let version = meta::resource_version(sent);
     let names = (&*target.resource.group, &*target.resource.plural);
     if version.is_empty() || version == "0" {
@@ -80,6 +101,10 @@ pub fn replacement(target: &Target, sent: &Value, old: &Value) -> Result<Value, 
             return Err(ApiError::invalid(names.0, names.1, &target.name, vec![error]));
         }
     } else if version != meta::resource_version(old) {
+        if version.parse::<u64>().is_err() {
+            let text = format!("strconv.ParseUint: parsing {version:?}: invalid syntax");
+            return Err(ApiError::Untyped(text));
+        }
         return Err(target.modified());
     }
     Ok(sent.clone())

@@ -36,6 +36,8 @@ use crate::table::{self, Include};
 const LASTS_S: u64 = 1_800;
 /// How often a client that allows it is told how far it has seen.
 const BOOKMARK_EVERY: Duration = Duration::from_secs(60);
+/// How long before the end of a watch it is told for the last time.
+const BOOKMARK_BEFORE_END: Duration = Duration::from_secs(2);
 /// Frames that wait for the connection; the watcher's own queue comes before it.
 const FRAMES: usize = 64;
 /// Several frames that are ready are sent as one up to this size.
@@ -80,11 +82,17 @@ pub async fn run(server: &Arc<Server>, call: &Call, target: &Target) -> Result<R
     let selection = selection::of(call, target)?;
     let output = content::negotiate(&call.headers, &call.query)?;
     let include = Include::of(&call.query)?;
-    get::wait(server, wait_for(&options)).await?;
-    let (first, source) = match begin(server, target, &selection, &options) {
-        Ok(begun) => begun,
-        Err(ApiError::Expired(_)) => return Ok(refused()),
-        Err(error) => return Err(error),
+    let ahead = ahead(server, &options);
+    let begun = match ahead {
+        Some(_) => None,
+        None => {
+            get::wait(server, wait_for(&options)).await?;
+            match begin(server, target, &selection, &options) {
+                Ok(begun) => Some(begun),
+                Err(ApiError::Expired(_)) => return Ok(refused()),
+                Err(error) => return Err(error),
+            }
+        }
     };
     let lasts = options.timeout_s.unwrap_or(LASTS_S + store_env::rng::draw() % LASTS_S);
     let ends_at = Instant::now() + Duration::from_secs(lasts.min(LASTS_S * 24));
@@ -99,13 +107,27 @@ pub async fn run(server: &Arc<Server>, call: &Call, target: &Target) -> Result<R
     let body = Body::live(FRAMES, move |out| async move {
         let server = writer.server.clone();
         let _counted = Gauge::up(&server.metrics.watches);
-        let stream = Stream { writer, source, out, allows_bookmarks, ends_at };
         let stop = server.draining.clone();
+        let run = async {
+            let begun = match begun {
+                Some(begun) => begun,
+                None => {
+                    let revision = ahead.unwrap_or_default();
+                    if !server.cacher.wait_for(revision, ends_at - Instant::now()).await {
+                        return Ok(());
+                    }
+                    begin(&server, &writer.target, &selection, &options).map_err(|_| Ended)?
+                }
+            };
+            let (first, source) = begun;
+            let stream = Stream { writer, source, out, allows_bookmarks, ends_at };
+            stream.run(first).await
+        };
         tokio::select! {
             biased;
             () = stop.cancelled() => {}
             () = tokio::time::sleep_until(ends_at) => {}
-            _ = stream.run(first) => {}
+            _ = run => {}
         }
     });
     Ok(stream_response(body))
@@ -119,6 +141,15 @@ fn stream_response(body: Body) -> Response {
 fn refused() -> Response {
     let status = expired().to_status().to_string();
     stream_response(Body::full(frame("ERROR", status.as_bytes())))
+}
+
+/// The revision that a watch is to begin after, if that has not come yet: its client hears nothing until then.
+fn ahead(server: &Server, options: &ListOptions) -> Option<Revision> {
+    let (Freshness::NotOlderThan(revision) | Freshness::Exact(revision)) = options.freshness else {
+        return None;
+    };
+    let is_stream_of_changes = options.sends_initial != Some(true);
+    (is_stream_of_changes && revision > server.cacher.revision()).then_some(revision)
 }
 
 /// A watch from a revision in the past needs no fresh state; from "now" it does.
@@ -196,8 +227,7 @@ impl Stream {
             let frame = self.writer.notice(&notice);
             self.send(frame).await?;
         }
-        let until_bookmark = BOOKMARK_EVERY.min(self.until_end() / 2);
-        let next_bookmark = tokio::time::sleep(until_bookmark);
+        let next_bookmark = tokio::time::sleep(self.until_bookmark());
         let kind_ends = kind_ends(self.writer.server.clone(), self.writer.target.resource.clone());
         tokio::pin!(kind_ends, next_bookmark);
         loop {
@@ -221,14 +251,19 @@ impl Stream {
                 Some(Next::End) => return Err(Ended),
                 None => {
                     self.bookmark().await?;
-                    next_bookmark.as_mut().reset(Instant::now() + BOOKMARK_EVERY);
+                    next_bookmark.as_mut().reset(Instant::now() + self.until_bookmark());
                 }
             }
         }
     }
 
-    fn until_end(&self) -> Duration {
-        self.ends_at.saturating_duration_since(Instant::now())
+    /// Once a minute, and once before the end, if there is as much time left.
+    fn until_bookmark(&self) -> Duration {
+        let until_end = self.ends_at.saturating_duration_since(Instant::now());
+        match until_end.checked_sub(BOOKMARK_BEFORE_END) {
+            Some(left) if !left.is_zero() => BOOKMARK_EVERY.min(left),
+            _ => BOOKMARK_EVERY,
+        }
     }
 
     /// This change and those that are ready too, in one piece.

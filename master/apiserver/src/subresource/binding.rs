@@ -1,7 +1,7 @@
 //! Binding: a pod is given to a node, once.
 
 use http::StatusCode;
-use master_api::status::{self, ApiError, FieldError};
+use master_api::status::{self, ApiError, FieldError, aggregate};
 use master_api::{meta, time};
 use serde_json::{Value, json};
 
@@ -15,10 +15,7 @@ use crate::server::Server;
 pub async fn run(server: &Server, call: &mut Call, target: &Target) -> Result<Response, ApiError> {
     let binding = body::other(call, "io.k8s.api.core.v1.Binding", "v1", "Binding").await?;
     bind(server, call, target, &binding).await?;
-    let mut status = status::success("", "", "", "");
-    status["code"] = StatusCode::CREATED.as_u16().into();
-    meta::object_mut(&mut status, &[]).remove("details");
-    answer_value(call, StatusCode::CREATED, &status)
+    answer_value(call, StatusCode::CREATED, &status::done(StatusCode::CREATED.as_u16()))
 }
 
 /// Binds the pod of `target` as a Binding says.
@@ -30,7 +27,7 @@ pub async fn bind(
 ) -> Result<(), ApiError> {
     let node = meta::text(binding, &["target", "name"]);
     let kind = meta::text(binding, &["target", "kind"]);
-    if ![target.name.as_str(), ""].contains(&meta::name(binding)) {
+    if meta::name(binding) != target.name {
         let message = "name in URL does not match name in Binding object";
         return Err(ApiError::BadRequest(message.into()));
     }
@@ -42,7 +39,8 @@ pub async fn bind(
         errors.push(FieldError::required("target.name", ""));
     }
     if !errors.is_empty() {
-        return Err(ApiError::invalid("", "Binding", &target.name, errors));
+        // Upstream has no reason for it.
+        return Err(ApiError::Untyped(aggregate(&errors)));
     }
     let now = server.now();
     let produce = |old: &Value| bound(target, old, binding, node, now);
@@ -73,27 +71,30 @@ fn bound(
     if !wanted_version.is_empty() && wanted_version != meta::resource_version(old) {
         return Err(target.modified());
     }
+    let name = &target.name;
+    let refused = |why: String| Err(ApiError::conflict("", "pods/binding", name, why));
     if meta::is_terminating(old) {
-        let name = &target.name;
-        return Err(
-            target.conflict(format!("pod {name} is being deleted, cannot be assigned to a host"))
-        );
+        return refused(format!("pod {name} is being deleted, cannot be assigned to a host"));
     }
     let assigned = meta::text(old, &["spec", "nodeName"]);
     if !assigned.is_empty() {
-        let name = &target.name;
-        return Err(target.conflict(format!("pod {name} is already assigned to node {assigned:?}")));
+        return refused(format!("pod {name} is already assigned to node {assigned:?}"));
     }
     if !meta::items(old, &["spec", "schedulingGates"]).is_empty() {
-        let name = &target.name;
-        return Err(target.conflict(format!("pod {name} has non-empty .spec.schedulingGates")));
+        return refused(format!("pod {name} has non-empty .spec.schedulingGates"));
     }
     let mut new = old.clone();
     meta::object_mut(&mut new, &["spec"]).insert("nodeName".into(), node.into());
-    for (key, value) in meta::annotations(binding) {
-        meta::object_mut(&mut new, &["metadata", "annotations"]).insert(key, value.into());
+    for (field, given) in
+        [("annotations", meta::annotations(binding)), ("labels", meta::labels(binding))]
+    {
+        for (key, value) in given {
+            meta::object_mut(&mut new, &["metadata", field]).insert(key, value.into());
+        }
     }
     let status = meta::object_mut(&mut new, &["status"]);
+    // A wish of the scheduler's, which is fulfilled or past.
+    status.remove("nominatedNodeName");
     let conditions = status.entry("conditions").or_insert_with(|| json!([]));
     if let Some(conditions) = conditions.as_array_mut() {
         conditions.retain(|condition| condition["type"] != "PodScheduled");

@@ -15,7 +15,7 @@ use serde_json::Value;
 use tokio::net::TcpStream;
 
 use super::kubelet::{self, Answer, Place};
-use super::tunnel;
+use super::{log_options, tunnel};
 use crate::body::{Body, RequestBody};
 use crate::call::{Call, Response};
 use crate::query::percent_encode;
@@ -62,28 +62,32 @@ fn may_create(server: &Server, call: &Call) -> Result<(), ApiError> {
     Err(ApiError::forbidden(&attributes.group, &attributes.resource, &attributes.name, message))
 }
 
-/// The pod, and the kubelet it is on, once it is on one.
-async fn pod(
-    server: &Server,
-    target: &Target,
-) -> Result<(std::sync::Arc<Value>, Option<Place>), ApiError> {
+/// The pod.
+async fn pod(server: &Server, target: &Target) -> Result<std::sync::Arc<Value>, ApiError> {
     let entry = server.fresh(target).await?.ok_or_else(|| target.not_found())?;
-    let pod = entry.value().clone();
-    let node = meta::text(&pod, &["spec", "nodeName"]);
+    Ok(entry.value().clone())
+}
+
+/// The kubelet that a pod is on, once it is on one.
+fn place_of(server: &Server, pod: &Value) -> Result<Option<Place>, ApiError> {
+    let node = meta::text(pod, &["spec", "nodeName"]);
     if node.is_empty() {
-        return Ok((pod, None));
+        return Ok(None);
     }
     let found = server.cacher.get("", "nodes", "", node);
-    let found = found.ok_or_else(|| ApiError::not_found("", "nodes", node))?;
-    let place = kubelet::place(&found)?;
-    Ok((pod, Some(place)))
+    // Upstream says so of a node that is not there.
+    let found = found.ok_or_else(|| ApiError::not_found("", "pods", node))?;
+    kubelet::place(&found).map(Some)
 }
 
 async fn log(server: &Server, call: &Call, target: &Target) -> Result<Response, ApiError> {
-    let (pod, place) = pod(server, target).await?;
+    log_options::check(&call.query, &target.name)?;
+    let pod = pod(server, target).await?;
     let container = container(&pod, call.query.get("container"))?;
-    let Some(place) = place else {
-        return Ok(crate::respond::text(http::StatusCode::NO_CONTENT, ""));
+    let Some(place) = place_of(server, &pod)? else {
+        let mut nothing = http::Response::new(Body::full(""));
+        *nothing.status_mut() = http::StatusCode::NO_CONTENT;
+        return Ok(nothing);
     };
     let mut query = Vec::new();
     for (key, value) in call.query.pairs() {
@@ -131,13 +135,12 @@ async fn stream(
     target: &Target,
     subresource: Subresource,
 ) -> Result<Response, ApiError> {
-    if !tunnel::is_wanted(&call.headers) {
-        return Err(ApiError::bad_request("Upgrade request required"));
+    let odd = call.query.all("ports").find(|port| port.parse::<i32>().is_err());
+    if let Some(odd) = odd.filter(|_| subresource == Subresource::PortForward) {
+        let text = format!("strconv.ParseUint: parsing {odd:?}: invalid syntax");
+        return Err(ApiError::bad_request(format!("cannot convert to []int32: {text}")));
     }
-    let (pod, place) = pod(server, target).await?;
-    let place = place.ok_or_else(|| {
-        ApiError::bad_request(format!("pod {} does not have a host assigned", target.name))
-    })?;
+    let pod = pod(server, target).await?;
     let (namespace, name) = (&target.namespace, &target.name);
     let path = if subresource == Subresource::PortForward {
         let ports: Vec<String> =
@@ -148,6 +151,12 @@ async fn stream(
         let verb = subresource.name();
         format!("/{verb}/{namespace}/{name}/{container}?{}", stream_query(call))
     };
+    let place = place_of(server, &pod)?.ok_or_else(|| {
+        ApiError::bad_request(format!("pod {name} does not have a host assigned"))
+    })?;
+    if !tunnel::is_wanted(&call.headers) {
+        return Err(ApiError::bad_request("Upgrade request required"));
+    }
     let headers = tunnel::request_headers(&call.headers);
     let request = request(&call.method, &path, &place, headers, nothing())?;
     let answer = server.kubelets.send(&place, request).await?;
@@ -184,20 +193,19 @@ fn container(pod: &Value, asked: Option<&str>) -> Result<String, ApiError> {
             "container {asked} is not valid for pod {name}"
         )));
     }
-    if let ([only], []) = (main.as_slice(), init.as_slice()) {
-        return Ok((*only).to_owned());
+    match main.as_slice() {
+        [only] => Ok((*only).to_owned()),
+        [] => {
+            Err(ApiError::bad_request(format!("a container name must be specified for pod {name}")))
+        }
+        _ => {
+            let all = [init, main, ephemeral].concat();
+            Err(ApiError::bad_request(format!(
+                "a container name must be specified for pod {name}, choose one of: [{}]",
+                all.join(" ")
+            )))
+        }
     }
-    let mut message = format!(
-        "a container name must be specified for pod {name}, choose one of: [{}]",
-        main.join(" ")
-    );
-    if !init.is_empty() {
-        message.push_str(&format!(" or one of the init containers: [{}]", init.join(" ")));
-    }
-    if main.len() == 1 {
-        return Ok(main[0].to_owned());
-    }
-    Err(ApiError::bad_request(message))
 }
 
 async fn node_proxy(
@@ -309,11 +317,9 @@ async fn dial(
     if scheme == "https" {
         return Err(ApiError::bad_request("proxying to https backends is not supported"));
     }
-    let ip: IpAddr =
-        ip.parse().map_err(|_| ApiError::Unavailable(format!("no address for {name:?} yet")))?;
-    if !is_foreign(ip) {
-        return Err(ApiError::bad_request(format!("address {ip} is not allowed as a backend")));
-    }
+    // None yet, or one of this very machine's.
+    let ip = ip.parse().ok().filter(|ip: &IpAddr| is_foreign(*ip));
+    let ip = ip.ok_or_else(|| ApiError::bad_request("address not allowed"))?;
     let place = Place { node: name.to_owned(), address: SocketAddr::new(ip, port) };
     let wants_tunnel = tunnel::is_wanted(&call.headers);
     let request = forwarded(call, &place, wants_tunnel)?;

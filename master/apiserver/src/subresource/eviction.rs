@@ -20,6 +20,10 @@ const BUDGETS: &str = "poddisruptionbudgets";
 pub async fn run(server: &Server, call: &mut Call, target: &Target) -> Result<Response, ApiError> {
     let eviction =
         body::other(call, "io.k8s.api.policy.v1.Eviction", "policy/v1", "Eviction").await?;
+    if meta::name(&eviction) != target.name {
+        let message = "name in URL does not match name in Eviction object";
+        return Err(ApiError::bad_request(message));
+    }
     let pod = server.fresh(target).await?.ok_or_else(|| target.not_found())?;
     let mut options = DeleteOptions { dry_run: call.is_dry_run(), ..DeleteOptions::default() };
     delete::from_body(&mut options, &eviction["deleteOptions"])?;
@@ -27,7 +31,7 @@ pub async fn run(server: &Server, call: &mut Call, target: &Target) -> Result<Re
         take_from_budget(server, call, target, pod.value()).await?;
     }
     delete::delete(server, call, target, &options).await?.said(&mut call.warnings);
-    answer_value(call, StatusCode::CREATED, &status::success("", "", "", ""))
+    answer_value(call, StatusCode::CREATED, &status::done(StatusCode::CREATED.as_u16()))
 }
 
 /// A pod that serves nobody may go whatever budgets say.

@@ -35,7 +35,7 @@ pub async fn run(
             let mut sent = body::object(call, resource).await?;
             metadata::place(&mut sent, target)?;
             let produce =
-                |old: &Value| Ok(taken(&replacement(target, &sent, old)?, old, path, now));
+                |old: &Value| taken(target, &replacement(target, &sent, old)?, old, path, now);
             let wanted = Change {
                 subresource: name,
                 rules: Rules::Metadata,
@@ -48,7 +48,7 @@ pub async fn run(
             let patch = Patch::read(server, call, target, Rules::Metadata).await?;
             let produce = |old: &Value| {
                 patch.apply_part(target, old, |patched| {
-                    Ok(taken(&replacement(target, patched, old)?, old, path, now))
+                    taken(target, &replacement(target, patched, old)?, old, path, now)
                 })
             };
             let wanted = Change {
@@ -65,7 +65,13 @@ pub async fn run(
 }
 
 /// The old object with one field of the new one, its labels and its annotations.
-fn taken(new: &Value, old: &Value, [part, field]: [&str; 2], now: Timestamp) -> Value {
+fn taken(
+    target: &Target,
+    new: &Value,
+    old: &Value,
+    [part, field]: [&str; 2],
+    now: Timestamp,
+) -> Result<Value, ApiError> {
     let mut kept = old.clone();
     for field in ["labels", "annotations"] {
         meta::set(&mut kept, field, new["metadata"][field].clone());
@@ -79,6 +85,11 @@ fn taken(new: &Value, old: &Value, [part, field]: [&str; 2], now: Timestamp) -> 
         && field == "conditions"
     {
         certificatesigningrequests::stamp(conditions, now);
+        let errors = certificatesigningrequests::verdict_problems(&kept, old);
+        if !errors.is_empty() {
+            let resource = &target.resource;
+            return Err(ApiError::invalid(&resource.group, &resource.kind, &target.name, errors));
+        }
     }
-    kept
+    Ok(kept)
 }

@@ -5,6 +5,7 @@ pub mod connect;
 pub mod eviction;
 pub mod finalize;
 pub mod kubelet;
+pub mod log_options;
 pub mod pod_spec;
 pub mod review;
 pub mod scale;

@@ -4,7 +4,7 @@ use http::StatusCode;
 use master_api::meta;
 use master_api::status::{ApiError, FieldError};
 use master_registry::Subresource;
-use master_registry::core::pods::validate_ephemeral;
+use master_registry::core::pods::{validate_ephemeral, validate_resize};
 use serde_json::Value;
 
 use crate::call::{Call, Response};
@@ -69,27 +69,35 @@ fn with_ephemeral(sent: &Value, old: &Value) -> (Value, Vec<FieldError>) {
     const FIELD: &str = "ephemeralContainers";
     let mut new = old.clone();
     let containers = meta::items(sent, &["spec", FIELD]).to_vec();
-    meta::object_mut(&mut new, &["spec"]).insert(FIELD.into(), containers.into());
+    let spec = meta::object_mut(&mut new, &["spec"]);
+    if containers.is_empty() {
+        spec.remove(FIELD);
+    } else {
+        spec.insert(FIELD.into(), containers.into());
+    }
     let errors = validate_ephemeral(&new, old);
     moved(&mut new, old);
     (new, errors)
 }
 
-/// The old pod with the new one's resources, container by container.
+/// The old pod with the new one's resources, container by container; the registry says what may change of them.
 fn resized(sent: &Value, old: &Value) -> (Value, Vec<FieldError>) {
     let mut new = old.clone();
-    let mut errors = Vec::new();
+    let names = |pod: &Value, kind: &str| -> Vec<Value> {
+        meta::items(pod, &["spec", kind])
+            .iter()
+            .map(|container| container["name"].clone())
+            .collect()
+    };
     for kind in ["containers", "initContainers"] {
         let is = meta::items(sent, &["spec", kind]);
-        let Some(containers) = new["spec"].get_mut(kind).and_then(Value::as_array_mut) else {
-            continue;
-        };
-        if containers.len() != is.len() {
-            let detail = "containers may not be added or removed";
-            errors.push(FieldError::forbidden(format!("spec.{kind}"), detail));
+        if names(sent, kind) != names(old, kind) {
+            // Not to be taken, but to be told of.
+            meta::object_mut(&mut new, &["spec"]).insert(kind.into(), is.to_vec().into());
             continue;
         }
-        for (container, sent) in containers.iter_mut().zip(is) {
+        let containers = new["spec"].get_mut(kind).and_then(Value::as_array_mut);
+        for (container, sent) in containers.into_iter().flatten().zip(is) {
             let Some(fields) = container.as_object_mut() else { continue };
             for field in ["resources", "resizePolicy"] {
                 match sent.get(field) {
@@ -99,6 +107,7 @@ fn resized(sent: &Value, old: &Value) -> (Value, Vec<FieldError>) {
             }
         }
     }
+    let errors = validate_resize(&new, old);
     moved(&mut new, old);
     (new, errors)
 }
@@ -112,21 +121,62 @@ fn moved(new: &mut Value, old: &Value) {
 
 #[cfg(test)]
 mod tests {
+    use master_registry::core::pods::Pods;
+    use master_registry::strategy::Strategy;
     use serde_json::json;
 
     use super::*;
 
+    fn pod(containers: Value) -> Value {
+        let mut pod = json!({"metadata": {"generation": 1}, "spec": {"containers": containers}});
+        Pods.default(&mut pod);
+        pod
+    }
+
+    fn findings(sent: &Value, old: &Value) -> Vec<String> {
+        resized(sent, old).1.iter().map(ToString::to_string).collect()
+    }
+
     #[test]
     fn only_resources_change_by_a_resize() {
-        let old = json!({"metadata": {"generation": 1}, "spec": {"containers": [{"name": "c", "image": "i"}]}});
-        let sent = json!({"spec": {"containers": [
-            {"name": "c", "image": "evil", "resources": {"limits": {"cpu": "1"}}}]}});
-        let (new, errors) = resized(&sent, &old);
-        assert!(errors.is_empty());
-        assert_eq!(
-            new,
-            json!({"metadata": {"generation": 2}, "spec": {"containers": [
-            {"name": "c", "image": "i", "resources": {"limits": {"cpu": "1"}}}]}})
-        );
+        let with = |cpu: &str, image: &str| {
+            pod(json!([{"name": "c", "image": image, "resources": {"limits": {"cpu": cpu}}}]))
+        };
+        let old = with("1", "i");
+        let (new, errors) = resized(&with("2", "evil"), &old);
+        assert_eq!(errors, []);
+        let mut expected = with("2", "i");
+        meta::set(&mut expected, "generation", 2);
+        assert_eq!(new, expected);
+    }
+
+    /// In the words of kube-apiserver 1.36.3.
+    #[test]
+    fn a_resize_that_cannot_be_done_is_refused() {
+        let one =
+            |resources: Value| pod(json!([{"name": "c", "image": "i", "resources": resources}]));
+        let plain = one(json!({}));
+        let limited = one(json!({"limits": {"cpu": "1", "example.com/x": "1"}}));
+        let mut running = plain.clone();
+        running["status"] = json!({"qosClass": "BestEffort", "containerStatuses": [{"name": "c", "state": {"running": {}}}]});
+        let two = pod(json!([{"name": "c", "image": "i"}, {"name": "d", "image": "j"}]));
+        let renamed = pod(json!([{"name": "d", "image": "i"}]));
+        #[rustfmt::skip]
+        let cases = [
+            (&running, one(json!({"requests": {"cpu": "100m"}})), vec![
+                "spec: Invalid value: \"BestEffort\": Pod QOS Class may not change as a result of resizing",
+                "spec: Forbidden: Pod running on node without support for resize",
+            ]),
+            (&plain, two, vec!["spec.containers: Forbidden: containers may not be added or removed on resize"]),
+            (&plain, renamed, vec!["spec.containers[0].name: Forbidden: containers may not be renamed or reordered on resize"]),
+            (&limited, one(json!({"limits": {"cpu": "2"}})), vec![
+                "spec.containers[0].resources.requests: Forbidden: resource requests cannot be removed",
+                "spec.containers[0].resources.limits: Forbidden: resource limits cannot be removed",
+                "spec: Forbidden: only cpu and memory resources are mutable",
+            ]),
+        ];
+        for (old, sent, expected) in cases {
+            assert_eq!(findings(&sent, old), expected);
+        }
     }
 }

@@ -58,7 +58,7 @@ pub async fn run(
             target.resource = pods;
             target.namespace = call.info.namespace.clone();
             binding::bind(server, call, &target, &sent).await?;
-            Ok(status::success("", "", "", ""))
+            Ok(status::done(StatusCode::CREATED.as_u16()))
         }
         _ => return Err(ApiError::NoSuchPath),
     };

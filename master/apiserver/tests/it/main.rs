@@ -9,6 +9,7 @@ mod attacks_identity;
 mod attacks_logs;
 mod attacks_nodes;
 mod crd;
+mod crd_definitions;
 mod kubectl;
 mod kubelet;
 mod objects;

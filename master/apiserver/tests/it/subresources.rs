@@ -165,7 +165,7 @@ async fn labels_and_annotations_may_come_with_a_status_or_an_approval_where_upst
         );
     }
     let requests = "/apis/certificates.k8s.io/v1/certificatesigningrequests";
-    let request = json!({"metadata": {"name": "r"}, "spec": {"request": "eA==", "signerName": "acme.io/s",
+    let request = json!({"metadata": {"name": "r"}, "spec": {"request": "LS0tLS1CRUdJTiBDRVJUSUZJQ0FURSBSRVFVRVNULS0tLS0K", "signerName": "acme.io/s",
         "usages": ["client auth"]}});
     post(&admin, requests, request).await;
     let verdict = json!({"metadata": {"annotations": {"a": "1"}}, "spec": {"signerName": "acme.io/t"},

@@ -5,6 +5,7 @@ use serde_json::json;
 use crate::world::{World, send};
 
 const JSON: (&str, &str) = ("content-type", "application/json");
+const MERGE: (&str, &str) = ("content-type", "application/merge-patch+json");
 
 async fn with_maps(count: usize) -> (World, kube::Client) {
     let world = World::start().await;
@@ -97,7 +98,9 @@ async fn refusals_have_the_codes_and_texts_of_upstream() {
         ("GET /apis/apps/v1/things".into(), String::new(), 404, "the server could not find the requested resource"),
         ("GET /api/v1/namespaces/a/nodes/n".into(), String::new(), 404, "the server could not find the requested resource"),
         ("POST /api/v1/configmaps".into(), named("x"), 405, ""),
-        ("GET /api/v1/namespaces/a%2Fb/configmaps".into(), String::new(), 400, "invalid path segment"),
+        ("GET /api/v1/namespaces/a%2Fb/configmaps".into(), String::new(), 404, "the server could not find the requested resource"),
+        (format!("GET {maps}/%2e%2e"), String::new(), 400, "Name parameter invalid: \"..\": may not be '..'"),
+        (format!("POST {asked}/subjectaccessreviews"), json!({"metadata": {"name": "x"}, "spec": {"user": "u", "nonResourceAttributes": {"path": "/"}}}).to_string(), 422, "must be empty"),
         (format!("DELETE {maps}/m00"), "[]".into(), 400, "couldn't get version/kind; json parse error: json: cannot unmarshal array"),
         (format!("DELETE {maps}/m00"), json!({"gracePeriodSeconds": "x"}).to_string(), 400, "json: cannot unmarshal string into Go struct field DeleteOptions.gracePeriodSeconds of type int64"),
         (format!("DELETE {maps}/m00"), json!({"orphanDependents": true, "propagationPolicy": "Orphan"}).to_string(), 422, "orphanDependents and deletionPropagation cannot be both set"),
@@ -108,6 +111,123 @@ async fn refusals_have_the_codes_and_texts_of_upstream() {
         assert_eq!(answer.code, code, "{line}: {}", answer.text);
         assert!(answer.text.replace("\\\"", "\"").contains(text), "{line}: {}", answer.text);
         assert_eq!((&answer.json["kind"], &answer.json["code"]), (&json!("Status"), &json!(code)));
+    }
+    world.end().await;
+}
+
+/// What kube-apiserver 1.36.3 answered to the same requests.
+#[tokio::test]
+async fn parameters_of_reads_are_judged_as_upstream_judges_them() {
+    let (world, client) = with_maps(1).await;
+    let maps = "/api/v1/namespaces/a/configmaps";
+    let no_number = "resourceVersion: Invalid value: \"abc\": strconv.ParseUint: parsing \"abc\": invalid syntax";
+    let no_match = "resourceVersionMatch: Forbidden: resourceVersionMatch is forbidden when continue is provided";
+    #[rustfmt::skip]
+    let cases = [
+        ("GET", "/m00?resourceVersion=abc", 500, no_number),
+        ("GET", "?resourceVersion=abc", 400, no_number),
+        ("GET", "?watch=1&resourceVersion=abc", 500, no_number),
+        ("GET", "?watch=1&continue=x", 422, no_match),
+        ("GET", "?resourceVersionMatch=Exact&limit=x", 400, "strconv.ParseInt: parsing \"x\": invalid syntax"),
+        ("GET", "?continue=junk&resourceVersion=abc", 400, "invalid continue token: continue key is not valid: invalid character '\\u008e' looking for beginning of value"),
+        ("GET", "?continue=e30", 400, "invalid continue token"),
+        ("GET", "?resourceVersion=99999999999", 504, "Too large resource version: 99999999999, current: "),
+        ("GET", "/m00?timeout=x", 400, "invalid timeout specified in the request URL - time: invalid duration \"x\""),
+        ("GET", "/m00?includeObject=Nope", 200, "m00"),
+        ("GET", "?fieldSelector=metadata.name%3Dl1%5C%2Cx", 200, "\"items\":[]"),
+        ("DELETE", "?limit=x", 400, "strconv.ParseInt: parsing \"x\": invalid syntax"),
+        ("DELETE", "?continue=junk", 400, "invalid continue token"),
+        ("DELETE", "?sendInitialEvents=true", 422, "sendInitialEvents is forbidden for list"),
+        ("DELETE", "/m00?propagationPolicy=", 422, "propagationPolicy: Unsupported value: \"\""),
+    ];
+    for (method, query, code, text) in cases {
+        let answer = send(&client, &format!("{method} {maps}{query}"), &[], "").await;
+        assert_eq!(answer.code, code, "{method} {query}: {}", answer.text);
+        let said = answer.text.replace("\\\"", "\"");
+        assert!(said.replace("\\\\", "\\").contains(text), "{method} {query}: {said}");
+    }
+    let accepts = |form: &str| format!("application/json;as={form};g=meta.k8s.io;v=v1");
+    for (query, form, text) in [
+        (
+            "/m00",
+            "PartialObjectMetadataList",
+            "you requested PartialObjectMetadataList, but the requested object is not a list (*core.ConfigMap)",
+        ),
+        (
+            "",
+            "PartialObjectMetadata",
+            "you requested PartialObjectMetadata, but the requested object is a list (*core.ConfigMapList)",
+        ),
+    ] {
+        let accept = accepts(form);
+        let answer = send(&client, &format!("GET {maps}{query}"), &[("accept", &accept)], "").await;
+        assert_eq!((answer.code, answer.json["message"].as_str()), (406, Some(text)));
+    }
+    world.end().await;
+}
+
+/// What kube-apiserver 1.36.3 answered to the same requests.
+#[tokio::test]
+async fn subresources_are_for_their_verbs_and_objects() {
+    let (world, client) = with_maps(1).await;
+    let pods = "/api/v1/namespaces/a/pods";
+    let account = json!({"metadata": {"name": "default"}}).to_string();
+    send(&client, "POST /api/v1/namespaces/a/serviceaccounts", &[JSON], account).await;
+    let pod =
+        json!({"metadata": {"name": "p"}, "spec": {"containers": [{"name": "c", "image": "i"}]}});
+    assert_eq!(send(&client, &format!("POST {pods}"), &[JSON], pod.to_string()).await.code, 201);
+    let target = |name: &str, target: serde_json::Value| {
+        json!({"metadata": {"name": name}, "target": target}).to_string()
+    };
+    #[rustfmt::skip]
+    let cases = [
+        (format!("PUT {pods}/p/log"), String::new(), 405, ""),
+        (format!("DELETE {pods}/p/exec"), String::new(), 405, ""),
+        (format!("POST {pods}/p/exec"), String::new(), 400, "pod p does not have a host assigned"),
+        (format!("POST {pods}/q/exec"), String::new(), 404, "pods \"q\" not found"),
+        (format!("GET {pods}/p/portforward?ports=x"), String::new(), 400, "cannot convert to []int32: strconv.ParseUint: parsing \"x\": invalid syntax"),
+        (format!("GET {pods}/p/log?tailLines=-1"), String::new(), 422, "PodLogOptions \"p\" is invalid: tailLines: Invalid value: -1: must be greater than or equal to 0"),
+        (format!("GET {pods}/p/log?container=x"), String::new(), 400, "container x is not valid for pod p"),
+        (format!("GET {pods}/p/proxy"), String::new(), 400, "address not allowed"),
+        (format!("POST {pods}/p/binding"), target("p", json!({})), 500, "target.name: Required value"),
+        (format!("POST {pods}/p/binding"), target("p", json!({"kind": "Foo", "name": "n"})), 500, "target.kind: Unsupported value: \"Foo\": supported values: \"Node\", \"<empty>\""),
+        (format!("POST {pods}/p/binding"), target("p", json!({"name": "n"})), 201, ""),
+        (format!("POST {pods}/p/binding"), target("p", json!({"name": "m"})), 409, "on pods/binding \"p\": pod p is already assigned to node \"n\""),
+        (format!("GET {pods}/p/log"), String::new(), 404, "pods \"n\" not found"),
+        (format!("POST {pods}/p/eviction"), json!({"metadata": {"name": "q"}}).to_string(), 400, "name in URL does not match name in Eviction object"),
+    ];
+    for (line, body, code, text) in cases {
+        let answer = send(&client, &line, &[JSON], body).await;
+        assert_eq!(answer.code, code, "{line}: {}", answer.text);
+        assert!(answer.text.replace("\\\"", "\"").contains(text), "{line}: {}", answer.text);
+    }
+    world.end().await;
+}
+
+/// What kube-apiserver 1.36.3 answered to the same requests.
+#[tokio::test]
+async fn versions_and_uids_of_writes_are_judged_as_upstream_judges_them() {
+    let (world, client) = with_maps(1).await;
+    let map = "/api/v1/namespaces/a/configmaps/m00";
+    let budgets = "/apis/policy/v1/namespaces/a/poddisruptionbudgets";
+    let with =
+        |field: &str, value: &str| json!({"metadata": {"name": "m00", field: value}}).to_string();
+    let budget = json!({"metadata": {"name": "b"}, "spec": {"maxUnavailable": 1}}).to_string();
+    assert_eq!(send(&client, &format!("POST {budgets}"), &[JSON], budget.clone()).await.code, 201);
+    let class = json!({"metadata": {"name": "r"}, "handler": "h"}).to_string();
+    #[rustfmt::skip]
+    let cases = [
+        (format!("PUT {map}"), JSON, with("uid", "zzz"), 409, "Precondition failed: UID in precondition: zzz"),
+        (format!("PATCH {map}"), MERGE, with("uid", "zzz"), 422, "metadata.uid: Invalid value: \"zzz\": field is immutable"),
+        (format!("PUT {map}"), JSON, with("resourceVersion", "abc"), 500, "strconv.ParseUint: parsing \"abc\": invalid syntax"),
+        (format!("PUT {map}"), JSON, with("resourceVersion", "1"), 409, "the object has been modified"),
+        (format!("PUT {budgets}/b"), JSON, budget, 422, "poddisruptionbudgets.policy \"b\" is invalid: metadata.resourceVersion: Invalid value: 0: must be specified for an update"),
+        ("PUT /apis/node.k8s.io/v1/runtimeclasses/r".into(), JSON, class, 201, ""),
+    ];
+    for (line, media, body, code, text) in cases {
+        let answer = send(&client, &line, &[media], body).await;
+        assert_eq!(answer.code, code, "{line}: {}", answer.text);
+        assert!(answer.text.replace("\\\"", "\"").contains(text), "{line}: {}", answer.text);
     }
     world.end().await;
 }

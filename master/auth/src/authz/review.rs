@@ -90,8 +90,15 @@ fn access(
     authorizer: &Authorizer,
     review: &Value,
     identity: Identity,
-    errors: Vec<FieldError>,
+    mut errors: Vec<FieldError>,
 ) -> Result<Value, ApiError> {
+    // A question is not kept, and so has no name. Who owns its fields is the server's.
+    let local = text(review, "/kind") == "LocalSubjectAccessReview";
+    let is_own = |field: &str| field == "managedFields" || (local && field == "namespace");
+    let metadata = review.get("metadata").and_then(Value::as_object).into_iter().flatten();
+    if metadata.into_iter().any(|(field, value)| !is_own(field) && !value.is_null()) {
+        errors.push(FieldError::invalid("metadata", review["metadata"].clone(), "must be empty"));
+    }
     if !errors.is_empty() {
         return Err(ApiError::invalid("authorization.k8s.io", "", "", errors));
     }

@@ -1,5 +1,6 @@
 //! `admissionregistration.k8s.io/v1`: what admission policies are about, and what they say.
 
+pub(crate) mod expression;
 pub mod matching;
 pub mod policy;
 pub(crate) mod rules;

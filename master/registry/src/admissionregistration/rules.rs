@@ -5,8 +5,9 @@ use master_api::status::FieldError;
 use master_api::{meta, names};
 use serde_json::Value;
 
+use super::expression::{Expression, Scope, Wanted};
 use super::matching::Matcher;
-use super::policy::{Expression, Mutation, Wanted};
+use super::policy::{Mutation, scopes};
 use crate::check::{self, Findings};
 use crate::rules::{self, Must, Rule};
 
@@ -28,15 +29,15 @@ pub(crate) fn policy_rules(new: &Value, old: Option<&Value>) -> Vec<FieldError> 
     if old.is_some_and(|old| old["spec"] == *spec) {
         return errors;
     }
+    let scope = declarations(spec, &path, &mut errors);
     expressions(
         spec,
         &path,
+        &scope,
         &[
-            ("matchConditions", "expression", false, Wanted::Bool),
-            ("variables", "expression", true, Wanted::Any),
-            ("validations", "expression", true, Wanted::Bool),
-            ("validations", "messageExpression", true, Wanted::Text),
-            ("auditAnnotations", "valueExpression", true, Wanted::Any),
+            ("validations", "expression", Wanted::Bool),
+            ("validations", "messageExpression", Wanted::Text),
+            ("auditAnnotations", "valueExpression", Wanted::Any),
         ],
         &mut errors,
     );
@@ -53,12 +54,15 @@ pub(crate) fn mutating_rules(new: &Value, old: Option<&Value>) -> Vec<FieldError
     let spec = &new["spec"];
     common_rules(spec, &path, &mut errors);
     check::required_one_of(spec, "reinvocationPolicy", &path, &["IfNeeded", "Never"], &mut errors);
+    only_changes(spec, &path, &mut errors);
     let mutations = meta::items(spec, &["mutations"]);
     if mutations.is_empty() {
         let detail = "mutations must contain at least one item";
         errors.push(FieldError::required(path.child("mutations"), detail));
     }
     let is_as_it_was = old.is_some_and(|old| old["spec"] == *spec);
+    let scope =
+        if is_as_it_was { Scope::default() } else { declarations(spec, &path, &mut errors) };
     for (at, mutation) in mutations.iter().enumerate() {
         let place = path.child("mutations").index(at);
         let kinds = ["ApplyConfiguration", "JSONPatch"];
@@ -69,17 +73,10 @@ pub(crate) fn mutating_rules(new: &Value, old: Option<&Value>) -> Vec<FieldError
         if source.is_empty() {
             errors.push(FieldError::required(place.child("expression"), ""));
         } else if !is_as_it_was
-            && let Err(error) = Expression::compile(source, true, wanted).program
+            && let Err(error) = Expression::compile(source, &scope, wanted).program
         {
             errors.push(FieldError::invalid(place.child("expression"), source, error));
         }
-    }
-    if !is_as_it_was {
-        let lists = [
-            ("matchConditions", "expression", false, Wanted::Bool),
-            ("variables", "expression", true, Wanted::Any),
-        ];
-        expressions(spec, &path, &lists, &mut errors);
     }
     errors
 }
@@ -122,7 +119,7 @@ fn binding_parts(spec: &Value, path: &FieldPath, errors: &mut Findings) {
 /// What all policies have.
 const POLICY: &[Rule] = &[
     ("failurePolicy", Must::BeOneOf(&["Fail", "Ignore"])),
-    ("paramKind.apiVersion", Must::BeThere("")),
+    ("paramKind.apiVersion", Must::BeThereFormed(group_version)),
     ("paramKind.kind", Must::BeThereFormed(kind)),
     ("matchConstraints.matchPolicy", Must::BeOneOf(&["Equivalent", "Exact"])),
     ("matchConstraints.namespaceSelector", Must::BeSelector),
@@ -137,10 +134,26 @@ const POLICY: &[Rule] = &[
     ("matchConditions[].name", Must::BeThereFormed(names::qualified_name)),
     ("matchConditions", Must::DifferIn("name")),
     ("variables[].name", Must::BeThere("name is not specified")),
-    ("variables", Must::DifferIn("name")),
     ("auditAnnotations", Must::DifferIn("key")),
 ];
 const OPERATIONS: [&str; 5] = ["*", "CONNECT", "CREATE", "DELETE", "UPDATE"];
+
+/// A version, with its group before it unless it is the core group.
+fn group_version(text: &str) -> Vec<String> {
+    let joined = |problems: Vec<String>| match problems.is_empty() {
+        true => Vec::new(),
+        false => vec![problems.join(",")],
+    };
+    match text.split('/').collect::<Vec<_>>().as_slice() {
+        [""] => vec!["version must be specified".to_owned()],
+        [version] => joined(names::dns1035_label(version)),
+        [group, version] => {
+            let group = if group.is_empty() { Vec::new() } else { names::dns1123_subdomain(group) };
+            [joined(group), joined(names::dns1035_label(version))].concat()
+        }
+        _ => vec![format!("unexpected GroupVersion string: {text}")],
+    }
+}
 
 /// Kinds may have capitals.
 fn kind(text: &str) -> Vec<String> {
@@ -170,14 +183,81 @@ fn common_rules(spec: &Value, path: &FieldPath, errors: &mut Findings) {
     }
 }
 
-/// Compiles the expressions of some lists: list, field, whether it sees variables, what it comes to.
+/// Nothing is changed by what is deleted or connected to.
+fn only_changes(spec: &Value, path: &FieldPath, errors: &mut Findings) {
+    let path = path.child("matchConstraints").child("resourceRules").child("operations");
+    for rule in meta::items(spec, &["matchConstraints", "resourceRules"]) {
+        for operation in meta::items(rule, &["operations"]) {
+            let operation = operation.as_str().unwrap_or_default();
+            if !["*", "CREATE", "UPDATE"].contains(&operation) {
+                let known = ["*", "CREATE", "UPDATE"];
+                errors.push(FieldError::not_supported(path.clone(), operation, &known));
+            }
+        }
+    }
+}
+
+/// What is wrong with conditions and variables; what the expressions after them may name.
+fn declarations(spec: &Value, path: &FieldPath, errors: &mut Findings) -> Scope {
+    let (plain, scope, variables) = scopes(spec);
+    expressions(spec, path, &plain, &[("matchConditions", "expression", Wanted::Bool)], errors);
+    let items = meta::items(spec, &["variables"]);
+    for (at, ((name, expression), item)) in variables.iter().zip(items).enumerate() {
+        let path = path.child("variables").index(at);
+        if !name.is_empty() && !is_identifier(name) {
+            let detail = "must be a valid CEL identifier";
+            errors.push(FieldError::invalid(path.child("name"), name.as_str(), detail));
+        }
+        let source = meta::text(item, &["expression"]);
+        if source.trim().is_empty() {
+            let detail = "expression is not specified";
+            errors.push(FieldError::required(path.child("expression"), detail));
+        } else if let Err(error) = &expression.program {
+            errors.push(FieldError::invalid(path.child("expression"), source, error.as_str()));
+        }
+    }
+    scope
+}
+
+fn is_identifier(text: &str) -> bool {
+    const RESERVED: [&str; 21] = [
+        "true",
+        "false",
+        "null",
+        "in",
+        "as",
+        "break",
+        "const",
+        "continue",
+        "else",
+        "for",
+        "function",
+        "if",
+        "import",
+        "let",
+        "loop",
+        "package",
+        "namespace",
+        "return",
+        "var",
+        "void",
+        "while",
+    ];
+    let is_word = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_';
+    text.bytes().all(is_word)
+        && text.bytes().next().is_some_and(|first| !first.is_ascii_digit())
+        && !RESERVED.contains(&text)
+}
+
+/// Compiles the expressions of some lists: list, field, what it comes to.
 fn expressions(
     spec: &Value,
     path: &FieldPath,
-    lists: &[(&str, &str, bool, Wanted)],
+    scope: &Scope,
+    lists: &[(&str, &str, Wanted)],
     errors: &mut Findings,
 ) {
-    for (list, field, has_variables, wanted) in lists {
+    for (list, field, wanted) in lists {
         for (at, item) in meta::items(spec, &[list]).iter().enumerate() {
             let path = path.child(list).index(at);
             if *field != "messageExpression" {
@@ -187,7 +267,7 @@ fn expressions(
             if source.is_empty() {
                 continue;
             }
-            if let Err(error) = Expression::compile(source, *has_variables, *wanted).program {
+            if let Err(error) = Expression::compile(source, scope, *wanted).program {
                 errors.push(FieldError::invalid(path.child(field), source, error));
             }
         }

@@ -11,7 +11,7 @@ use master_api::access::Reader;
 use master_api::meta;
 use serde_json::{Map, Value, json};
 
-use super::policy::typed_names;
+use super::expression::typed_names;
 use crate::cel::{Names, Program, Type};
 use crate::custom::structural::Structural;
 use crate::resource::Resource;

@@ -8,6 +8,8 @@ use master_api::status::FieldError;
 use master_api::{meta, names};
 use serde_json::Value;
 
+use super::expression::{Expression, Scope, Wanted};
+use crate::cel::asks_unknown;
 use crate::check::Findings;
 use crate::rules::{self, Must, Rule};
 
@@ -63,6 +65,7 @@ pub(crate) fn rules(new: &Value, _old: Option<&Value>) -> Vec<FieldError> {
         let path = FieldPath::new("webhooks").index(at);
         reviews(webhook, &path.child("admissionReviewVersions"), &mut errors);
         client(&webhook["clientConfig"], &path.child("clientConfig"), &mut errors);
+        conditions(webhook, &path.child("matchConditions"), &mut errors);
     }
     errors
 }
@@ -89,6 +92,22 @@ fn reviews(webhook: &Value, path: &FieldPath, errors: &mut Findings) {
     if !versions.iter().any(|version| REVIEWS.contains(version)) {
         let detail = "must include at least one of v1, v1beta1";
         errors.push(FieldError::invalid(path.clone(), versions, detail));
+    }
+}
+
+/// Conditions are kept for others to evaluate: what only they know is let through.
+fn conditions(webhook: &Value, path: &FieldPath, errors: &mut Findings) {
+    let scope = Scope::plain(false);
+    for (at, condition) in meta::items(webhook, &["matchConditions"]).iter().enumerate() {
+        let source = meta::text(condition, &["expression"]);
+        if source.trim().is_empty() {
+            continue;
+        }
+        let wrong = Expression::compile(source, &scope, Wanted::Bool).program.err();
+        if let Some(wrong) = wrong.filter(|_| !asks_unknown(source)) {
+            let path = path.index(at).child("expression");
+            errors.push(FieldError::invalid(path, source.trim(), wrong));
+        }
     }
 }
 

@@ -73,6 +73,16 @@ fn parts(spec: &Value, errors: &mut Vec<FieldError>) {
     for (at, claim) in meta::items(spec, &["volumeClaimTemplates"]).iter().enumerate() {
         let path = path.child("volumeClaimTemplates").index(at).child("spec");
         claims::spec(&claim["spec"], &path, errors);
+        // Each is a volume of the pods, and told where that is.
+        let name = meta::text(claim, &["metadata", "name"]);
+        let path = FieldPath::new("spec.template.spec.volumes").index(at);
+        if name.is_empty() {
+            let claim = path.child("persistentVolumeClaim").child("claimName");
+            errors.push(FieldError::required(claim, ""));
+            errors.push(FieldError::required(path.child("name"), ""));
+        }
+        let problems = names::dns1123_label(name).into_iter().filter(|_| !name.is_empty());
+        errors.extend(problems.map(|it| FieldError::invalid(path.child("name"), name, it)));
     }
 }
 

@@ -107,6 +107,35 @@ pub(crate) fn job_template(template: &Value, path: &FieldPath, errors: &mut Vec<
     }
 }
 
+/// While a job is suspended, whoever queues it may say where its pods go and what they get.
+fn suspended_template(new: &Value, old: &Value, path: &FieldPath, errors: &mut Vec<FieldError>) {
+    const DIRECTIVES: [&str; 3] = ["nodeSelector", "tolerations", "schedulingGates"];
+    let (is, was) = (&new["spec"]["template"], &old["spec"]["template"]);
+    // Before it ran at all, that is.
+    let has_run = meta::at(old, &["status", "startTime"]).is_some();
+    let mut allowed = was.clone();
+    if !has_run {
+        for field in DIRECTIVES {
+            meta::object_mut(&mut allowed, &["spec"])
+                .insert(field.into(), is["spec"][field].clone());
+        }
+        let affinity = is["spec"]["affinity"]["nodeAffinity"].clone();
+        meta::object_mut(&mut allowed, &["spec", "affinity"])
+            .insert("nodeAffinity".into(), affinity);
+    }
+    for list in ["containers", "initContainers"] {
+        let found = allowed["spec"].get_mut(list).and_then(Value::as_array_mut);
+        let pairs = found.into_iter().flatten().zip(meta::items(is, &["spec", list]));
+        for (container, is) in pairs {
+            container["resources"] = is["resources"].clone();
+        }
+    }
+    if !check::same(&is["spec"], &allowed["spec"]) {
+        let shown = is["spec"].clone();
+        errors.push(FieldError::invalid(path.child("spec"), shown, check::IMMUTABLE));
+    }
+}
+
 impl Strategy for Jobs {
     fn shape(&self) -> Shape {
         Shape { status: true, generation: true }
@@ -155,12 +184,33 @@ impl Strategy for Jobs {
         job_template(&new["spec"]["template"], &path.child("template"), &mut errors);
         if let Some(old) = old {
             let is_suspended = old["spec"]["suspend"] == true;
-            let mut fields =
-                vec!["selector", "completionMode", "podFailurePolicy", "backoffLimitPerIndex"];
-            if !is_suspended {
-                fields.push("template");
+            let number = |field: &str| meta::number(new, &["spec", field]);
+            let is_moved = number("completions") != meta::number(old, &["spec", "completions"]);
+            if new["spec"]["completionMode"] != "Indexed" && is_moved {
+                let shown = new["spec"]["completions"].clone();
+                let path = path.child("completions");
+                errors.push(FieldError::invalid(path, shown, check::IMMUTABLE));
+            } else if let Some(wanted) = number("completions")
+                && is_moved
+                && number("parallelism") != Some(wanted)
+            {
+                let detail = "can only be modified in tandem with spec.parallelism";
+                errors.push(FieldError::invalid(path.child("completions"), wanted, detail));
             }
-            for field in fields {
+            const KEPT: [&str; 7] = [
+                "selector",
+                "template",
+                "completionMode",
+                "podFailurePolicy",
+                "backoffLimitPerIndex",
+                "managedBy",
+                "successPolicy",
+            ];
+            for field in KEPT {
+                if field == "template" && is_suspended {
+                    suspended_template(new, old, &path.child("template"), &mut errors);
+                    continue;
+                }
                 if !check::same(&new["spec"][field], &old["spec"][field]) {
                     let shown = new["spec"][field].clone();
                     errors.push(FieldError::invalid(path.child(field), shown, check::IMMUTABLE));

@@ -4,6 +4,8 @@
 
 use std::collections::BTreeMap;
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use jiff::Timestamp;
 use master_api::field::FieldPath;
 use master_api::status::FieldError;
@@ -57,11 +59,6 @@ impl Strategy for CertificateSigningRequests {
         names::path_segment(name)
     }
 
-    fn default(&self, request: &mut Value) {
-        let usages = json!(["digital signature", "key encipherment"]);
-        absent(meta::object_mut(request, &["spec"]), "usages", usages);
-    }
-
     fn prepare_create(&self, new: &mut Value, cx: &Cx<'_>) {
         fresh(new, self.shape());
         let spec = meta::object_mut(new, &["spec"]);
@@ -103,10 +100,16 @@ impl Strategy for CertificateSigningRequests {
         }
     }
 
-    fn validate(&self, new: &Value, _old: Option<&Value>) -> Vec<FieldError> {
+    fn validate(&self, new: &Value, old: Option<&Value>) -> Vec<FieldError> {
         let mut errors = Vec::new();
         let path = FieldPath::new("spec");
-        check::required(&new["spec"], "request", &path, &mut errors);
+        let sent = meta::text(new, &["spec", "request"]);
+        let decoded = STANDARD.decode(sent).unwrap_or_default();
+        let text = String::from_utf8_lossy(&decoded);
+        if old.is_none() && !text.trim_start().starts_with("-----BEGIN CERTIFICATE REQUEST-----") {
+            let detail = "PEM block type must be CERTIFICATE REQUEST";
+            errors.push(FieldError::invalid(path.child("request"), sent, detail));
+        }
         check::required(&new["spec"], "signerName", &path, &mut errors);
         let signer = meta::text(new, &["spec", "signerName"]);
         if !signer.is_empty() && !signer.contains('/') {
@@ -141,6 +144,47 @@ impl Strategy for CertificateSigningRequests {
     }
 
     tabled!(CELLS);
+}
+
+/// What is wrong with verdicts: they are said once, hold, and do not contradict each other.
+pub fn verdict_problems(new: &Value, old: &Value) -> Vec<FieldError> {
+    const VERDICTS: [&str; 3] = ["Approved", "Denied", "Failed"];
+    let path = FieldPath::new("status").child("conditions");
+    let conditions = meta::items(new, &["status", "conditions"]);
+    let kind = |condition: &'_ Value| meta::text(condition, &["type"]).to_owned();
+    let mut errors = Vec::new();
+    for (at, condition) in conditions.iter().enumerate() {
+        let (path, of) = (path.index(at), kind(condition));
+        check::required(condition, "type", &path, &mut errors);
+        let known: &[&str] =
+            if VERDICTS.contains(&&*of) { &["True"] } else { &["False", "True", "Unknown"] };
+        check::required_one_of(condition, "status", &path, known, &mut errors);
+        let before: Vec<String> = conditions[..at].iter().map(kind).collect();
+        let opposite = match &*of {
+            "Approved" => "Denied",
+            "Denied" => "Approved",
+            _ => "",
+        };
+        if !opposite.is_empty() && before.iter().any(|it| it == opposite) {
+            let detail = "Approved and Denied conditions are mutually exclusive";
+            let path = FieldPath::new("status").child("conditions");
+            errors.push(FieldError::invalid(path, of.as_str(), detail));
+        }
+        if before.contains(&of) {
+            errors.push(FieldError::duplicate(path.child("type"), of.as_str()));
+        }
+    }
+    let count = |request: &Value, verdict: &str| {
+        let all = meta::items(request, &["status", "conditions"]);
+        all.iter().filter(|condition| condition["type"] == verdict).count()
+    };
+    for verdict in VERDICTS {
+        if count(new, verdict) < count(old, verdict) {
+            let detail = format!("updates may not remove a condition of type {verdict:?}");
+            errors.push(FieldError::forbidden(path.clone(), detail));
+        }
+    }
+    errors
 }
 
 /// What a certificate may be for.
@@ -191,5 +235,25 @@ mod tests {
         assert_eq!(request(&[], ""), "Pending");
         assert_eq!(request(&["Approved"], "eA=="), "Approved,Issued");
         assert_eq!(request(&["Approved", "Denied", "Failed"], ""), "Denied,Failed");
+    }
+
+    /// In the words of kube-apiserver 1.36.3.
+    #[test]
+    fn a_verdict_is_said_once_and_holds() {
+        let with = |conditions: Value| json!({"status": {"conditions": conditions}});
+        let verdict = |kind: &str, status: &str| json!({"type": kind, "status": status});
+        let approved = with(json!([verdict("Approved", "True")]));
+        #[rustfmt::skip]
+        let cases = [
+            (json!([verdict("Approved", "True")]), vec![]),
+            (json!([verdict("Approved", "False")]), vec!["status.conditions[0].status: Unsupported value: \"False\": supported values: \"True\""]),
+            (json!([verdict("Denied", "True")]), vec!["status.conditions: Forbidden: updates may not remove a condition of type \"Approved\""]),
+            (json!([verdict("Approved", "True"), verdict("Denied", "True")]),
+             vec!["status.conditions: Invalid value: \"Denied\": Approved and Denied conditions are mutually exclusive"]),
+        ];
+        for (conditions, expected) in cases {
+            let found = verdict_problems(&with(conditions), &approved);
+            assert_eq!(found.iter().map(ToString::to_string).collect::<Vec<_>>(), expected);
+        }
     }
 }

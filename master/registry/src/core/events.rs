@@ -182,7 +182,14 @@ impl Strategy for NewEvents {
         placed(&stored, &mut errors);
         errors.extend(match old {
             None => reporter_rules(event),
-            Some(old) => unchanged(event, old),
+            Some(old) => {
+                let mut found = Vec::new();
+                if event["series"] != old["series"] {
+                    series(event, &mut found);
+                }
+                found.extend(unchanged(event, old));
+                found
+            }
         });
         errors
     }
@@ -242,6 +249,12 @@ fn reporter_rules(event: &Value) -> Vec<FieldError> {
         let detail = format!("has invalid value: {kind}");
         errors.push(FieldError::invalid("type", "", detail));
     }
+    series(event, &mut errors);
+    errors
+}
+
+/// How often something happened, once it is more than once.
+fn series(event: &Value, errors: &mut Vec<FieldError>) {
     if let Some(series) = meta::at(event, &["series"]) {
         if meta::number(series, &["count"]).unwrap_or_default() < 2 {
             let detail = "should be at least 2";
@@ -251,7 +264,6 @@ fn reporter_rules(event: &Value) -> Vec<FieldError> {
             errors.push(FieldError::required("series.lastObservedTime", ""));
         }
     }
-    errors
 }
 
 /// What happened does not change; only how often it did.
@@ -342,7 +354,11 @@ mod tests {
         let fields: Vec<&str> = errors.iter().map(|error| &*error.field).collect();
         assert_eq!(fields, ["eventTime", "action"]);
         let mut other = event.clone();
-        other["series"] = json!({"count": 2});
+        other["series"] = json!({"count": 1});
+        let found = NewEvents.validate(&other, Some(&event));
+        let fields: Vec<&str> = found.iter().map(|error| &*error.field).collect();
+        assert_eq!(fields, ["series.count", "series.lastObservedTime"]);
+        other["series"] = json!({"count": 2, "lastObservedTime": "2026-01-01T00:00:01.000000Z"});
         assert_eq!(NewEvents.validate(&other, Some(&event)), []);
         other["reason"] = "s".into();
         assert_eq!(NewEvents.validate(&other, Some(&event))[0].field, "reason");

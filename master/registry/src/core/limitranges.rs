@@ -50,6 +50,7 @@ impl Strategy for LimitRanges {
             }
             named(item, kind, &path, &mut errors);
             in_order(item, &path, &mut errors);
+            ratios(item, &path, &mut errors);
         }
         errors
     }
@@ -107,6 +108,28 @@ fn container_defaults(item: &mut Map<String, Value>) {
         let target = made(item, to);
         for (name, amount) in amounts {
             absent(target, &name, amount);
+        }
+    }
+}
+
+/// How much more than its request a limit may be: as much at least, and no more than minimum and maximum allow.
+fn ratios(item: &Value, path: &FieldPath, errors: &mut Findings) {
+    const FIELD: &str = "maxLimitRequestRatio";
+    for (name, amount) in item[FIELD].as_object().into_iter().flatten() {
+        let Some(ratio) = Quantity::from_json(amount) else { continue };
+        let path = path.child(FIELD).key(name);
+        if ratio < Quantity::from_units(1) {
+            let detail = format!("ratio {ratio} is less than 1");
+            errors.push(FieldError::invalid(path.clone(), ratio.to_string(), detail));
+        }
+        let bound = |list: &str| Quantity::from_json(&item[list][name]);
+        let (Some(least), Some(most)) = (bound("min"), bound("max")) else { continue };
+        #[expect(clippy::cast_precision_loss, reason = "as upstream computes it")]
+        let number = |amount: Quantity| amount.millis() as f64 / 1000.0;
+        let limit = number(most) / number(least);
+        if number(ratio) > limit {
+            let detail = format!("ratio {ratio} is greater than max/min = {limit:.6}");
+            errors.push(FieldError::invalid(path, ratio.to_string(), detail));
         }
     }
 }

@@ -4,9 +4,11 @@
 
 use std::collections::BTreeMap;
 
+use master_api::status::FieldError;
 use master_api::{meta, names};
 use serde_json::{Value, json};
 
+use crate::objectmeta;
 use crate::strategy::{Cx, Shape, Strategy, fresh, keep_field, kept};
 use crate::table::{Cell, or, tabled};
 
@@ -42,13 +44,25 @@ impl Strategy for Namespaces {
         fresh(new, self.shape());
         new["status"] = json!({"phase": "Active"});
         // The namespace controller takes this away when nothing is left in the namespace.
-        new["spec"]["finalizers"] = json!(["kubernetes"]);
+        let mut finalizers = meta::items(new, &["spec", "finalizers"]).to_vec();
+        if !finalizers.iter().any(|name| name == "kubernetes") {
+            finalizers.push("kubernetes".into());
+        }
+        new["spec"]["finalizers"] = finalizers.into();
         self.default(new);
     }
 
     fn prepare_update(&self, new: &mut Value, old: &Value, _cx: &Cx<'_>) {
         kept(new, old, self.shape());
         keep_field(new, old, "spec");
+    }
+
+    fn validate(&self, new: &Value, old: Option<&Value>) -> Vec<FieldError> {
+        if old.is_some() {
+            return Vec::new();
+        }
+        let names = meta::items(new, &["spec", "finalizers"]).iter();
+        names.flat_map(|name| objectmeta::finalizer(name.as_str().unwrap_or_default())).collect()
     }
 
     fn fields(&self, namespace: &Value) -> BTreeMap<String, String> {

@@ -92,14 +92,14 @@ impl Strategy for Nodes {
         if let Some(capacity) = capacity {
             crate::fill::absent(meta::object_mut(node, &["status"]), "allocatable", capacity);
         }
-        // The old field and the first of the new one are the same range.
+        // The old field and the first of the new one are the same range: the old one counts if they differ.
         let one = meta::text(node, &["spec", "podCIDR"]).to_owned();
         let first = meta::items(node, &["spec", "podCIDRs"]).first().cloned();
         match (one.as_str(), first) {
             ("", Some(first)) => {
                 meta::object_mut(node, &["spec"]).insert("podCIDR".into(), first);
             }
-            (one, None) if !one.is_empty() => {
+            (one, first) if !one.is_empty() && first.as_ref().is_none_or(|first| first != one) => {
                 meta::object_mut(node, &["spec"]).insert("podCIDRs".into(), json!([one]));
             }
             _ => {}
@@ -137,17 +137,26 @@ impl Strategy for Nodes {
         }
         let ranges = ("podCIDRs[]", Must::BeFormed(rules::range));
         rules::check(&new["spec"], &FieldPath::new("spec"), &[ranges], &mut errors);
+        let ranges = meta::items(new, &["spec", "podCIDRs"]);
+        let is_v6 = |range: &Value| range.as_str().is_some_and(|range| range.contains(':'));
+        if ranges.len() > 2 || matches!(ranges, [one, two] if is_v6(one) == is_v6(two)) {
+            let detail = "may specify no more than one CIDR for each IP family";
+            errors.push(FieldError::invalid("spec.podCIDRs", ranges.to_vec(), detail));
+        }
         for list in ["capacity", "allocatable"] {
             let path = FieldPath::new("status").child(list);
             check::amounts(&new["status"][list], &path, &mut errors);
         }
         if let Some(old) = old {
-            for field in ["podCIDR", "providerID"] {
-                let was = meta::text(old, &["spec", field]);
-                if !was.is_empty() && meta::text(new, &["spec", field]) != was {
-                    let detail = "node updates may only change labels, taints, or capacity (or configSource, if the DynamicKubeletConfig feature gate is enabled)";
-                    errors.push(FieldError::forbidden(format!("spec.{field}"), detail));
-                }
+            let was = meta::items(old, &["spec", "podCIDRs"]);
+            if !was.is_empty() && ranges != was {
+                let detail = "node updates may not change podCIDR except from \"\" to valid";
+                errors.push(FieldError::forbidden("spec.podCIDRs", detail));
+            }
+            let id = |node: &'_ Value| meta::text(node, &["spec", "providerID"]).to_owned();
+            if !id(old).is_empty() && id(new) != id(old) {
+                let detail = "node updates may not change providerID except from \"\" to valid";
+                errors.push(FieldError::forbidden("spec.providerID", detail));
             }
         }
         errors
@@ -197,10 +206,13 @@ mod tests {
     #[test]
     fn a_taint_is_there_once_and_a_pod_range_stays() {
         let taint = json!({"key": "k", "effect": "NoSchedule"});
-        let node = json!({"spec": {"taints": [taint, taint], "podCIDR": "10.0.0.0/24"}});
-        let old = json!({"spec": {"podCIDR": "10.0.1.0/24"}});
+        let node = json!({"spec": {"taints": [taint, taint], "podCIDRs": ["10.0.0.0/24"]}});
+        let old = json!({"spec": {"podCIDRs": ["10.0.1.0/24"]}});
         let fields: Vec<String> =
             Nodes.validate(&node, Some(&old)).into_iter().map(|error| error.field).collect();
-        assert_eq!(fields, ["metadata.taints[1]", "spec.podCIDR"]);
+        assert_eq!(fields, ["metadata.taints[1]", "spec.podCIDRs"]);
+        let two = json!({"spec": {"podCIDRs": ["10.0.0.0/24", "10.0.1.0/24"]}});
+        let said = "spec.podCIDRs: Invalid value: [\"10.0.0.0/24\",\"10.0.1.0/24\"]: may specify no more than one CIDR for each IP family";
+        assert_eq!(Nodes.validate(&two, None)[0].to_string(), said);
     }
 }

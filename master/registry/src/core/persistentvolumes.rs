@@ -143,6 +143,27 @@ fn reach(volume: &Value, path: &FieldPath, errors: &mut Findings) {
     }
 }
 
+/// Requirements by the labels that zones had before they were stable: one may become the other.
+fn with_old_labels(affinity: &Value) -> Value {
+    let mut affinity = affinity.clone();
+    let terms = affinity.pointer_mut("/required/nodeSelectorTerms").and_then(Value::as_array_mut);
+    for term in terms.into_iter().flatten() {
+        let found = term.get_mut("matchExpressions").and_then(Value::as_array_mut);
+        for requirement in found.into_iter().flatten() {
+            let key = match meta::text(requirement, &["key"]) {
+                "failure-domain.beta.kubernetes.io/zone" => "topology.kubernetes.io/zone",
+                "failure-domain.beta.kubernetes.io/region" => "topology.kubernetes.io/region",
+                "beta.kubernetes.io/os" => "kubernetes.io/os",
+                "beta.kubernetes.io/arch" => "kubernetes.io/arch",
+                "beta.kubernetes.io/instance-type" => "node.kubernetes.io/instance-type",
+                _ => continue,
+            };
+            requirement["key"] = key.into();
+        }
+    }
+    affinity
+}
+
 impl Strategy for PersistentVolumes {
     fn shape(&self) -> Shape {
         Shape { status: true, generation: false }
@@ -210,6 +231,14 @@ impl Strategy for PersistentVolumes {
                 errors.push(FieldError::forbidden(path.child("persistentvolumesource"), detail));
             }
             check::immutable(new, old, &["spec", "volumeMode"], &mut errors);
+            // Upstream leaves out the word "spec".
+            let reach = |volume: &Value| with_old_labels(&volume["spec"]["nodeAffinity"]);
+            let (is, was) = (reach(new), reach(old));
+            if !was.is_null() && is != was {
+                let shown = new["spec"]["nodeAffinity"].clone();
+                let detail = "field is immutable, except for updating from beta label to GA";
+                errors.push(FieldError::invalid("nodeAffinity", shown, detail));
+            }
         }
         errors
     }

@@ -206,6 +206,18 @@ pub fn validate_ephemeral(new: &Value, old: &Value) -> Vec<FieldError> {
     errors
 }
 
+/// What is wrong with a write through `resize`.
+pub fn validate_resize(new: &Value, old: &Value) -> Vec<FieldError> {
+    let mut errors = Vec::new();
+    validate::spec(&new["spec"], &FieldPath::new("spec"), &mut errors);
+    let was = match meta::text(old, &["status", "qosClass"]) {
+        "" => qos_class(old),
+        told => told,
+    };
+    update::resize(new, old, (qos_class(new), was), &mut errors);
+    errors
+}
+
 /// How a pod fares when memory runs out: `Guaranteed`, `Burstable` or `BestEffort`.
 pub fn qos_class(pod: &Value) -> &'static str {
     let lists = ["containers", "initContainers"];

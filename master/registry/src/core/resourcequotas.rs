@@ -97,6 +97,11 @@ fn scopes(spec: &Value, errors: &mut Findings) {
     }
 }
 
+/// The scopes, each once.
+fn set(quota: &Value) -> std::collections::BTreeSet<&str> {
+    meta::items(quota, &["spec", "scopes"]).iter().filter_map(Value::as_str).collect()
+}
+
 impl Strategy for ResourceQuotas {
     fn shape(&self) -> Shape {
         Shape { status: true, generation: false }
@@ -111,7 +116,7 @@ impl Strategy for ResourceQuotas {
         check::amounts(&new["spec"]["hard"], &path, &mut errors);
         scopes(&new["spec"], &mut errors);
         if let Some(old) = old
-            && new["spec"]["scopes"] != old["spec"]["scopes"]
+            && set(new) != set(old)
         {
             let shown = new["spec"]["scopes"].clone();
             errors.push(FieldError::invalid("spec.scopes", shown, "field is immutable"));

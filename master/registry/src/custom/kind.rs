@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 use master_api::meta;
-use master_api::status::FieldError;
+use master_api::status::{FieldError, FieldErrorKind};
 use serde_json::{Value, json};
 
 use super::columns::{self, PrinterColumn};
@@ -174,8 +174,14 @@ impl Strategy for Kind {
     fn validate(&self, new: &Value, old: Option<&Value>) -> Vec<FieldError> {
         let mut errors = validate::validate(&self.schema, new, old);
         errors.extend(self.scale_errors(new));
-        if errors.is_empty() {
-            errors = rules::check(&self.schema, new, old);
+        if !self.schema.has_rules {
+            return errors;
+        }
+        if errors.iter().any(is_blocking) {
+            let detail = "some validation rules were not checked because the object was invalid; correct the existing errors to complete validation";
+            errors.push(FieldError::invalid("<nil>", Value::Null, detail));
+        } else {
+            errors.extend(rules::check(&self.schema, new, old));
         }
         errors
     }
@@ -219,4 +225,15 @@ impl Strategy for Kind {
         let own = self.columns.iter().map(|column| column.cell(object, now));
         std::iter::once(json!(meta::name(object))).chain(own).collect()
     }
+}
+/// Whether an object is so wrong that no rule is asked about it: they rely on types and bounds.
+fn is_blocking(error: &FieldError) -> bool {
+    matches!(
+        error.kind,
+        FieldErrorKind::NotSupported
+            | FieldErrorKind::Required
+            | FieldErrorKind::TooLong
+            | FieldErrorKind::TooMany
+            | FieldErrorKind::TypeInvalid
+    )
 }

@@ -60,7 +60,10 @@ fn walk(
         Value::Object(fields) => object(schema, fields, old, path, is_root, found),
         Value::Null | Value::Bool(_) => {}
     }
-    if !schema.checks.allowed.is_empty() && !value.is_null() && !is_allowed(&schema.checks, value) {
+    if !schema.checks.allowed.is_empty()
+        && (schema.nullable || !value.is_null())
+        && !is_allowed(&schema.checks, value)
+    {
         found.push(not_allowed(&schema.checks, value, path));
     }
 }

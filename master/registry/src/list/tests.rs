@@ -99,3 +99,119 @@ fn both_views_of_events_turn_into_each_other() {
         assert_eq!(object["note"], "n");
     }
 }
+
+/// What of a kind is refused, after its defaults; with `old` as an update.
+fn refused(plural: &str, new: &Value, old: Option<&Value>) -> Vec<String> {
+    let all = builtin();
+    let found = all.iter().find(|it| it.plural == plural && it.stored_as.is_none());
+    let strategy = &found.expect("the kind is there").strategy;
+    let full = |object: &Value| {
+        let mut object = object.clone();
+        strategy.default(&mut object);
+        object
+    };
+    let old = old.map(full);
+    let found = strategy.validate(&full(new), old.as_ref());
+    found.iter().map(|error| error.to_string().chars().take(150).collect()).collect()
+}
+
+/// What kube-apiserver 1.36.3 said of the same changes.
+#[test]
+fn what_may_not_change_stays() {
+    let pod = |spec: Value| {
+        let mut pod = json!({"metadata": {"name": "p"}, "spec": {
+            "containers": [{"name": "c", "image": "i"}], "schedulingGates": [{"name": "g"}]}});
+        pod["spec"].as_object_mut().unwrap().extend(spec.as_object().unwrap().clone());
+        pod
+    };
+    let near = |values: Value| {
+        let terms =
+            json!([{"matchExpressions": [{"key": "a", "operator": "In", "values": values}]}]);
+        json!({"affinity": {"nodeAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms": terms}}}})
+    };
+    let balanced = |class: &str| {
+        json!({"spec": {"type": "LoadBalancer", "loadBalancerClass": class, "clusterIP": "10.96.0.9", "clusterIPs": ["10.96.0.9"],
+            "ipFamilies": ["IPv4"], "ipFamilyPolicy": "SingleStack", "ports": [{"port": 1}]}})
+    };
+    let job = |change: Value| {
+        let labels = json!({"a": "b"});
+        let mut job = json!({"spec": {"completionMode": "Indexed", "completions": 2, "parallelism": 2, "selector": {"matchLabels": labels},
+            "template": {"metadata": {"labels": labels}, "spec": {"restartPolicy": "Never", "containers": [{"name": "c", "image": "i"}]}}}});
+        job["spec"].as_object_mut().unwrap().extend(change.as_object().unwrap().clone());
+        job
+    };
+    let volume = |zone: &str| {
+        let terms = json!([{"matchExpressions": [{"key": "topology.kubernetes.io/zone", "operator": "In", "values": [zone]}]}]);
+        json!({"spec": {"capacity": {"storage": "1Gi"}, "accessModes": ["ReadWriteOnce"], "hostPath": {"path": "/x"},
+            "nodeAffinity": {"required": {"nodeSelectorTerms": terms}}}})
+    };
+    let range = |ranges: Value| json!({"spec": {"cidrs": ranges}});
+    let node = |range: &str| json!({"spec": {"podCIDR": range}});
+    let terms = "spec.affinity.nodeAffinity.requiredDuringSchedulingIgnoredDuringExecution.nodeSelectorTerms";
+    #[rustfmt::skip]
+    let cases = [
+        ("pods", pod(json!({"nodeSelector": {"a": "b"}})), pod(json!({"nodeSelector": {"a": "b", "c": "d"}})), String::new()),
+        ("pods", pod(json!({"nodeSelector": {"a": "b"}})), pod(json!({})), "spec.nodeSelector: Invalid value: null: only additions to spec.nodeSelector are allowed (no mutations or deletions)".into()),
+        ("pods", pod(near(json!(["x"]))), pod(near(json!(["y"]))), format!("{terms}[0]: Invalid value: ")),
+        ("pods", pod(near(json!(["x"]))), pod(json!({})), format!("{terms}: Invalid value: null: no additions/del")),
+        ("services", balanced("a.b/c"), balanced("a.b/d"), "spec.loadBalancerClass: Invalid value: \"a.b/d\": may not change once set".into()),
+        ("jobs", job(json!({})), job(json!({"completions": 3, "parallelism": 3})), String::new()),
+        ("jobs", job(json!({})), job(json!({"completions": 3})), "spec.completions: Invalid value: 3: can only be modified in tandem with spec.parallelism".into()),
+        ("jobs", job(json!({"managedBy": "a.b/c"})), job(json!({"managedBy": "a.b/d"})), "spec.managedBy: Invalid value: \"a.b/d\": field is immutable".into()),
+        ("persistentvolumes", volume("a"), volume("b"), "nodeAffinity: Invalid value: ".into()),
+        ("servicecidrs", range(json!(["10.1.0.0/16"])), range(json!(["10.1.0.0/16", "fd00::/64"])), String::new()),
+        ("servicecidrs", range(json!(["10.1.0.0/16"])), range(json!(["10.1.0.0/16", ""])), "spec.cidrs[1]: Invalid value: \"\": must be a valid CIDR value, (e.g. 10.9.8.0/24 or 2001:db8::/64)".into()),
+        ("nodes", node("10.0.0.0/24"), node("10.0.1.0/24"), "spec.podCIDRs: Forbidden: node updates may not change podCIDR except from \"\" to valid".into()),
+    ];
+    for (plural, old, new, expected) in cases {
+        let found = refused(plural, &new, Some(&old));
+        let is_as_expected = match found.first() {
+            None => expected.is_empty(),
+            Some(first) => !expected.is_empty() && first.starts_with(&expected),
+        };
+        assert!(is_as_expected, "{plural} {new}: {found:?}");
+    }
+}
+
+/// What kube-apiserver 1.36.3 said of the same creations.
+#[test]
+fn what_makes_no_sense_is_not_kept() {
+    let claim = |change: Value| {
+        let mut devices = json!({"requests": [{"name": "r", "exactly": {"deviceClassName": "c"}}]});
+        devices.as_object_mut().unwrap().extend(change.as_object().unwrap().clone());
+        json!({"spec": {"devices": devices}})
+    };
+    let selector = |source: &str| json!({"spec": {"selectors": [{"cel": {"expression": source}}]}});
+    let slice = |attribute: Value| {
+        json!({"spec": {"driver": "d", "nodeName": "n", "pool": {"name": "p", "resourceSliceCount": 1},
+            "devices": [{"name": "x", "attributes": {"a": attribute}}]}})
+    };
+    let limits = |ratio: &str| json!({"spec": {"limits": [{"type": "Container", "maxLimitRequestRatio": {"cpu": ratio}}]}});
+    #[rustfmt::skip]
+    let cases = [
+        ("deviceclasses", selector("device.driver == 'a' && device.attributes['a'].b"), ""),
+        ("deviceclasses", selector("isSemver(device.attributes['a'].b)"), ""),
+        ("deviceclasses", selector("other"), "spec.selectors[0].cel.expression: Invalid value: \"other\": compilation failed: ERROR: <input>:1:1: undeclared reference to 'other' (in contain"),
+        ("deviceclasses", json!({"spec": {"config": [{"opaque": {"driver": "d"}}]}}), "spec.config[0].opaque.parameters: Required value"),
+        ("resourceclaims", claim(json!({"constraints": [{"matchAttribute": "a.b/c"}]})), ""),
+        ("resourceclaims", claim(json!({"constraints": [{"matchAttribute": "other"}]})), "spec.devices.constraints[0].matchAttribute: Invalid value: \"other\": a fully qualified name must be a domain and a name separated by a slash"),
+        ("resourceclaims", claim(json!({"constraints": [{"requests": ["r", "r"], "matchAttribute": "a.b/c"}]})), "spec.devices.constraints[0].requests[1]: Duplicate value: \"r\""),
+        ("resourceclaimtemplates", json!({"spec": {"metadata": {"labels": {"a": "b c"}}, "spec": claim(json!({}))["spec"]}}), "spec.metadata.labels: Invalid value: \"b c\": a valid label must be"),
+        ("resourceslices", slice(json!({"bool": true})), ""),
+        ("resourceslices", slice(json!({})), "spec.devices[0].attributes[a]: Invalid value: \"\": exactly one value must be specified"),
+        ("limitranges", limits("2"), ""),
+        ("limitranges", limits("0"), "spec.limits[0].maxLimitRequestRatio[cpu]: Invalid value: \"0\": ratio 0 is less than 1"),
+        ("namespaces", json!({"spec": {"finalizers": ["other"]}}), "spec.finalizers: Invalid value: \"other\": name is neither a standard finalizer name nor is it fully qualified"),
+        ("certificatesigningrequests", json!({"spec": {"request": "eA==", "signerName": "a.b/c", "usages": ["any"]}}), "spec.request: Invalid value: \"eA==\": PEM block type must be CERTIFICATE REQUEST"),
+        ("storageclasses", json!({"provisioner": "p", "allowedTopologies": [{"matchLabelExpressions": [{"key": "a", "values": ["b"]}]},
+            {"matchLabelExpressions": [{"key": "a", "values": ["b"]}]}]}), "allowedTopologies[1].matchLabelExpressions: Duplicate value: \"\""),
+    ];
+    for (plural, new, expected) in cases {
+        let found = refused(plural, &new, None);
+        let is_as_expected = match found.first() {
+            None => expected.is_empty(),
+            Some(first) => !expected.is_empty() && first.starts_with(expected),
+        };
+        assert!(is_as_expected, "{plural} {new}: {found:?}");
+    }
+}

@@ -152,10 +152,16 @@ fn range_rules(new: &Value, old: Option<&Value>) -> Findings {
     let ranges = texts(new);
     if let Some(old) = old {
         let before = texts(old);
-        if ranges.len() < before.len() || ranges[..before.len()] != before[..] {
-            errors.push(FieldError::invalid(path.index(0), ranges.clone(), check::IMMUTABLE));
+        let kept = ranges.iter().zip(&before).enumerate();
+        for (at, (is, _)) in kept.filter(|(_, (is, was))| is != was) {
+            errors.push(FieldError::invalid(path.index(at), is.as_str(), check::IMMUTABLE));
         }
-        return errors;
+        match (before.len(), ranges.len()) {
+            // A second family may come.
+            (1, 2) => {}
+            (was, is) if was == is => return errors,
+            _ => return vec![FieldError::invalid(path, ranges, check::IMMUTABLE)],
+        }
     }
     if ranges.is_empty() {
         errors.push(FieldError::required(path.clone(), "at least one CIDR required"));

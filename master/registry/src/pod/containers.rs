@@ -8,7 +8,7 @@ use master_api::status::FieldError;
 use master_api::{meta, names};
 use serde_json::Value;
 
-use super::probes;
+use super::{probes, roles};
 use crate::check::{self, Findings};
 use crate::rules::{self, Must, Rule};
 
@@ -62,6 +62,8 @@ pub(crate) fn validate(
     context: &mut Context,
     errors: &mut Findings,
 ) {
+    // Those that the pod was made with, once the last list is looked at.
+    let others = context.names.clone();
     for (at, container) in containers.iter().enumerate() {
         let path = path.index(at);
         check::named(container, "name", &path, names::dns1123_label, errors);
@@ -71,25 +73,11 @@ pub(crate) fn validate(
         }
         one(container, &path, context, errors);
         if role == Role::Init {
-            init_only(container, &path, context.grace_s, errors);
+            roles::init(container, &path, context.grace_s, errors);
         } else if role == Role::Main {
             probes::validate(container, &path, context.grace_s, errors);
-        }
-    }
-}
-
-fn init_only(container: &Value, path: &FieldPath, grace_s: Option<i64>, errors: &mut Findings) {
-    let is_sidecar = super::status::is_sidecar(container);
-    let known = Must::BeOneOf(&["Always", "Never", "OnFailure"]);
-    rules::check(container, path, &[("restartPolicy", known)], errors);
-    if is_sidecar {
-        probes::validate(container, path, grace_s, errors);
-        return;
-    }
-    for field in ["lifecycle", "livenessProbe", "readinessProbe", "startupProbe"] {
-        if meta::at(container, &[field]).is_some() {
-            let detail = "may not be set for init containers without restartPolicy=Always";
-            errors.push(FieldError::forbidden(path.child(field), detail));
+        } else {
+            roles::ephemeral(container, &path, &others, errors);
         }
     }
 }
@@ -408,7 +396,28 @@ pub(crate) fn field_ref(
 
 /// A reference to an amount that a container has.
 pub(crate) fn resource_ref(reference: &Value, path: &FieldPath, errors: &mut Findings) {
-    let (text, path) = (meta::text(reference, &["resource"]), path.child("resource"));
+    let text = meta::text(reference, &["resource"]);
+    let divisor = Quantity::from_json(&reference["divisor"]).filter(|divisor| !divisor.is_zero());
+    if let Some(divisor) = divisor.map(|divisor| divisor.to_string()) {
+        const BYTES: [&str; 13] =
+            ["1", "1k", "1M", "1G", "1T", "1P", "1E", "1Ki", "1Mi", "1Gi", "1Ti", "1Pi", "1Ei"];
+        let of = text.split_once('.').map_or("", |(_, of)| of);
+        let refused = match of {
+            "cpu" if !["1m", "1"].contains(&&*divisor) => "1m and 1 are supported with the cpu",
+            "memory" if !BYTES.contains(&&*divisor) => {
+                "1, 1k, 1M, 1G, 1T, 1P, 1E, 1Ki, 1Mi, 1Gi, 1Ti, 1Pi, 1Ei are supported with the memory"
+            }
+            "ephemeral-storage" if !BYTES.contains(&&*divisor) => {
+                "1, 1k, 1M, 1G, 1T, 1P, 1E, 1Ki, 1Mi, 1Gi, 1Ti, 1Pi, 1Ei are supported with the local ephemeral storage"
+            }
+            _ => "",
+        };
+        if !refused.is_empty() {
+            let detail = format!("only divisor's values {refused} resource");
+            errors.push(FieldError::invalid(path.child("divisor"), text, detail));
+        }
+    }
+    let path = path.child("resource");
     let is_page = text.starts_with("limits.hugepages-") || text.starts_with("requests.hugepages-");
     if text.is_empty() {
         errors.push(FieldError::required(path, ""));

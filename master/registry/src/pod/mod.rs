@@ -3,6 +3,7 @@
 pub(crate) mod containers;
 pub(crate) mod defaults;
 pub(crate) mod probes;
+mod roles;
 pub(crate) mod status;
 pub(crate) mod update;
 pub(crate) mod validate;

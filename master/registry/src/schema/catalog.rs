@@ -7,7 +7,7 @@ use schemars::generate::SchemaSettings;
 use serde_json::{Map, Value};
 
 use super::division::Division;
-use super::{Index, Node, OBJECT_META, Struct, Table};
+use super::{Index, Instead, Node, OBJECT_META, Struct, Table};
 use crate::patchmeta;
 
 /// Where references point in OpenAPI v3, which is what [`definitions`] is for.
@@ -140,6 +140,14 @@ impl<'a> Compiler<'a> {
         if schema["x-kubernetes-int-or-string"] == true {
             let is_quantity = name.ends_with("pkg.api.resource.Quantity");
             return if is_quantity { Node::Quantity } else { Node::IntOrString };
+        }
+        if let Some((props, other)) = name.rsplit_once("JSONSchemaPropsOr") {
+            let instead = match other {
+                "Bool" => Instead::Bool,
+                "Array" => Instead::List,
+                _ => Instead::Texts,
+            };
+            return Node::SchemaOr(self.named(&format!("{props}JSONSchemaProps")), instead);
         }
         let kind = schema["type"].as_str().unwrap_or_default();
         match (kind, schema["format"].as_str().unwrap_or_default()) {

@@ -38,7 +38,7 @@ impl MediaType {
     /// Reads a `Content-Type`; absent means JSON.
     pub fn parse(content_type: &str) -> Result<Self, ApiError> {
         let essence = content_type.split(';').next().unwrap_or_default().trim();
-        match essence {
+        match &*essence.to_ascii_lowercase() {
             "" | "application/json" | "*/*" => Ok(Self::Json),
             "application/yaml" | "application/apply-patch+yaml" => Ok(Self::Yaml),
             _ => Err(ApiError::UnsupportedMediaType {

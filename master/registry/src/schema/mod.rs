@@ -44,8 +44,20 @@ enum Node {
     Quantity,
     /// Whatever JSON there is.
     Any,
+    /// A schema within a schema, or what may be in its place.
+    SchemaOr(Index, Instead),
     /// A type of k8s-openapi within a schema of its own.
     Builtin(&'static str),
+}
+
+/// What may stand where a schema could.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Instead {
+    Bool,
+    /// Several schemas; other values are not looked at.
+    List,
+    /// Names of properties.
+    Texts,
 }
 
 /// The metadata of every object.

@@ -158,3 +158,31 @@ fn types_divide_as_upstream_declares() {
     check("core.v1.Event", "involvedObject", "leaf");
     check("rbac.v1.Role", "rules", "leaf");
 }
+
+/// In the words of kube-apiserver 1.36.3.
+#[test]
+fn schemas_within_schemas_are_read_like_schemas() {
+    let schema = Schema::builtin(
+        "io.k8s.apiextensions-apiserver.pkg.apis.apiextensions.v1.CustomResourceDefinition",
+    );
+    let refused = |inner: Value| {
+        let mut definition = json!({"apiVersion": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinition",
+            "spec": {"versions": [{"schema": {"openAPIV3Schema": {"properties": {"l": inner}}}}]}});
+        let outcome = check(&mut definition, &schema, FieldValidation::Strict);
+        outcome.err().map_or(String::new(), |error| {
+            error.to_string().split_once(": ").map_or(String::new(), |(_, why)| why.to_owned())
+        })
+    };
+    let place = "Go struct field JSONSchemaProps.spec.versions.schema.openAPIV3Schema.properties";
+    #[rustfmt::skip]
+    let cases = [
+        (json!({"items": {"type": "string"}, "additionalProperties": false}), String::new()),
+        (json!({"items": {"type": 5}}), format!("json: cannot unmarshal number into {place}.items.type of type string")),
+        (json!({"items": {"properties": {"k": "x"}}}), format!("json: cannot unmarshal string into {place}.items.properties of type v1.JSONSchemaProps")),
+        (json!({"items": {"wrong": 1}}), "strict decoding error: unknown field \"spec.versions[0].schema.openAPIV3Schema.properties.l.items.wrong\"".into()),
+        (json!({"additionalProperties": "x"}), "boolean or JSON schema expected".into()),
+    ];
+    for (inner, expected) in cases {
+        assert_eq!(refused(inner.clone()), expected, "{inner}");
+    }
+}

@@ -19,7 +19,7 @@ impl<'a> Cursor<'a> {
             Node::Int32 | Node::Int64 => Type::Int,
             Node::Float => Type::Double,
             Node::Bool => Type::Bool,
-            Node::IntOrString | Node::Quantity | Node::Any => Type::Dyn,
+            Node::IntOrString | Node::Quantity | Node::Any | Node::SchemaOr(..) => Type::Dyn,
             Node::Builtin(name) => Cursor::named(name).map_or(Type::Dyn, Cursor::expressed),
         }
     }

@@ -5,11 +5,11 @@
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use master_api::status::{ApiError, FieldError};
-use master_api::{meta, quantity, time};
+use master_api::{go, meta, quantity, time};
 use serde_json::{Map, Value};
 
 use super::decode::FieldValidation;
-use super::{Index, Node, OBJECT_META, Schema, Struct, Table, catalog};
+use super::{Index, Instead, Node, OBJECT_META, Schema, Struct, Table, catalog};
 use crate::custom::structural::Structural;
 use crate::custom::{default, prune};
 
@@ -176,6 +176,14 @@ impl Walk<'_> {
             | (Node::Text | Node::IntOrString, Value::String(_))
             | (Node::Bool, Value::Bool(_))
             | (Node::Float, Value::Number(_)) => Ok(()),
+            (Node::SchemaOr(inner, _), Value::Object(_)) => self.value(value, *inner, place, owner),
+            (Node::SchemaOr(inner, Instead::List), Value::Array(items)) => {
+                self.items(items, *inner, place, owner)
+            }
+            (Node::SchemaOr(_, Instead::Bool), other) if !other.is_boolean() => {
+                Err("boolean or JSON schema expected".to_owned())
+            }
+            (Node::SchemaOr(..), _) => Ok(()),
             (Node::Struct(kind), Value::Object(fields)) => self.fields(fields, kind, place),
             (Node::Map(inner), Value::Object(entries)) => {
                 self.entries(entries, *inner, place, owner)
@@ -340,7 +348,7 @@ impl Walk<'_> {
             Node::Bool => "bool".to_owned(),
             Node::IntOrString => "intstr.IntOrString".to_owned(),
             Node::Quantity => "resource.Quantity".to_owned(),
-            Node::Any | Node::Builtin(_) => "interface {}".to_owned(),
+            Node::Any | Node::SchemaOr(..) | Node::Builtin(_) => "interface {}".to_owned(),
         }
     }
 }
@@ -386,9 +394,8 @@ fn moment(text: &str) -> Result<(), String> {
     if time::parse(text).is_some() {
         return Ok(());
     }
-    Err(format!(
-        "parsing time {text:?} as \"2006-01-02T15:04:05Z07:00\": cannot parse {text:?} as \"2006\""
-    ))
+    let problem = go::time_problem(text);
+    Err(problem.unwrap_or_else(|| format!("parsing time {text:?}: out of range")))
 }
 
 fn amount(text: &str) -> Result<(), String> {

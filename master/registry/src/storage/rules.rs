@@ -5,7 +5,7 @@ use master_api::status::FieldError;
 use master_api::{meta, names};
 use serde_json::Value;
 
-use crate::check::Findings;
+use crate::check::{self, Findings};
 use crate::pod::volumes::{AGE_RULES, driver};
 use crate::rules::{self, Must, Rule};
 
@@ -149,6 +149,13 @@ pub(super) fn storage_class(new: &Value, errors: &mut Findings) {
         errors.push(FieldError::invalid("provisioner", provisioner.as_str(), problem.as_str()));
     }
     rules::check(new, &FieldPath::default(), rules, errors);
+    let terms = meta::items(new, &["allowedTopologies"]);
+    for (at, term) in terms.iter().enumerate() {
+        if terms[..at].iter().any(|before| check::same(before, term)) {
+            let path = FieldPath::new("allowedTopologies").index(at).child("matchLabelExpressions");
+            errors.push(FieldError::duplicate(path, ""));
+        }
+    }
 }
 
 #[cfg(test)]

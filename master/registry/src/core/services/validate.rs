@@ -40,6 +40,12 @@ pub(super) fn service(new: &Value, old: Option<&Value>) -> Findings {
     let spec = &new["spec"];
     if let Some(old) = old {
         unchanged_addresses(new, old, &mut errors);
+        let class = |service: &'_ Value| service["spec"]["loadBalancerClass"].clone();
+        let both = kind(old) == "LoadBalancer" && kind(new) == "LoadBalancer";
+        if both && class(new) != class(old) {
+            let detail = "may not change once set";
+            errors.push(FieldError::invalid(path.child("loadBalancerClass"), class(new), detail));
+        }
     }
     by_type(new, &path, &mut errors);
     ports(new, &path.child("ports"), &mut errors);
