@@ -10,7 +10,7 @@ use store_env::clock::{SharedClock, SystemClock};
 use store_env::net::{Listener, Plain, Tcp};
 use store_env::task::Group;
 use store_etcd::urls::Url;
-use store_etcd::{Durations, Facade, Facts, serve};
+use store_etcd::{Durations, Facade, Facts, Figures, serve};
 use store_handle::{Handle, MemberId};
 use store_raft::RaftStore;
 use store_rocks::RocksState;
@@ -205,6 +205,15 @@ impl Facts for Known {
 
     fn syncs(&self) -> (u64, u64) {
         self.store.syncs()
+    }
+
+    fn figures(&self) -> Figures {
+        Figures {
+            counts: self.store.counts(),
+            exchanged: self.store.exchanged(),
+            slow_applies: self.store.slow_applies(),
+            log_bytes: self.store.log_bytes(),
+        }
     }
 }
 

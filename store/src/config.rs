@@ -79,6 +79,8 @@ pub struct Config {
     pub compare_every: Option<Duration>,
     /// Whether this member does so when it starts.
     pub compares_at_start: bool,
+    /// What takes longer to be applied is said in the log.
+    pub slow_apply: Duration,
     pub api: store_etcd::Options,
 }
 
@@ -119,14 +121,15 @@ impl Config {
             Some(text) => list("listen-metrics-urls", text)?,
             None => Vec::new(),
         };
-        let progress = duration(&flags.watch_progress_notify_interval);
-        let Some(progress_every) = progress.filter(|every| !every.is_zero()) else {
-            return invalid("watch-progress-notify-interval", "is a time such as 10m");
-        };
         let (compare_every, compares_at_start) = comparisons(&flags)?;
+        let Some(slow_apply) = duration(&flags.warning_apply_duration) else {
+            return invalid("warning-apply-duration", "is a time such as 100ms");
+        };
         let quota_bytes = u64::try_from(flags.quota_backend_bytes).ok().filter(|max| *max > 0);
         let limits = Limits { quota_bytes, reserve_bytes: flags.disk_reserve_bytes };
+        let api = api(&flags)?;
         Ok(Self {
+            api,
             data_dir: flags.data_dir.unwrap_or_else(|| format!("{}.etcd", flags.name).into()),
             name: flags.name,
             listen_client,
@@ -147,14 +150,30 @@ impl Config {
             limits,
             compare_every,
             compares_at_start,
-            api: store_etcd::Options {
-                request_bytes_max: flags.max_request_bytes,
-                txn_ops_max: flags.max_txn_ops,
-                learners_max: flags.max_learners,
-                progress_every,
-            },
+            slow_apply,
         })
     }
+}
+
+/// What clients may ask, and how they are told.
+fn api(flags: &Flags) -> Result<store_etcd::Options, ConfigError> {
+    let invalid = |flag, reason: &str| Err(ConfigError::Flag { flag, reason: reason.into() });
+    let progress = duration(&flags.watch_progress_notify_interval);
+    let Some(progress_every) = progress.filter(|every| !every.is_zero()) else {
+        return invalid("watch-progress-notify-interval", "is a time such as 10m");
+    };
+    let times_calls = match &flags.metrics[..] {
+        "basic" => false,
+        "extensive" => true,
+        _ => return invalid("metrics", "is `basic` or `extensive`"),
+    };
+    Ok(store_etcd::Options {
+        request_bytes_max: flags.max_request_bytes,
+        txn_ops_max: flags.max_txn_ops,
+        learners_max: flags.max_learners,
+        progress_every,
+        times_calls,
+    })
 }
 
 /// How often members compare what they hold, and whether this one does when it starts.

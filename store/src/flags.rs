@@ -162,6 +162,18 @@ pub struct Flags {
     /// Where health and metrics are served too.
     #[arg(long, env = "ETCD_LISTEN_METRICS_URLS")]
     pub listen_metrics_urls: Option<String>,
+    /// `basic`, or `extensive`: how long calls take is counted too.
+    #[arg(long, env = "ETCD_METRICS", default_value = "basic")]
+    pub metrics: String,
+    /// What takes longer to be applied is said in the log, and counted.
+    #[arg(
+        long,
+        alias = "experimental-warning-apply-duration",
+        env = "ETCD_WARNING_APPLY_DURATION",
+        default_value = "100ms",
+        value_name = "TIME"
+    )]
+    pub warning_apply_duration: String,
     /// debug, info, warn or error.
     #[arg(long, env = "ETCD_LOG_LEVEL", default_value = "info")]
     pub log_level: String,
@@ -191,9 +203,6 @@ pub struct Idle {
     /// Accepted: the log goes to standard output.
     #[arg(long, env = "ETCD_LOG_OUTPUTS", hide = true)]
     pub log_outputs: Option<String>,
-    /// Accepted.
-    #[arg(long, env = "ETCD_METRICS", hide = true)]
-    pub metrics: Option<String>,
     /// Accepted: what comes together is written together.
     #[arg(long, env = "ETCD_BACKEND_BATCH_LIMIT", hide = true)]
     pub backend_batch_limit: Option<u64>,

@@ -93,5 +93,6 @@ fn raft_config(config: &Config, identity: &Identity) -> store_raft::Config {
     raft.election_max_ms = 2 * config.election_ms;
     raft.snapshot_entries = config.snapshot_entries;
     raft.cache_bytes = Some(config.cache_bytes);
+    raft.slow_apply = config.slow_apply;
     raft
 }

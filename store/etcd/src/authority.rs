@@ -10,10 +10,13 @@
 
 use std::io;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use store_env::net::BoxStream;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+use crate::metrics::Traffic;
 
 /// What a client says first on HTTP/2.
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
@@ -50,11 +53,23 @@ pub(crate) struct Mended {
     stream: BoxStream,
     place: Place,
     has_mended: bool,
+    /// Where its bytes are counted.
+    traffic: Arc<Traffic>,
+    /// Whether they are: only of HTTP/2.
+    is_counted: bool,
 }
 
 impl Mended {
-    pub(crate) fn new(stream: BoxStream) -> Self {
-        Self { stream, place: Place::Preface(0), has_mended: false }
+    pub(crate) fn new(stream: BoxStream, traffic: Arc<Traffic>) -> Self {
+        let place = Place::Preface(0);
+        Self { stream, place, has_mended: false, traffic, is_counted: false }
+    }
+
+    fn count(&self, written: io::Result<usize>) -> io::Result<usize> {
+        if let (true, Ok(bytes)) = (self.is_counted, &written) {
+            self.traffic.sent(*bytes);
+        }
+        written
     }
 
     fn look(&mut self, mut bytes: &mut [u8]) {
@@ -67,7 +82,10 @@ impl Mended {
                     *seen += used;
                     let next = match () {
                         () if !is_preface => Some(Place::Elsewhere),
-                        () if *seen == PREFACE.len() => Some(head()),
+                        () if *seen == PREFACE.len() => {
+                            self.is_counted = true;
+                            Some(head())
+                        }
                         () => None,
                     };
                     (used, next)
@@ -144,6 +162,9 @@ impl AsyncRead for Mended {
         if !matches!(self.place, Place::Elsewhere) {
             self.look(&mut buffer.filled_mut()[before..]);
         }
+        if self.is_counted {
+            self.traffic.received(buffer.filled().len() - before);
+        }
         Poll::Ready(Ok(()))
     }
 }
@@ -154,7 +175,8 @@ impl AsyncWrite for Mended {
         cx: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write(cx, bytes)
+        let written = ready!(Pin::new(&mut self.stream).poll_write(cx, bytes));
+        Poll::Ready(self.count(written))
     }
 
     fn poll_write_vectored(
@@ -162,7 +184,8 @@ impl AsyncWrite for Mended {
         cx: &mut Context<'_>,
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write_vectored(cx, slices)
+        let written = ready!(Pin::new(&mut self.stream).poll_write_vectored(cx, slices));
+        Poll::Ready(self.count(written))
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -197,7 +220,7 @@ mod tests {
 
     async fn passed(sent: &[u8], piece: usize) -> Vec<u8> {
         let (mut near, far) = tokio::io::duplex(piece);
-        let mut mended = Mended::new(Box::new(far) as BoxStream);
+        let mut mended = Mended::new(Box::new(far) as BoxStream, Arc::default());
         let mut received = vec![0; sent.len()];
         let (written, read) = tokio::join!(near.write_all(sent), mended.read_exact(&mut received));
         written.unwrap();

@@ -11,6 +11,7 @@ use tonic::{Request, Response, Status};
 
 use crate::errors;
 use crate::facade::Facade;
+use crate::metrics;
 use crate::proto::etcdserverpb::cluster_server::Cluster;
 use crate::proto::etcdserverpb::{
     Member, MemberAddRequest, MemberAddResponse, MemberListRequest, MemberListResponse,
@@ -167,7 +168,10 @@ impl Cluster for ClusterService {
         if found.is_voter {
             return Err(errors::member_not_learner());
         }
-        match self.change(MembershipChange::Promote(found.id)).await {
+        let promoted = self.change(MembershipChange::Promote(found.id)).await;
+        let (done, refused) = (&self.0.metrics.promoted, &self.0.metrics.not_promoted);
+        metrics::one(if promoted.is_ok() { done } else { refused });
+        match promoted {
             Ok(()) => {}
             Err(ProposeError::NotProposed { .. }) if self.0.leadership().leader.is_some() => {
                 return Err(errors::learner_not_ready());

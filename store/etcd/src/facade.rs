@@ -1,7 +1,6 @@
 //! What all services share: the store, this member's identity, limits, and the header of every reply.
 
 use std::collections::BTreeMap;
-use std::fmt::Debug;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -14,6 +13,7 @@ use tokio::sync::{mpsc, watch};
 use tonic::Status;
 
 use crate::errors;
+use crate::facts::Facts;
 use crate::gather::Gather;
 use crate::line;
 use crate::metrics::Metrics;
@@ -34,6 +34,8 @@ pub struct Options {
     pub learners_max: usize,
     /// How often a watch that asked for it hears how far it is although nothing happened.
     pub progress_every: Duration,
+    /// Whether it is counted how long calls take.
+    pub times_calls: bool,
 }
 
 impl Default for Options {
@@ -43,44 +45,9 @@ impl Default for Options {
             txn_ops_max: 128,
             learners_max: 1,
             progress_every: Duration::from_secs(600),
+            times_calls: false,
         }
     }
-}
-
-/// Durations, counted in buckets.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct Durations {
-    /// Upper bounds in seconds, and how many are within that bound and beyond the one before.
-    pub buckets: Vec<(f64, u64)>,
-    pub count: u64,
-    pub sum_s: f64,
-}
-
-/// What only the program around the store knows.
-pub trait Facts: Debug + Send + Sync + 'static {
-    /// Bytes of the state's database.
-    fn db_bytes(&self) -> u64;
-
-    /// Of these, bytes of what is not deleted; an estimate.
-    fn db_live_bytes(&self) -> u64;
-
-    /// What [`Facts::db_bytes`] may become: the quota, or what the disk has room for.
-    fn db_bytes_max(&self) -> u64;
-
-    /// Gives the space of what was deleted back to the file system. Takes as long as there is much to rewrite.
-    fn reclaim(&self) -> std::io::Result<()>;
-
-    /// How long syncs of the log took.
-    fn sync_durations(&self) -> Durations;
-
-    /// How long it took to apply what came together, and to write it to the state's database.
-    fn apply_durations(&self) -> Durations;
-
-    /// How long the other members take to answer.
-    fn round_trips(&self) -> BTreeMap<MemberId, Durations>;
-
-    /// Syncs of the log so far, and the operations that they covered.
-    fn syncs(&self) -> (u64, u64);
 }
 
 /// The API of one member.
@@ -111,10 +78,10 @@ impl Facade {
         group: &mut Group,
     ) -> Arc<Self> {
         let status = handle.status();
-        let metrics = Metrics::new(clock.unix_ms());
+        let metrics = Metrics::new(clock.unix_ms(), options.times_calls);
         let leadership = handle.leadership();
         let (cluster_id, member_id) = (status.cluster_id, status.id);
-        let gather = Gather::start(&handle, group);
+        let gather = Gather::start(&handle, &metrics.reads, group);
         let alarms = handle.alarms();
         let (left, leaving) = mpsc::channel(line::LEFT_MAX);
         let facade = Arc::new(Self {

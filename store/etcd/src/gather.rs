@@ -7,14 +7,21 @@
 //! - A round of readers begins after each of its readers came.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use store_env::task::{Crew, Group, TaskResult};
 use store_handle::{Command, Handle, ProposeError, ReadError, Reply, Revision, WAIT_MAX};
 use tokio::sync::{mpsc, oneshot};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
+
+use crate::metrics::{self, Reads};
 
 /// Requests that may wait to be gathered before those who bring more have to.
 const WAITING_MAX: usize = 4_096;
+
+/// A round of readers that takes longer is slow, as in etcd.
+const SLOW: Duration = Duration::from_millis(500);
 
 type Write = (Command, oneshot::Sender<Result<Reply, ProposeError>>);
 type Read = oneshot::Sender<Result<Revision, ReadError>>;
@@ -28,12 +35,12 @@ pub(crate) struct Gather {
 
 impl Gather {
     /// Its tasks run in `group`.
-    pub(crate) fn start(handle: &Arc<dyn Handle>, group: &mut Group) -> Self {
+    pub(crate) fn start(handle: &Arc<dyn Handle>, counted: &Arc<Reads>, group: &mut Group) -> Self {
         let (writes, written) = mpsc::channel(WAITING_MAX);
         let (reads, readers) = mpsc::channel(WAITING_MAX);
-        let (writer, reader) = (handle.clone(), handle.clone());
+        let (writer, reader, counted) = (handle.clone(), handle.clone(), counted.clone());
         group.spawn("proposals", |stop| write(writer, written, stop));
-        group.spawn("read indexes", |stop| read(reader, readers, stop));
+        group.spawn("read indexes", |stop| read(reader, readers, counted, stop));
         Self { writes, reads }
     }
 
@@ -84,6 +91,7 @@ async fn write(
 async fn read(
     handle: Arc<dyn Handle>,
     mut waiting: mpsc::Receiver<Read>,
+    counted: Arc<Reads>,
     stop: CancellationToken,
 ) -> TaskResult {
     let mut gathered = Vec::new();
@@ -95,11 +103,18 @@ async fn read(
                 if received == 0 { return Ok(()) }
             }
         }
+        let began = Instant::now();
         let answer = tokio::select! {
             biased;
             () = stop.cancelled() => return Ok(()),
             answer = handle.read_index() => answer,
         };
+        if began.elapsed() > SLOW {
+            metrics::one(&counted.slow);
+        }
+        if answer.is_err() {
+            metrics::one(&counted.failed);
+        }
         gathered.drain(..).for_each(|reply: Read| drop(reply.send(answer.clone())));
     }
 }

@@ -21,10 +21,13 @@ pub(crate) async fn answer(facade: Arc<Facade>, method: Method, target: http::Ur
     match target.path() {
         "/health" => {
             let is_serializable = query.contains("serializable=true");
-            health(match alarm(&facade, query) {
+            let found = match alarm(&facade, query) {
                 Some(reason) => Err(reason),
                 None => is_well(&facade, is_serializable).await,
-            })
+            };
+            let (well, unwell) = (&facade.metrics.healthy, &facade.metrics.unhealthy);
+            metrics::one(if found.is_ok() { well } else { unwell });
+            health(found)
         }
         "/version" => {
             let version = serde_json::json!({

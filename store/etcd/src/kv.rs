@@ -15,7 +15,7 @@ use crate::proto::etcdserverpb::{
     CompactionRequest, CompactionResponse, DeleteRangeRequest, DeleteRangeResponse, PutRequest,
     PutResponse, RangeRequest, RangeResponse, TxnRequest, TxnResponse,
 };
-use crate::{check, convert, errors};
+use crate::{check, convert, errors, metrics};
 
 /// The service.
 #[derive(Clone, Debug)]
@@ -30,6 +30,7 @@ impl KvService {
         if !request.serializable {
             self.0.read_index().await?;
         }
+        metrics::one(&self.0.metrics.ranges);
         self.0.handle.range(&convert::range(request)).map_err(errors::of_read)
     }
 

@@ -14,6 +14,7 @@ mod convert;
 mod election;
 pub mod errors;
 pub mod facade;
+pub mod facts;
 #[cfg(test)]
 mod fuzz;
 mod gateway;
@@ -33,7 +34,8 @@ mod standing;
 pub mod urls;
 mod watch;
 
-pub use facade::{Durations, Facade, Facts, Options};
+pub use facade::{Facade, Options};
+pub use facts::{Durations, Facts, Figures};
 
 /// etcd's messages and services, as generated.
 #[allow(

@@ -17,8 +17,8 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tonic::Status;
 
-use crate::errors;
 use crate::facade::{Facade, unexpected};
+use crate::{errors, metrics};
 
 /// The lease of those who bring none, as in etcd.
 const LEASE_TTL_S: i64 = 60;
@@ -175,6 +175,7 @@ pub(crate) async fn first(facade: &Facade, prefix: Bytes) -> Result<RangeReply, 
 
 pub(crate) async fn read(facade: &Facade, request: RangeRequest) -> Result<RangeReply, Status> {
     facade.read_index().await?;
+    metrics::one(&facade.metrics.ranges);
     facade.handle.range(&request).map_err(errors::of_read)
 }
 

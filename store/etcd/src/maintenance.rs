@@ -8,6 +8,7 @@ use futures::stream::{self, BoxStream};
 use store_env::task::blocking;
 use store_handle::archive::Packer;
 use store_handle::{MemberId, STAYS_LEARNER};
+use tokio::time::Instant;
 use tonic::{Request, Response, Status};
 
 use crate::errors;
@@ -108,13 +109,17 @@ impl Maintenance for MaintenanceService {
         _: Request<DefragmentRequest>,
     ) -> Result<Response<DefragmentResponse>, Status> {
         let facts = self.0.facts.clone();
+        let (_counted, began) = (self.0.metrics.defragment(), Instant::now());
         let reclaimed = blocking(move || facts.reclaim()).await;
+        self.0.metrics.defragmentations.note(began.elapsed());
         reclaimed.map_err(|error| Status::internal(error.to_string()))?;
         Ok(Response::new(DefragmentResponse { header: Some(self.0.header_now()) }))
     }
 
     async fn hash(&self, _: Request<HashRequest>) -> Result<Response<HashResponse>, Status> {
+        let began = Instant::now();
         let hash = self.hash_at(0)?;
+        self.0.metrics.hashes.note(began.elapsed());
         let header = Some(self.0.header(hash.revision));
         Ok(Response::new(HashResponse { header, hash: hash.crc32 }))
     }
@@ -123,7 +128,9 @@ impl Maintenance for MaintenanceService {
         &self,
         request: Request<HashKvRequest>,
     ) -> Result<Response<HashKvResponse>, Status> {
+        let began = Instant::now();
         let hash = self.hash_at(request.into_inner().revision)?;
+        self.0.metrics.hashes_at.note(began.elapsed());
         Ok(Response::new(HashKvResponse {
             header: Some(self.0.header_now()),
             hash: hash.crc32,

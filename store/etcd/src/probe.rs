@@ -1,18 +1,61 @@
 //! Probes, check by check, as etcd names and prints them: `/livez`, `/readyz`, a path below them for each check,
 //! `?verbose` for one line a check, `?exclude=CHECK` for all others.
 
+use std::collections::BTreeMap;
+use std::sync::PoisonError;
+
 use http::StatusCode;
 use store_handle::{KeyRange, RangeRequest};
 
 use crate::facade::Facade;
 
 /// What is asked of a member.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Check {
     SerializableRead,
     LinearizableRead,
     NonLearner,
     DataCorruption,
+}
+
+/// How often each check of each probe went well, and how often not.
+#[derive(Debug, Default)]
+pub(crate) struct Checks(std::sync::Mutex<BTreeMap<(&'static str, Check), Outcomes>>);
+
+#[derive(Clone, Copy, Debug, Default)]
+struct Outcomes {
+    well: u64,
+    failed: u64,
+    is_well: bool,
+}
+
+/// What became of one check.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Run {
+    pub(crate) probe: &'static str,
+    pub(crate) check: &'static str,
+    pub(crate) well: u64,
+    pub(crate) failed: u64,
+    /// The last time.
+    pub(crate) is_well: bool,
+}
+
+impl Checks {
+    fn note(&self, probe: &'static str, check: Check, is_well: bool) {
+        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let outcomes = all.entry((probe, check)).or_default();
+        outcomes.is_well = is_well;
+        *(if is_well { &mut outcomes.well } else { &mut outcomes.failed }) += 1;
+    }
+
+    /// Those that were run.
+    pub(crate) fn run(&self) -> impl Iterator<Item = Run> {
+        let all = self.0.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        all.into_iter().map(|((probe, check), outcomes)| {
+            let Outcomes { well, failed, is_well } = outcomes;
+            Run { probe, check: check.name(), well, failed, is_well }
+        })
+    }
 }
 
 const LIVE: &[Check] = &[Check::SerializableRead];
@@ -55,11 +98,13 @@ pub(crate) async fn answer(
     path: &str,
     query: &str,
 ) -> Option<(StatusCode, String)> {
-    let checks = chosen(path, query)?;
+    let (probe, checks) = chosen(path, query)?;
     let (mut lines, mut has_failed) = (String::new(), false);
     for check in checks {
         let name = check.name();
-        match check.run(facade).await {
+        let outcome = check.run(facade).await;
+        facade.metrics.checks.note(probe, check, outcome.is_ok());
+        match outcome {
             Ok(()) => lines += &format!("[+]{name} ok\n"),
             Err(reason) => {
                 has_failed = true;
@@ -75,23 +120,24 @@ pub(crate) async fn answer(
 }
 
 /// The checks behind a path, but for those that are excluded; a name that is unknown excludes nothing.
-fn chosen(path: &str, query: &str) -> Option<Vec<Check>> {
+fn chosen(path: &str, query: &str) -> Option<(&'static str, Vec<Check>)> {
     let (probe, one) = path.strip_prefix('/')?.split_once('/').map_or_else(
         || (path.trim_start_matches('/'), None),
         |(probe, check)| (probe, Some(check)),
     );
-    let all = match probe {
-        "livez" => LIVE,
-        "readyz" => READY,
+    let (probe, all) = match probe {
+        "livez" => ("livez", LIVE),
+        "readyz" => ("readyz", READY),
         _ => return None,
     };
     if let Some(name) = one {
-        return all.iter().find(|check| check.name() == name).map(|check| vec![*check]);
+        let one = all.iter().find(|check| check.name() == name)?;
+        return Some((probe, vec![*one]));
     }
     let excluded = |check: &&Check| {
         query.split('&').any(|part| part.strip_prefix("exclude=") == Some(check.name()))
     };
-    Some(all.iter().filter(|check| !excluded(check)).copied().collect())
+    Some((probe, all.iter().filter(|check| !excluded(check)).copied().collect()))
 }
 
 fn is_asked(query: &str, name: &str) -> bool {
@@ -119,7 +165,8 @@ mod tests {
             ("/healthz",                 "",                              None),
         ];
         for (path, query, expected) in cases {
-            assert_eq!(chosen(path, query), expected, "{path}?{query}");
+            let found = chosen(path, query).map(|(_, checks)| checks);
+            assert_eq!(found, expected, "{path}?{query}");
         }
     }
 }

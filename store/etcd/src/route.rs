@@ -3,6 +3,7 @@
 use std::convert::Infallible;
 use std::sync::Arc;
 
+use bytes::Bytes;
 use futures::future::BoxFuture;
 use http::{Request, Response, header};
 use hyper::body::Incoming;
@@ -20,6 +21,8 @@ use crate::kv::KvService;
 use crate::lease::LeaseService;
 use crate::lock::LockService;
 use crate::maintenance::MaintenanceService;
+use crate::metrics::calls::{Call, Kind};
+use crate::metrics::streams::{Heard, Said};
 use crate::proto::etcdserverpb::auth_server::AuthServer;
 use crate::proto::etcdserverpb::cluster_server::ClusterServer;
 use crate::proto::etcdserverpb::kv_server::KvServer;
@@ -35,7 +38,7 @@ use crate::watch::WatchService;
 /// What a request may be larger than `request_bytes_max`, as etcd has it: then it is refused unread.
 const OVERHEAD_BYTES: usize = 512 << 10;
 
-/// Every method that is served, for the figures.
+/// Every method of etcd's services that is served, those that are asked most first.
 pub(crate) const METHODS: &[&str] = &[
     "/etcdserverpb.KV/Range",
     "/etcdserverpb.KV/Put",
@@ -61,6 +64,7 @@ pub(crate) const METHODS: &[&str] = &[
     "/etcdserverpb.Maintenance/Snapshot",
     "/etcdserverpb.Maintenance/MoveLeader",
     "/etcdserverpb.Maintenance/Downgrade",
+    "/etcdserverpb.Auth/AuthStatus",
     "/v3lockpb.Lock/Lock",
     "/v3lockpb.Lock/Unlock",
     "/v3electionpb.Election/Campaign",
@@ -116,21 +120,29 @@ impl Routes {
     /// Answers a call, and counts it.
     pub(crate) fn grpc<B>(&self, request: Request<B>) -> BoxFuture<'static, Answer>
     where
-        B: http_body::Body + Send + 'static,
+        B: http_body::Body<Data = Bytes> + Send + 'static,
         B::Error: Into<Box<dyn std::error::Error + Send + Sync>> + Send + 'static,
     {
-        let method = METHODS.iter().find(|path| **path == request.uri().path());
-        let Some(method) = method else { return self.dispatch(request) };
-        self.facade.metrics.started(method);
-        let facade = self.facade.clone();
-        let answer = self.dispatch(request);
+        let Some(mut call) = Call::start(&self.facade, request.uri().path()) else {
+            return self.dispatch(request);
+        };
+        let kind = call.method().kind;
+        let answer = match kind {
+            Kind::Unary | Kind::ServerStream => self.dispatch(request),
+            Kind::BidiStream => self.dispatch(request.map(|body| Heard::new(body, &call))),
+        };
         Box::pin(async move {
             let answer = answer.await?;
-            // A refusal says so in its head; what fails later, in a stream, is not counted as such.
-            let code = answer.headers().get("grpc-status").and_then(|code| code.to_str().ok());
-            let code = code.and_then(|code| code.parse().ok()).unwrap_or(0);
-            facade.metrics.handled(method, code);
-            Ok(answer)
+            // A refusal says so in its head.
+            let is_refused = call.end_if_said(answer.headers());
+            if kind == Kind::Unary {
+                call.end_well();
+                return Ok(answer);
+            }
+            if is_refused {
+                return Ok(answer);
+            }
+            Ok(answer.map(|body| Body::new(Said::new(body, call))))
         })
     }
 

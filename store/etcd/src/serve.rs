@@ -17,6 +17,7 @@ use tokio_util::sync::CancellationToken;
 use crate::authority::Mended;
 use crate::facade::Facade;
 use crate::http::answer;
+use crate::metrics::Traffic;
 use crate::route::Routes;
 
 /// How long a client may take over its handshake.
@@ -37,8 +38,8 @@ pub async fn api(
     listener: Box<dyn Listener>,
     stop: CancellationToken,
 ) -> TaskResult {
-    let routes = Routes::new(&facade);
-    accept(listener, stop, move || routes.clone()).await
+    let (routes, traffic) = (Routes::new(&facade), facade.metrics.traffic.clone());
+    accept(listener, stop, traffic, move || routes.clone()).await
 }
 
 /// Serves the plain questions only, until told to stop.
@@ -47,6 +48,7 @@ pub async fn plain(
     listener: Box<dyn Listener>,
     stop: CancellationToken,
 ) -> TaskResult {
+    let traffic = facade.metrics.traffic.clone();
     let service = move || {
         let facade = facade.clone();
         service_fn(move |request: Request<Incoming>| {
@@ -55,7 +57,7 @@ pub async fn plain(
             async move { Ok::<http::Response<Full<Bytes>>, std::convert::Infallible>(answer.await) }
         })
     };
-    accept(listener, stop, service).await
+    accept(listener, stop, traffic, service).await
 }
 
 /// Counts changes of the leader, for the figures, until told to stop.
@@ -83,6 +85,7 @@ pub async fn observe(facade: Arc<Facade>, stop: CancellationToken) -> TaskResult
 async fn accept<S, B>(
     mut listener: Box<dyn Listener>,
     stop: CancellationToken,
+    traffic: Arc<Traffic>,
     service: impl Fn() -> S,
 ) -> TaskResult
 where
@@ -100,7 +103,9 @@ where
             next = listener.accept() => next,
         };
         match next {
-            Ok(handshake) => crew.spawn(connection(handshake, service(), stop.clone())),
+            Ok(handshake) => {
+                crew.spawn(connection(handshake, service(), traffic.clone(), stop.clone()));
+            }
             Err(error) => {
                 // Out of file descriptors, most likely: existing connections go on.
                 tracing::warn!(%error, "cannot accept a connection");
@@ -113,8 +118,12 @@ where
     Ok(())
 }
 
-async fn connection<S, B>(handshake: Handshake, service: S, stop: CancellationToken)
-where
+async fn connection<S, B>(
+    handshake: Handshake,
+    service: S,
+    traffic: Arc<Traffic>,
+    stop: CancellationToken,
+) where
     S: Service<Request<Incoming>, Response = http::Response<B>> + Send + 'static,
     S::Future: Send + 'static,
     S::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
@@ -127,7 +136,8 @@ where
         Err(_) => return tracing::info!("a connection was not made in time"),
     };
     let builder = builder();
-    let connection = builder.serve_connection(TokioIo::new(Mended::new(accepted.stream)), service);
+    let stream = TokioIo::new(Mended::new(accepted.stream, traffic));
+    let connection = builder.serve_connection(stream, service);
     tokio::pin!(connection);
     let ended = tokio::select! {
         biased;

@@ -109,6 +109,8 @@ struct Held {
 impl Desk {
     /// Serves requests until the client goes, or no leader is found. Who has no more requests goes on watching.
     async fn run(mut self, mut requests: Streaming<WatchRequest>, needs_leader: bool) {
+        let facade = self.facade.clone();
+        let _counted = facade.metrics.watch_stream();
         let leaderless = leaderless(self.facade.clone(), needs_leader);
         let corrupted = corrupted(self.facade.clone());
         tokio::pin!(leaderless, corrupted);

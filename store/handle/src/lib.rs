@@ -7,6 +7,7 @@ pub mod archive;
 pub mod battery;
 pub mod compactor;
 pub mod contents;
+pub mod figures;
 pub mod handle;
 pub mod hub;
 pub mod lessor;

@@ -101,6 +101,7 @@ pub(crate) async fn run(core: Arc<Core>, stop: CancellationToken) -> TaskResult 
             let mut kept = ids.clone();
             kept.push(core.id());
             core.alarms.keep(&kept);
+            core.peers.keep(&kept);
         }
         let own = core.alarms.of(core.id());
         let others = ids.into_iter().filter(|id| *id != core.id());

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::sync::Arc;
+use std::time::Duration;
 
 use openraft::StorageError;
 use openraft::testing::log::{StoreBuilder, Suite};
@@ -40,7 +41,8 @@ where
         let open = || {
             let (guard, log, state) = (self.fresh)()?;
             let log = Log::open(log, SystemClock::shared(), self.threads)?;
-            let machine = Machine::new(Arc::new(Replica::open(state, None)?), self.threads)?;
+            let replica = Arc::new(Replica::open(state, None)?);
+            let machine = Machine::new(replica, self.threads, Duration::MAX)?;
             Ok::<_, io::Error>((guard, log, machine))
         };
         open().map_err(|error| StorageError::read(TypeConfig::err_from_error(&error)))

@@ -1,6 +1,7 @@
 //! What a member is told when it starts; complete and checked before anything is opened.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use openraft::SnapshotPolicy;
 use store_env::clock::SharedClock;
@@ -45,6 +46,8 @@ pub struct Config {
     /// The latest version of entries that this member reads. The group writes the latest that all of its
     /// members read.
     pub reads_format: FormatVersion,
+    /// What takes longer to be applied is slow.
+    pub slow_apply: Duration,
     /// Threads for the disks and for applying; without, all of it happens in line (simulations).
     pub threads: bool,
 }
@@ -86,6 +89,7 @@ impl Config {
             log_bytes: 64 << 20,
             cache_bytes: None,
             reads_format: codec::VERSION,
+            slow_apply: Duration::from_millis(100),
             threads: true,
         }
     }

@@ -24,6 +24,19 @@ pub enum LogOp {
     Committed(Vec<u8>),
 }
 
+impl LogOp {
+    /// Bytes of what it writes.
+    pub(crate) fn bytes(&self) -> usize {
+        match self {
+            Self::Append(entries) => entries.iter().map(|(_, entry)| entry.len()).sum(),
+            Self::Truncate { .. } => 0,
+            Self::Purge { mark: value, .. } | Self::Vote(value) | Self::Committed(value) => {
+                value.len()
+            }
+        }
+    }
+}
+
 /// What a log disk holds besides the entries.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct LogHead {

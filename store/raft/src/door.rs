@@ -31,6 +31,7 @@ use crate::proto::Frame;
 use crate::proto::peer_server::{Peer, PeerServer};
 use crate::roster::Roster;
 use crate::snapshot::SnapshotData;
+use crate::traffic::Traffic;
 use crate::types::{Snapshot, TypeConfig};
 use crate::wire::{self, Answer, Ask, Hello, Outcome, SnapshotPiece, Undone};
 use crate::{hashes, members, propose, read, succession};
@@ -199,6 +200,34 @@ impl Door {
         Ok(identity)
     }
 
+    /// Takes a snapshot in, piece by piece; what to answer.
+    async fn install(
+        &self,
+        mut frames: Streaming<Frame>,
+        traffic: &Traffic,
+    ) -> Result<Frame, Status> {
+        let SnapshotPiece::Head { vote, meta } = next_piece(&mut frames, traffic).await? else {
+            return Err(Status::invalid_argument("a snapshot begins with its head"));
+        };
+        let (replica, flush) = (self.core.replica.clone(), &self.core.flush);
+        let mut replacement = flush.run(move || replica.begin_replace()).await??;
+        let mut count = 0;
+        loop {
+            match next_piece(&mut frames, traffic).await? {
+                SnapshotPiece::Records(records) => {
+                    count += records.len() as u64;
+                    let put = move || replacement.put(records).map(|()| replacement);
+                    replacement = flush.run(put).await??;
+                }
+                SnapshotPiece::End { records } if records == count => break,
+                _ => return Err(Status::data_loss("pieces of the snapshot are missing")),
+            }
+        }
+        let snapshot = Snapshot { meta, snapshot: SnapshotData::Received(replacement) };
+        let installed = self.core.raft.install_full_snapshot(vote, snapshot).await;
+        Ok(message(&installed.map_err(|error| failed(&error))?))
+    }
+
     async fn answer(&self, asker: MemberId, ask: Ask) -> Result<Answer, Status> {
         let core = &self.core;
         Ok(match ask {
@@ -257,15 +286,16 @@ impl Peer for Door {
     type TalkStream = Frames;
 
     async fn append(&self, request: Request<Streaming<Frame>>) -> Result<Response<Frames>, Status> {
-        self.check(&request)?;
+        let traffic = self.core.peers.traffic(self.check(&request)?.from);
+        let answering = traffic.clone();
         // A broken connection or message ends the stream: the leader begins another.
-        let requests = request.into_inner().scan((), |(), frame| {
+        let requests = request.into_inner().scan(traffic, |traffic, frame| {
             let read = |frame| wire::unframe::<AppendEntriesRequest<TypeConfig>>(&frame).ok();
-            std::future::ready(frame.ok().and_then(read))
+            std::future::ready(heard(traffic, frame).ok().and_then(read))
         });
         let results = self.core.raft.stream_append(requests);
-        let frames = results.map(|result| match result {
-            Ok(result) => Ok(message(&result)),
+        let frames = results.map(move |result| match result {
+            Ok(result) => Ok(said(&answering, message(&result))),
             Err(error) => Err(failed(&error)),
         });
         Ok(Response::new(Box::pin(frames)))
@@ -275,48 +305,31 @@ impl Peer for Door {
         &self,
         request: Request<Streaming<Frame>>,
     ) -> Result<Response<Frame>, Status> {
-        self.check(&request)?;
-        let mut frames = request.into_inner();
-        let SnapshotPiece::Head { vote, meta } = next_piece(&mut frames).await? else {
-            return Err(Status::invalid_argument("a snapshot begins with its head"));
-        };
-        let (replica, flush) = (self.core.replica.clone(), &self.core.flush);
-        let mut replacement = flush.run(move || replica.begin_replace()).await??;
-        let mut count = 0;
-        loop {
-            match next_piece(&mut frames).await? {
-                SnapshotPiece::Records(records) => {
-                    count += records.len() as u64;
-                    let put = move || replacement.put(records).map(|()| replacement);
-                    replacement = flush.run(put).await??;
-                }
-                SnapshotPiece::End { records } if records == count => break,
-                _ => return Err(Status::data_loss("pieces of the snapshot are missing")),
-            }
-        }
-        let snapshot = Snapshot { meta, snapshot: SnapshotData::Received(replacement) };
-        let installed = self.core.raft.install_full_snapshot(vote, snapshot).await;
-        Ok(Response::new(message(&installed.map_err(|error| failed(&error))?)))
+        let traffic = self.core.peers.traffic(self.check(&request)?.from);
+        let installed = self.install(request.into_inner(), &traffic).await;
+        traffic.snapshot_received(installed.is_ok());
+        Ok(Response::new(said(&traffic, installed?)))
     }
 
     async fn ask(&self, request: Request<Frame>) -> Result<Response<Frame>, Status> {
         let asker = self.check(&request)?.from;
-        let ask = wire::unframe(request.get_ref())?;
-        Ok(Response::new(message(&self.answer(asker, ask).await?)))
+        let traffic = self.core.peers.traffic(asker);
+        let ask = wire::unframe(&heard(&traffic, Ok(request.into_inner()))?)?;
+        Ok(Response::new(said(&traffic, message(&self.answer(asker, ask).await?))))
     }
 
     async fn talk(&self, request: Request<Streaming<Frame>>) -> Result<Response<Frames>, Status> {
         let asker = self.check(&request)?.from;
-        let door = self.clone();
+        let (door, traffic) = (self.clone(), self.core.peers.traffic(asker));
         let questions = request.into_inner().take_until(self.closing.clone().cancelled_owned());
         let answers = questions.then(move |question| {
-            let door = door.clone();
+            let (door, traffic) = (door.clone(), traffic.clone());
             async move {
                 if door.core.replica.was_removed(asker) {
                     return Err(removed(asker));
                 }
-                let ask = wire::unframe(&question?)?;
-                Ok(message(&door.answer(asker, ask).await?))
+                let ask = wire::unframe(&heard(&traffic, question)?)?;
+                Ok(said(&traffic, message(&door.answer(asker, ask).await?)))
             }
         });
         Ok(Response::new(Box::pin(answers)))
@@ -342,9 +355,28 @@ impl Peer for Door {
     }
 }
 
-async fn next_piece(frames: &mut Streaming<Frame>) -> Result<SnapshotPiece, Status> {
+/// Counts what came, or that it broke.
+fn heard(traffic: &Traffic, frame: Result<Frame, Status>) -> Result<Frame, Status> {
+    match &frame {
+        Ok(frame) => traffic.received(frame),
+        Err(_) => traffic.receive_failed(),
+    }
+    frame
+}
+
+/// Counts what goes.
+fn said(traffic: &Traffic, frame: Frame) -> Frame {
+    traffic.sent(&frame);
+    frame
+}
+
+async fn next_piece(
+    frames: &mut Streaming<Frame>,
+    traffic: &Traffic,
+) -> Result<SnapshotPiece, Status> {
     let late = |_| Status::deadline_exceeded("the snapshot's sender is silent");
-    let next = tokio::time::timeout(PIECE_WAIT_MAX, frames.message()).await.map_err(late)??;
+    let next = tokio::time::timeout(PIECE_WAIT_MAX, frames.message()).await.map_err(late)?;
+    let next = next.transpose().map(|frame| heard(traffic, frame)).transpose()?;
     let frame = next.ok_or_else(|| Status::data_loss("the snapshot ended too early"))?;
     Ok(wire::unframe(&frame)?)
 }

@@ -1,5 +1,6 @@
 //! How long things took, counted in buckets that double: what dashboards draw quantiles from.
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use parking_lot::Mutex;
@@ -37,25 +38,50 @@ impl Durations {
 
 /// Durations that several threads count.
 #[derive(Debug)]
-pub(crate) struct Shared(Mutex<Durations>);
+pub(crate) struct Shared {
+    durations: Mutex<Durations>,
+    slow_over: Duration,
+    slow: AtomicU64,
+}
 
 impl Shared {
-    pub(crate) fn from_us(first_us: u64) -> Self {
-        Self(Mutex::new(Durations::from_us(first_us)))
+    /// What takes longer than `slow_over` is counted as slow.
+    pub(crate) fn new(first_us: u64, slow_over: Duration) -> Self {
+        let durations = Mutex::new(Durations::from_us(first_us));
+        Self { durations, slow_over, slow: AtomicU64::new(0) }
     }
 
-    pub(crate) fn note(&self, took: Duration) {
-        self.0.lock().note(u64::try_from(took.as_micros()).unwrap_or(u64::MAX));
+    /// Returns whether it was slow.
+    pub(crate) fn note(&self, took: Duration) -> bool {
+        self.durations.lock().note(u64::try_from(took.as_micros()).unwrap_or(u64::MAX));
+        let is_slow = took > self.slow_over;
+        if is_slow {
+            self.slow.fetch_add(1, Ordering::Relaxed);
+        }
+        is_slow
     }
 
     pub(crate) fn now(&self) -> Durations {
-        *self.0.lock()
+        *self.durations.lock()
+    }
+
+    /// How many were slow.
+    pub(crate) fn slow(&self) -> u64 {
+        self.slow.load(Ordering::Relaxed)
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_takes_too_long_is_slow() {
+        let shared = Shared::new(100, Duration::from_millis(2));
+        assert!(!shared.note(Duration::from_millis(2)));
+        assert!(shared.note(Duration::from_millis(3)));
+        assert_eq!((shared.slow(), shared.now().count), (1, 2));
+    }
 
     #[test]
     fn durations_are_counted_in_buckets() {

@@ -39,6 +39,7 @@ mod store;
 mod succession;
 mod sweeper;
 mod sync_stats;
+mod traffic;
 pub mod types;
 mod wire;
 mod writer;

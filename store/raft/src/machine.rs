@@ -10,6 +10,7 @@
 
 use std::io;
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures::{Stream, TryStreamExt};
 use openraft::storage::{EntryResponder, RaftStateMachine};
@@ -47,9 +48,13 @@ pub struct Machine {
 }
 
 impl Machine {
-    pub(crate) fn new(replica: Arc<Replica>, threaded: bool) -> io::Result<Self> {
+    pub(crate) fn new(
+        replica: Arc<Replica>,
+        threaded: bool,
+        slow_over: Duration,
+    ) -> io::Result<Self> {
         let lane = |name| if threaded { Lane::thread(name) } else { Ok(Lane::Inline) };
-        let applies = Arc::new(Shared::from_us(APPLY_FIRST_US));
+        let applies = Arc::new(Shared::new(APPLY_FIRST_US, slow_over));
         Ok(Self { replica, apply: lane("raft-apply")?, flush: lane("raft-flush")?, applies })
     }
 
@@ -118,7 +123,10 @@ impl RaftStateMachine<TypeConfig> for Machine {
             }
             let started = Instant::now();
             let replies = self.apply_chunk(chunk, bytes <= SHORT_BYTES_MAX).await?;
-            self.applies.note(started.elapsed());
+            let took = started.elapsed();
+            if self.applies.note(took) {
+                tracing::warn!(?took, entries = responders.len(), "applying took long");
+            }
             for (responder, replies) in responders.into_iter().zip(replies) {
                 if let Some(responder) = responder {
                     responder.send(Replies(replies));

@@ -32,6 +32,7 @@ use crate::peers::{AskError, Peers, Purpose, SNAPSHOT_DEADLINE_MS, message};
 use crate::proto::Frame;
 use crate::snapshot::SnapshotData;
 use crate::standing::{self, Said, Standing};
+use crate::traffic::Traffic;
 use crate::types::{MemberNode, Snapshot, TypeConfig, Vote};
 use crate::wire::{self, Answer, Ask, SnapshotPiece};
 
@@ -57,6 +58,7 @@ pub(crate) struct Line {
     target: MemberId,
     purpose: Purpose,
     peers: Arc<Peers>,
+    traffic: Arc<Traffic>,
     failures: u32,
     /// Of heartbeats: the stream of the last one, if it was answered well.
     standing: Option<Standing>,
@@ -65,8 +67,8 @@ pub(crate) struct Line {
 impl Lines {
     fn line(&self, target: MemberId, node: &MemberNode, purpose: Purpose) -> Line {
         self.peers.learn(target, node);
-        let (me, peers) = (self.me, self.peers.clone());
-        Line { me, target, purpose, peers, failures: 0, standing: None }
+        let (me, peers, traffic) = (self.me, self.peers.clone(), self.peers.traffic(target));
+        Line { me, target, purpose, peers, traffic, failures: 0, standing: None }
     }
 }
 
@@ -122,6 +124,7 @@ impl Line {
                 Ok(response.into_inner())
             }
             Err(reason) => {
+                self.traffic.send_failed();
                 self.pause().await;
                 Err(unreachable(reason))
             }
@@ -138,13 +141,16 @@ impl Line {
             Some(standing) => standing,
             None => {
                 let (sender, questions) = standing::questions();
-                Standing::new(sender, self.open(questions).await?)
+                Standing::new(sender, self.open(questions).await?, self.traffic.clone())
             }
         };
         let frame = match standing.ask(message(&request)).await {
             Said::Answer(frame) => frame,
             Said::Nothing => return Ok(None),
-            Said::Broken(status) => return Err(lost(&status)),
+            Said::Broken(status) => {
+                self.traffic.send_failed();
+                return Err(lost(&status));
+            }
         };
         let result: StreamAppendResult<TypeConfig> =
             wire::unframe(&frame).map_err(|error| lost(&error))?;
@@ -171,12 +177,23 @@ impl NetStreamAppend<TypeConfig> for Line {
     {
         Box::pin(async move {
             if self.purpose == Purpose::Heartbeat {
-                let results = self.beat(input).await?;
+                let results = self.beat(input).await;
+                let results = results.inspect_err(|_| self.traffic.heartbeat_failed())?;
                 return Ok(Box::pin(futures::stream::iter(results.map(Ok))) as BoxStream<'s, _>);
             }
-            let replies = self.open(input.map(|request| message(&request))).await?;
-            let results = replies.map(|frame| {
-                let frame = frame.map_err(|status| lost(&status))?;
+            let (sending, hearing) = (self.traffic.clone(), self.traffic.clone());
+            let requests = input.map(move |request| {
+                let frame = message(&request);
+                sending.sent(&frame);
+                frame
+            });
+            let replies = self.open(requests).await?;
+            let results = replies.map(move |frame| {
+                let frame = frame.map_err(|status| {
+                    hearing.send_failed();
+                    lost(&status)
+                })?;
+                hearing.received(&frame);
                 wire::unframe(&frame).map_err(|error| lost(&error))
             });
             Ok(Box::pin(results) as BoxStream<'s, _>)
@@ -243,7 +260,8 @@ impl NetSnapshot<TypeConfig> for Line {
         };
         let head = SnapshotPiece::Head { vote, meta: snapshot.meta };
         let broken = Arc::new(parking_lot::Mutex::new(None));
-        let pieces = Pieces { head: Some(head), view, records: 0, ended: false, broken };
+        let traffic = self.traffic.clone();
+        let pieces = Pieces { head: Some(head), view, records: 0, ended: false, broken, traffic };
         let broken = pieces.broken.clone();
         let sent = async {
             let mut client = self.peers.client(self.target, self.purpose)?;
@@ -252,20 +270,29 @@ impl NetSnapshot<TypeConfig> for Line {
             let late = |_| AskError::NoAnswer("the transfer took too long".into());
             let reply = tokio::time::timeout(within, client.snapshot(request)).await;
             let reply = reply.map_err(late)?.map_err(|s| AskError::NoAnswer(s.to_string()))?;
+            self.traffic.received(reply.get_ref());
             wire::unframe(reply.get_ref()).map_err(|error| AskError::NoAnswer(error.to_string()))
         };
         let reply: Result<SnapshotResponse<TypeConfig>, AskError> = tokio::select! {
             // What is done is done: a reply that is there counts, although nobody wants it any more.
             biased;
             reply = sent => reply,
-            closed = cancel => return Err(StreamingError::Closed(closed)),
+            closed = cancel => {
+                self.traffic.snapshot_sent(false);
+                return Err(StreamingError::Closed(closed));
+            }
         };
         if let Some(error) = broken.lock().take() {
             tracing::warn!(%error, "the state could not be read for a snapshot");
         }
         match reply {
-            Ok(response) => Ok(response),
+            Ok(response) => {
+                self.traffic.snapshot_sent(true);
+                Ok(response)
+            }
             Err(error) => {
+                self.traffic.snapshot_sent(false);
+                self.traffic.send_failed();
                 self.pause().await;
                 let reason = error.to_string();
                 Err(StreamingError::Unreachable(Unreachable::from_string(reason)))
@@ -281,17 +308,26 @@ struct Pieces {
     records: u64,
     ended: bool,
     broken: Arc<parking_lot::Mutex<Option<std::io::Error>>>,
+    traffic: Arc<Traffic>,
 }
 
 impl Stream for Pieces {
     type Item = Frame;
 
     fn poll_next(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Frame>> {
+        let frame = self.next_piece();
+        frame.iter().for_each(|frame| self.traffic.sent(frame));
+        Poll::Ready(frame)
+    }
+}
+
+impl Pieces {
+    fn next_piece(&mut self) -> Option<Frame> {
         if let Some(head) = self.head.take() {
-            return Poll::Ready(Some(message(&head)));
+            return Some(message(&head));
         }
         if self.ended {
-            return Poll::Ready(None);
+            return None;
         }
         let piece = match self.view.next_chunk(PIECE_BYTES) {
             Ok(records) if records.is_empty() => {
@@ -305,10 +341,10 @@ impl Stream for Pieces {
             Err(error) => {
                 *self.broken.lock() = Some(error);
                 self.ended = true;
-                return Poll::Ready(None);
+                return None;
             }
         };
-        Poll::Ready(Some(message(&piece)))
+        Some(message(&piece))
     }
 }
 

@@ -17,6 +17,7 @@ use parking_lot::Mutex;
 use serde::Serialize;
 use store_env::net::SharedNetwork;
 use store_handle::MemberId;
+use store_handle::figures::Exchanged;
 use tokio::sync::watch;
 use tonic::metadata::{Ascii, MetadataValue};
 use tonic::transport::{Channel, Endpoint};
@@ -26,6 +27,7 @@ use crate::proto::peer_client::PeerClient;
 use crate::proto::{self, Frame};
 use crate::standing::{self, Said, Standing};
 use crate::succession::{self, Succeeded};
+use crate::traffic::Traffic;
 use crate::types::MemberNode;
 use crate::wire::{self, Answer, Ask};
 
@@ -117,6 +119,7 @@ pub(crate) struct Peers {
     idle: Mutex<BTreeMap<MemberId, Vec<Standing>>>,
     /// Members of an earlier version, which have to be called for each question.
     tongue_tied: Mutex<BTreeSet<MemberId>>,
+    traffic: Mutex<BTreeMap<MemberId, Arc<Traffic>>>,
 }
 
 impl Peers {
@@ -131,6 +134,7 @@ impl Peers {
             refusals: Mutex::default(),
             idle: Mutex::default(),
             tongue_tied: Mutex::default(),
+            traffic: Mutex::default(),
         })
     }
 
@@ -152,6 +156,24 @@ impl Peers {
         if self.refusals.lock().insert(from, said.clone()).as_ref() != Some(&said) {
             tracing::warn!(member = from, said, "another member refuses this one");
         }
+    }
+
+    /// Where what is exchanged with `id` is counted.
+    pub(crate) fn traffic(&self, id: MemberId) -> Arc<Traffic> {
+        self.traffic.lock().entry(id).or_default().clone()
+    }
+
+    /// What was exchanged with each member.
+    pub(crate) fn exchanged(&self) -> BTreeMap<MemberId, Exchanged> {
+        self.traffic.lock().iter().map(|(id, traffic)| (*id, traffic.now())).collect()
+    }
+
+    /// Forgets what was exchanged with those who are no members any more.
+    pub(crate) fn keep(&self, members: &[MemberId]) {
+        self.traffic.lock().retain(|id, traffic| {
+            // Somebody still counts in it, for instance of a member that is not known here yet.
+            members.contains(id) || Arc::strong_count(traffic) > 1
+        });
     }
 
     pub(crate) fn times(&self) -> Times {
@@ -220,7 +242,9 @@ impl Peers {
     ) -> Result<Answer, AskError> {
         let reply = tokio::time::timeout(within, self.say(to, wire::frame(ask))).await;
         let late = |_| AskError::NoAnswer(format!("member {to} did not answer in {within:?}"));
-        let frame = reply.map_err(late)??;
+        let frame = reply.map_err(late).flatten().inspect_err(|_| {
+            self.traffic(to).send_failed();
+        })?;
         wire::unframe(&frame).map_err(|error| AskError::NoAnswer(error.to_string()))
     }
 
@@ -230,10 +254,12 @@ impl Peers {
             None => match self.talk(to).await? {
                 Some(standing) => standing,
                 None => {
-                    let mut client = self.client(to, Purpose::Ask)?;
+                    let (mut client, traffic) = (self.client(to, Purpose::Ask)?, self.traffic(to));
+                    traffic.sent(&question);
                     let asked = client.ask(self.sign(to, question)).await;
                     return asked
                         .map(Response::into_inner)
+                        .inspect(|answer| traffic.received(answer))
                         .map_err(|status| self.refused(to, &status));
                 }
             },
@@ -271,7 +297,9 @@ impl Peers {
         }
         let (sender, questions) = standing::questions();
         match self.client(to, Purpose::Ask)?.talk(self.sign(to, questions)).await {
-            Ok(response) => Ok(Some(Standing::new(sender, response.into_inner()))),
+            Ok(response) => {
+                Ok(Some(Standing::new(sender, response.into_inner(), self.traffic(to))))
+            }
             Err(status) if status.code() == Code::Unimplemented => {
                 self.tongue_tied.lock().insert(to);
                 Ok(None)

@@ -17,6 +17,7 @@ use parking_lot::{Mutex, RwLockWriteGuard};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use store_handle::contents::Contents;
+use store_handle::figures::Counts;
 use store_handle::hub::Hub;
 use store_handle::{Batch, Change, Error, MemberId, Reply, Revision, Term};
 use store_mvcc::codec::{CodecError, FormatVersion};
@@ -88,6 +89,8 @@ pub struct Replica {
     progress: watch::Sender<Progress>,
     /// Told when there is something to sweep.
     pub(crate) unswept: Notify,
+    /// What was applied and swept by this process.
+    counts: Mutex<Counts>,
     /// The latest version of entries that is read here.
     reads_format: FormatVersion,
     /// What the members have agreed to write.
@@ -110,6 +113,7 @@ impl Replica {
             meta: Mutex::new(meta),
             progress,
             unswept: Notify::new(),
+            counts: Mutex::default(),
             reads_format: codec::VERSION,
             agreed_format,
         })
@@ -148,6 +152,11 @@ impl Replica {
     /// The state's revision.
     pub(crate) fn revision(&self) -> Revision {
         self.contents.read().revision()
+    }
+
+    /// What was applied and swept by this process.
+    pub(crate) fn counts(&self) -> Counts {
+        *self.counts.lock()
     }
 
     /// The group's members as applied.
@@ -216,7 +225,7 @@ impl Replica {
         let mut writes = Vec::new();
         let mut changes: Vec<Change> = Vec::new();
         let mut lacks: Vec<Lack> = Vec::new();
-        let mut replies = Vec::with_capacity(steps.len());
+        let mut replies: Vec<EntryReplies> = Vec::with_capacity(steps.len());
         for Step { id, what } in steps {
             assert!(meta.applied < Some(id), "entries are applied once, in order");
             meta.applied = Some(id);
@@ -242,6 +251,10 @@ impl Replica {
         writes.push(put(APPLIED, &meta.applied));
         self.disk.write(writes)?;
         state.settle();
+        let mut counts = self.counts.lock();
+        replies.iter().flatten().for_each(|reply| counts.note(reply));
+        counts.written(&changes);
+        drop(counts);
         if !state.is_swept() {
             self.unswept.notify_one();
         }
@@ -267,13 +280,16 @@ impl Replica {
     /// Each member does it at its own pace.
     ///
     /// Returns how many records it deleted.
-    pub(crate) fn sweep(&self, versions_max: usize) -> io::Result<usize> {
+    pub(crate) fn sweep(&self, versions_max: usize, unix_ms: u64) -> io::Result<usize> {
         // Nothing is applied meanwhile: memory and disk forget together.
         let _meta = self.meta.lock();
         let writes = self.contents.write().sweep(versions_max);
         let deleted = writes.len();
         if deleted > 0 {
             self.disk.write(writes)?;
+            let mut counts = self.counts.lock();
+            counts.swept += deleted as u64;
+            counts.swept_unix_ms = unix_ms;
         }
         Ok(deleted)
     }

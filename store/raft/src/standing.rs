@@ -3,11 +3,14 @@
 //! To open a call costs both sides more than to ask and to answer. Whoever gives up on an answer drops the
 //! stream, so that no answer is ever taken for another question's.
 
+use std::sync::Arc;
+
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Status, Streaming};
 
 use crate::proto::Frame;
+use crate::traffic::Traffic;
 
 /// The questions of a stream, to open it with.
 pub(crate) type Questions = ReceiverStream<Frame>;
@@ -17,6 +20,7 @@ pub(crate) type Questions = ReceiverStream<Frame>;
 pub(crate) struct Standing {
     questions: mpsc::Sender<Frame>,
     answers: Streaming<Frame>,
+    traffic: Arc<Traffic>,
 }
 
 /// What came back.
@@ -36,8 +40,12 @@ pub(crate) fn questions() -> (mpsc::Sender<Frame>, Questions) {
 }
 
 impl Standing {
-    pub(crate) fn new(questions: mpsc::Sender<Frame>, answers: Streaming<Frame>) -> Self {
-        Self { questions, answers }
+    pub(crate) fn new(
+        questions: mpsc::Sender<Frame>,
+        answers: Streaming<Frame>,
+        traffic: Arc<Traffic>,
+    ) -> Self {
+        Self { questions, answers, traffic }
     }
 
     /// Whether it is known to have ended.
@@ -46,11 +54,15 @@ impl Standing {
     }
 
     pub(crate) async fn ask(&mut self, question: Frame) -> Said {
+        self.traffic.sent(&question);
         if self.questions.send(question).await.is_err() {
             return Said::Nothing;
         }
         match self.answers.message().await {
-            Ok(Some(answer)) => Said::Answer(answer),
+            Ok(Some(answer)) => {
+                self.traffic.received(&answer);
+                Said::Answer(answer)
+            }
             // A stream that is cancelled in the middle of an answer ends in the same way, without a status.
             Ok(None) => match self.answers.trailers().await {
                 Ok(Some(_)) => Said::Nothing,

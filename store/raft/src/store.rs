@@ -12,6 +12,7 @@ use store_env::net::Listener;
 use store_env::rng;
 use store_env::task::{Group, TaskResult};
 use store_handle::contents::Contents;
+use store_handle::figures::{Counts, Exchanged};
 use store_handle::hub::Hub;
 use store_handle::lessor::{self, Leases};
 use store_handle::{
@@ -76,7 +77,8 @@ impl RaftStore {
             Log::open(deps.log, deps.clock.clone(), config.threads).map_err(StartError::Log)?;
         let replica = Replica::open(deps.state, config.cache_bytes).map_err(StartError::State)?;
         let replica = Arc::new(replica.reading(config.reads_format));
-        let machine = Machine::new(replica.clone(), config.threads).map_err(StartError::State)?;
+        let machine = Machine::new(replica.clone(), config.threads, config.slow_apply)
+            .map_err(StartError::State)?;
         let times = Times::new(config.heartbeat_ms, config.election_min_ms);
         let (cluster_id, epoch) = (config.cluster_id, config.epoch);
         let me = Identity { cluster_id, epoch, from: member.id, to: 0 };
@@ -87,6 +89,7 @@ impl RaftStore {
         let history = history.map_err(StartError::State)?;
         let applies = machine.applies();
         let lines = Lines { me: member.id, peers: peers.clone() };
+        let clock = deps.clock.clone();
         let raft = Raft::new(member.id, raft_config, lines, log, machine).await;
         let raft = raft.map_err(|error| StartError::Raft { reason: error.to_string() })?;
         found(&raft, &config).await?;
@@ -114,7 +117,7 @@ impl RaftStore {
         let (contents, replica) = (core.replica.contents.clone(), core.replica.clone());
         let flush = core.flush.clone();
         group.spawn("watch hub", |stop| Hub::run(hub, contents, history, stop));
-        group.spawn("sweeper", |stop| sweeper::run(replica, apply, flush, stop));
+        group.spawn("sweeper", |stop| sweeper::run(replica, apply, flush, clock, stop));
         Ok(store)
     }
 
@@ -178,6 +181,26 @@ impl RaftStore {
     /// Syncs of the log so far, and the operations they covered.
     pub fn syncs(&self) -> (u64, u64) {
         self.core.syncs.totals()
+    }
+
+    /// Bytes that were written to the log.
+    pub fn log_bytes(&self) -> u64 {
+        self.core.syncs.bytes()
+    }
+
+    /// How often it took longer than it should to apply what came together.
+    pub fn slow_applies(&self) -> u64 {
+        self.core.applies.slow()
+    }
+
+    /// What was applied and swept by this process.
+    pub fn counts(&self) -> Counts {
+        self.core.replica.counts()
+    }
+
+    /// What this process has exchanged with each other member.
+    pub fn exchanged(&self) -> BTreeMap<MemberId, Exchanged> {
+        self.core.peers.exchanged()
     }
 
     /// How many entries are applied here, and up to which revision.

@@ -9,6 +9,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use store_env::clock::SharedClock;
 use store_env::disk::Lane;
 use store_env::task::TaskResult;
 use tokio_util::sync::CancellationToken;
@@ -29,13 +30,14 @@ pub(crate) async fn run(
     replica: Arc<Replica>,
     apply: Lane,
     flush: Lane,
+    clock: SharedClock,
     stop: CancellationToken,
 ) -> TaskResult {
     let mut deleted = 0;
     loop {
         while !replica.is_swept() {
-            let swept = replica.clone();
-            deleted += apply.run(move || swept.sweep(STEP_VERSIONS)).await??;
+            let (swept, unix_ms) = (replica.clone(), clock.unix_ms());
+            deleted += apply.run(move || swept.sweep(STEP_VERSIONS, unix_ms)).await??;
             tokio::select! {
                 biased;
                 () = stop.cancelled() => return Ok(()),

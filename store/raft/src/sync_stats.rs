@@ -22,12 +22,13 @@ pub struct SyncStats {
 struct Recent {
     durations_us: VecDeque<u64>,
     ops: u64,
+    bytes: u64,
     all: Option<Durations>,
 }
 
 impl SyncStats {
-    /// Notes one sync, which covered `ops` operations.
-    pub fn note(&self, duration_us: u64, ops: usize) {
+    /// Notes one sync, which covered `ops` operations of so many bytes.
+    pub fn note(&self, duration_us: u64, ops: usize, bytes: usize) {
         let mut recent = self.recent.lock();
         if recent.durations_us.len() == SAMPLES_MAX {
             recent.durations_us.pop_front();
@@ -35,12 +36,18 @@ impl SyncStats {
         recent.durations_us.push_back(duration_us);
         recent.all.get_or_insert_with(|| Durations::from_us(FIRST_US)).note(duration_us);
         recent.ops += u64::try_from(ops).unwrap_or(u64::MAX);
+        recent.bytes += u64::try_from(bytes).unwrap_or(u64::MAX);
     }
 
     /// All syncs so far, and the operations they covered.
     pub fn totals(&self) -> (u64, u64) {
         let recent = self.recent.lock();
         (recent.all.map_or(0, |all| all.count), recent.ops)
+    }
+
+    /// The bytes that all of them covered.
+    pub fn bytes(&self) -> u64 {
+        self.recent.lock().bytes
     }
 
     /// How long all of them took.
@@ -75,10 +82,10 @@ mod tests {
     fn percentile_is_of_the_latest_syncs() {
         let stats = SyncStats::default();
         assert_eq!((stats.p99_ms(), stats.recent_median_ms(2)), (0.0, None));
-        (0..4_000).for_each(|_| stats.note(1_000_000, 1));
-        (1..=2_048).for_each(|n| stats.note(n * 1_000, 1));
+        (0..4_000).for_each(|_| stats.note(1_000_000, 1, 10));
+        (1..=2_048).for_each(|n| stats.note(n * 1_000, 1, 10));
         assert_eq!(stats.p99_ms(), 2_027.0);
         assert_eq!(stats.recent_median_ms(3), Some(2_047));
-        assert_eq!(stats.totals(), (6_048, 6_048));
+        assert_eq!((stats.totals(), stats.bytes()), ((6_048, 6_048), 60_480));
     }
 }

@@ -127,7 +127,8 @@ impl Desk {
         // What a failed sync left on the disk is unknowable: after one, everything fails.
         if self.failed.is_none() {
             self.failed = self.disk.commit(ops).err().map(|error| error.to_string());
-            self.stats.note(self.clock.monotonic_us().saturating_sub(started_us), ops.len());
+            let took_us = self.clock.monotonic_us().saturating_sub(started_us);
+            self.stats.note(took_us, ops.len(), ops.iter().map(LogOp::bytes).sum());
         }
         for done in waiting {
             let result = match &self.failed {
