@@ -79,8 +79,14 @@ pub fn apply<'a, S: Shape<'a>>(
 /// Whoever made what is there before anybody applied.
 fn before_first<'a, S: Shape<'a>>(shape: Option<S>, wanted: &Apply<'_>, live: &Value) -> Managed {
     let manager = Manager { name: BEFORE_FIRST_APPLY.to_owned(), ..wanted.manager.clone() };
-    let write =
-        Update { manager: &manager, scope: wanted.scope, old: None, blank: None, new: live };
+    let write = Update {
+        manager: &manager,
+        scope: wanted.scope,
+        old: None,
+        blank: None,
+        has_parts: true,
+        new: live,
+    };
     update(shape, &write, Managed::default())
 }
 

@@ -130,8 +130,14 @@ impl World {
         self.clock += 1;
         let manager = manager(name, self.clock);
         let scope = Scope::NoStatus;
-        let write =
-            Update { manager: &manager, scope, old: self.object.as_ref(), blank: None, new: &new };
+        let write = Update {
+            manager: &manager,
+            scope,
+            old: self.object.as_ref(),
+            blank: None,
+            has_parts: true,
+            new: &new,
+        };
         self.managed = update(SHAPE, &write, self.managed.clone());
         self.object = Some(new);
     }

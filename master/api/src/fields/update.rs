@@ -56,6 +56,8 @@ pub struct Update<'a> {
     pub old: Option<&'a Value>,
     /// What any object of the kind has before it has any content, where that is known: a create does not add it.
     pub blank: Option<&'a Value>,
+    /// Whether its kind has parts that are always there: those that users define have none.
+    pub has_parts: bool,
     /// What is to be there.
     pub new: &'a Value,
 }
@@ -81,7 +83,9 @@ pub fn update<'a, S: Shape<'a>>(
     }
     managed.0.retain(|entry| !entry.fields.is_empty());
     let mut owned = stripped(touched);
-    owned.unmark(&PARTS, write.new);
+    if write.has_parts {
+        owned.unmark(&PARTS, write.new);
+    }
     if !owned.is_empty() {
         let own = managed.0.iter_mut().find(|entry| entry.is_of(write.manager, Operation::Update));
         let mut entry = Entry::new(write.manager, Operation::Update, owned);

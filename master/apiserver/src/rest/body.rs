@@ -3,8 +3,8 @@
 use bytes::{Bytes, BytesMut};
 use http::header::CONTENT_TYPE;
 use http_body_util::BodyExt;
-use master_api::meta;
-use master_api::status::ApiError;
+use master_api::status::{ApiError, FieldError};
+use master_api::{go, meta};
 use master_registry::Resource;
 use master_registry::schema::{self, FieldValidation, Schema, Sent};
 use serde_json::Value;
@@ -99,6 +99,14 @@ fn typed(
         (object, warnings)
     } else {
         let mut sent = Sent::read(bytes, call.header(CONTENT_TYPE), expected.kind)?;
+        if expected.is_custom && sent.value.is_object() && meta::kind(&sent.value).is_empty() {
+            return Err(ApiError::BadRequest(format!(
+                "the object provided is unrecognized (must be of type {}): Object 'Kind' is missing in '{}' ({})",
+                expected.kind,
+                String::from_utf8_lossy(bytes),
+                go::summary(bytes),
+            )));
+        }
         check_type(&mut sent.value, expected)?;
         sent.fit(schema, validation)?
     };
@@ -121,10 +129,9 @@ fn check_type(object: &mut Value, expected: &Expected<'_>) -> Result<(), ApiErro
         return Err(mistyped(&api_version, &kind, expected));
     }
     if expected.is_custom && kind != expected.kind {
-        return Err(ApiError::bad_request(format!(
-            "{kind} in version {api_version:?} cannot be handled as a {}: the kind in the data ({kind}) does not match the expected kind ({})",
-            expected.kind, expected.kind
-        )));
+        let (group, _) = meta::split_api_version(expected.api_version);
+        let wrong = FieldError::invalid("kind", &*kind, format!("must be {}", expected.kind));
+        return Err(ApiError::invalid(group, &kind, meta::name(object), vec![wrong]));
     }
     if api_version != expected.api_version {
         return Err(other_version(&api_version, expected));

@@ -100,7 +100,8 @@ pub fn created(target: &Target, manager: &Manager, sent: Value, new: &Value) -> 
     let managed = fields::owners(sent, &Value::Null, "");
     let blank = target.blank();
     let scope = scope(target, Rules::Whole);
-    let write = Update { manager, scope, old: None, blank: Some(&blank), new };
+    let has_parts = target.resource.custom.is_none();
+    let write = Update { manager, scope, old: None, blank: Some(&blank), has_parts, new };
     fields::update(target.resource.schema.divided(), &write, managed).into_value()
 }
 
@@ -114,7 +115,8 @@ pub fn updated(
     new: &Value,
 ) -> Value {
     let managed = fields::owners(sent, of(old), &manager.subresource);
-    let write = Update { manager, scope: scope(target, rules), old: Some(old), blank: None, new };
+    let (scope, has_parts) = (scope(target, rules), target.resource.custom.is_none());
+    let write = Update { manager, scope, old: Some(old), blank: None, has_parts, new };
     fields::update(target.resource.schema.divided(), &write, managed).into_value()
 }
 

@@ -39,8 +39,8 @@ impl Strategy for Definitions {
             zero(names, "singular", kind.to_lowercase());
             zero(names, "listKind", format!("{kind}List"));
         }
+        absent(spec, "conversion", json!({"strategy": "None"}));
         let conversion = made(spec, "conversion");
-        absent(conversion, "strategy", "None");
         if let Some(webhook) = object(conversion, "webhook")
             && let Some(config) = object(webhook, "clientConfig")
             && let Some(service) = object(config, "service")

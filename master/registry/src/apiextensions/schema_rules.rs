@@ -48,7 +48,6 @@ fn walk(schema: &Value, path: &FieldPath, level: Level, depth: usize, errors: &m
     if level == Level::Root {
         root(schema, path, errors);
     }
-    listed(schema, path, errors);
     for (name, property) in fields(schema, "properties") {
         let place = path.child("properties").key(name);
         walk(property, &place, Level::Field, depth + 1, errors);
@@ -256,16 +255,6 @@ fn root(schema: &Value, path: &FieldPath, errors: &mut Findings) {
     if !is_plain {
         let detail = "must not specify anything other than name and generateName, but metadata is implicitly specified";
         errors.push(FieldError::forbidden(place, detail));
-    }
-}
-
-/// Values that are listed are listed once.
-fn listed(schema: &Value, path: &FieldPath, errors: &mut Findings) {
-    let mut seen = BTreeSet::new();
-    for (at, value) in schema["enum"].as_array().into_iter().flatten().enumerate() {
-        if !seen.insert(value.to_string()) {
-            errors.push(FieldError::duplicate(path.child("enum").index(at), value.clone()));
-        }
     }
 }
 

@@ -107,30 +107,39 @@ pub(crate) fn job_template(template: &Value, path: &FieldPath, errors: &mut Vec<
     }
 }
 
-/// While a job is suspended, whoever queues it may say where its pods go and what they get.
-fn suspended_template(new: &Value, old: &Value, path: &FieldPath, errors: &mut Vec<FieldError>) {
-    const DIRECTIVES: [&str; 3] = ["nodeSelector", "tolerations", "schedulingGates"];
+/// Whether a job is suspended and has no pods: whoever queues it may say where they go and what they get.
+fn is_queued(job: &Value) -> bool {
+    let conditions = meta::items(job, &["status", "conditions"]);
+    let has_stopped =
+        conditions.iter().any(|it| it["type"] == "Suspended" && it["status"] == "True");
+    let has_started = meta::at(job, &["status", "startTime"]).is_some();
+    let active = meta::number(job, &["status", "active"]).unwrap_or_default();
+    job["spec"]["suspend"] == true && (!has_started || has_stopped) && active == 0
+}
+
+/// What of a queued job's template must stay.
+fn queued_template(new: &Value, old: &Value, path: &FieldPath, errors: &mut Vec<FieldError>) {
+    let kept = |template: &Value| {
+        let mut spec = template["spec"].clone();
+        let Some(fields) = spec.as_object_mut() else { return spec };
+        for directive in ["nodeSelector", "tolerations", "schedulingGates"] {
+            fields.remove(directive);
+        }
+        let affinity = object(fields, "affinity");
+        let is_empty = affinity.is_some_and(|affinity| {
+            affinity.remove("nodeAffinity");
+            affinity.is_empty()
+        });
+        if is_empty {
+            fields.remove("affinity");
+        }
+        for list in ["containers", "initContainers"] {
+            objects(fields, list).for_each(|container| drop(container.remove("resources")));
+        }
+        spec
+    };
     let (is, was) = (&new["spec"]["template"], &old["spec"]["template"]);
-    // Before it ran at all, that is.
-    let has_run = meta::at(old, &["status", "startTime"]).is_some();
-    let mut allowed = was.clone();
-    if !has_run {
-        for field in DIRECTIVES {
-            meta::object_mut(&mut allowed, &["spec"])
-                .insert(field.into(), is["spec"][field].clone());
-        }
-        let affinity = is["spec"]["affinity"]["nodeAffinity"].clone();
-        meta::object_mut(&mut allowed, &["spec", "affinity"])
-            .insert("nodeAffinity".into(), affinity);
-    }
-    for list in ["containers", "initContainers"] {
-        let found = allowed["spec"].get_mut(list).and_then(Value::as_array_mut);
-        let pairs = found.into_iter().flatten().zip(meta::items(is, &["spec", list]));
-        for (container, is) in pairs {
-            container["resources"] = is["resources"].clone();
-        }
-    }
-    if !check::same(&is["spec"], &allowed["spec"]) {
+    if !check::same(&kept(is), &kept(was)) {
         let shown = is["spec"].clone();
         errors.push(FieldError::invalid(path.child("spec"), shown, check::IMMUTABLE));
     }
@@ -183,7 +192,6 @@ impl Strategy for Jobs {
         super::job_policies::validate(&new["spec"], &path, &mut errors);
         job_template(&new["spec"]["template"], &path.child("template"), &mut errors);
         if let Some(old) = old {
-            let is_suspended = old["spec"]["suspend"] == true;
             let number = |field: &str| meta::number(new, &["spec", field]);
             let is_moved = number("completions") != meta::number(old, &["spec", "completions"]);
             if new["spec"]["completionMode"] != "Indexed" && is_moved {
@@ -207,8 +215,8 @@ impl Strategy for Jobs {
                 "successPolicy",
             ];
             for field in KEPT {
-                if field == "template" && is_suspended {
-                    suspended_template(new, old, &path.child("template"), &mut errors);
+                if field == "template" && is_queued(old) {
+                    queued_template(new, old, &path.child("template"), &mut errors);
                     continue;
                 }
                 if !check::same(&new["spec"][field], &old["spec"][field]) {
@@ -279,5 +287,36 @@ mod tests {
             Jobs.validate(&job, None)[0].to_string(),
             "spec.template.spec.restartPolicy: Required value: valid values: \"OnFailure\", \"Never\""
         );
+    }
+
+    #[test]
+    fn a_queued_job_may_be_sent_elsewhere_and_be_let_go() {
+        let job = |change: Value| {
+            let mut job = json!({"metadata": {"name": "j", "uid": "u"}, "spec": {"suspend": true, "template": {"spec":
+                {"restartPolicy": "Never", "containers": [{"name": "c", "image": "x"}]}}}});
+            Jobs.default(&mut job);
+            select_own_pods(&mut job);
+            let spec = &mut job["spec"]["template"]["spec"];
+            spec.as_object_mut().unwrap().extend(change.as_object().unwrap().clone());
+            job
+        };
+        let terms = json!({"nodeSelectorTerms": [{"matchExpressions": [{"key": "a", "operator": "Exists"}]}]});
+        let near = json!({"affinity": {"nodeAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": terms}}});
+        let large = json!({"containers": [{"name": "c", "image": "x", "imagePullPolicy": "Always", "resources": {"limits": {"cpu": "2"}},
+            "terminationMessagePath": "/dev/termination-log", "terminationMessagePolicy": "File"}]});
+        let found = |new: &Value, old: &Value| -> Vec<String> {
+            Jobs.validate(new, Some(old)).into_iter().map(|error| error.field).collect()
+        };
+        let plain = job(json!({}));
+        let mut resumed = plain.clone();
+        resumed["spec"]["suspend"] = false.into();
+        assert_eq!(found(&resumed, &plain), [""; 0]);
+        for change in [json!({"nodeSelector": {"a": "b"}}), near.clone(), large] {
+            assert_eq!(found(&job(change.clone()), &plain), [""; 0], "{change}");
+            assert_eq!(found(&plain, &job(change.clone())), [""; 0], "{change}");
+            assert_eq!(found(&job(change.clone()), &resumed), ["spec.template"], "{change}");
+        }
+        let other = job(json!({"hostNetwork": true}));
+        assert_eq!(found(&other, &plain), ["spec.template.spec"]);
     }
 }

@@ -99,7 +99,8 @@ impl Rule {
             .then(|| message_program(&expression, &names, &mut problems))
             .flatten();
         let known = REASONS.iter().find(|(name, _)| *name == reason);
-        if !reason.is_empty() && known.is_none() {
+        let is_given = rule.get("reason").is_some_and(|reason| !reason.is_null());
+        if is_given && known.is_none() {
             let names = REASONS.map(|(name, _)| format!("{name:?}")).join(", ");
             let detail = format!("supported values: {names}");
             problems.push(("reason", reason.into(), detail));

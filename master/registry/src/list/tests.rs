@@ -145,6 +145,7 @@ fn what_may_not_change_stays() {
         json!({"spec": {"capacity": {"storage": "1Gi"}, "accessModes": ["ReadWriteOnce"], "hostPath": {"path": "/x"},
             "nodeAffinity": {"required": {"nodeSelectorTerms": terms}}}})
     };
+    let csi = |id: &str, count: i64| json!({"spec": {"drivers": [{"name": "d.e", "nodeID": id, "allocatable": {"count": count}}]}});
     let range = |ranges: Value| json!({"spec": {"cidrs": ranges}});
     let node = |range: &str| json!({"spec": {"podCIDR": range}});
     let terms = "spec.affinity.nodeAffinity.requiredDuringSchedulingIgnoredDuringExecution.nodeSelectorTerms";
@@ -159,6 +160,9 @@ fn what_may_not_change_stays() {
         ("jobs", job(json!({})), job(json!({"completions": 3})), "spec.completions: Invalid value: 3: can only be modified in tandem with spec.parallelism".into()),
         ("jobs", job(json!({"managedBy": "a.b/c"})), job(json!({"managedBy": "a.b/d"})), "spec.managedBy: Invalid value: \"a.b/d\": field is immutable".into()),
         ("persistentvolumes", volume("a"), volume("b"), "nodeAffinity: Invalid value: ".into()),
+        ("csidrivers", json!({"spec": {}}), json!({"spec": {"attachRequired": false}}), "spec.attachedRequired: Invalid value: false: field is immutable".into()),
+        ("csinodes", csi("n", 1), csi("n", 2), String::new()),
+        ("csinodes", csi("n", 1), csi("m", 1), "spec.drivers: Invalid value: ".into()),
         ("servicecidrs", range(json!(["10.1.0.0/16"])), range(json!(["10.1.0.0/16", "fd00::/64"])), String::new()),
         ("servicecidrs", range(json!(["10.1.0.0/16"])), range(json!(["10.1.0.0/16", ""])), "spec.cidrs[1]: Invalid value: \"\": must be a valid CIDR value, (e.g. 10.9.8.0/24 or 2001:db8::/64)".into()),
         ("nodes", node("10.0.0.0/24"), node("10.0.1.0/24"), "spec.podCIDRs: Forbidden: node updates may not change podCIDR except from \"\" to valid".into()),

@@ -149,6 +149,16 @@ impl<'a> Compiler<'a> {
             };
             return Node::SchemaOr(self.named(&format!("{props}JSONSchemaProps")), instead);
         }
+        if name.ends_with("CustomResourceSubresourceStatus") {
+            // An object without fields, which is told in words only.
+            let (fields, required) = (BTreeMap::new(), Vec::new());
+            return Node::Struct(Struct {
+                name: name.into(),
+                fields,
+                required,
+                keeps_unknown: false,
+            });
+        }
         let kind = schema["type"].as_str().unwrap_or_default();
         match (kind, schema["format"].as_str().unwrap_or_default()) {
             ("string", "byte") => Node::Bytes,

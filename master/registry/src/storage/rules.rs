@@ -14,8 +14,18 @@ const DRIVER: &[Rule] = &[
     ("spec.tokenRequests", Must::DifferIn("audience")),
 ];
 
-pub(super) fn csi_driver(new: &Value, _old: Option<&Value>) -> Vec<FieldError> {
+pub(super) fn csi_driver(new: &Value, old: Option<&Value>) -> Vec<FieldError> {
     let mut errors = Vec::new();
+    // Upstream misspells the first of them.
+    for (field, told) in
+        [("attachRequired", "attachedRequired"), ("volumeLifecycleModes", "volumeLifecycleModes")]
+    {
+        let is = &new["spec"][field];
+        if old.is_some_and(|old| old["spec"][field] != *is) {
+            let path = FieldPath::new("spec").child(told);
+            errors.push(FieldError::invalid(path, is.clone(), check::IMMUTABLE));
+        }
+    }
     rules::check(new, &FieldPath::default(), DRIVER, &mut errors);
     // Upstream does not say which one of the list is wrong.
     for mode in meta::items(new, &["spec", "volumeLifecycleModes"]) {
@@ -32,9 +42,22 @@ pub(super) fn csi_driver(new: &Value, _old: Option<&Value>) -> Vec<FieldError> {
     errors
 }
 
-pub(super) fn csi_node(new: &Value, _old: Option<&Value>) -> Vec<FieldError> {
+pub(super) fn csi_node(new: &Value, old: Option<&Value>) -> Vec<FieldError> {
     let mut errors = Vec::new();
     let path = FieldPath::new("spec").child("drivers");
+    let kept = |driver: &Value| {
+        let mut driver = driver.clone();
+        driver.as_object_mut().map(|fields| fields.remove("allocatable"));
+        driver
+    };
+    for was in old.map_or(&[][..], |old| meta::items(old, &["spec", "drivers"])) {
+        let drivers = meta::items(new, &["spec", "drivers"]).iter();
+        for is in
+            drivers.filter(|is| is["name"] == was["name"] && !check::same(&kept(is), &kept(was)))
+        {
+            errors.push(FieldError::invalid(path.clone(), is.clone(), check::IMMUTABLE));
+        }
+    }
     for (at, found) in meta::items(new, &["spec", "drivers"]).iter().enumerate() {
         let path = path.index(at);
         driver(found, "name", &path, &mut errors);
