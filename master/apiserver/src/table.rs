@@ -5,6 +5,7 @@ use master_api::status::ApiError;
 use master_registry::Resource;
 use serde_json::{Value, json};
 
+use crate::content::Form;
 use crate::query::Query;
 
 /// What of an object goes with its row.
@@ -18,6 +19,11 @@ pub enum Include {
 }
 
 impl Include {
+    /// What the client wants, if it wants a table.
+    pub fn wanted(form: Form, query: &Query) -> Result<Self, ApiError> {
+        if form == Form::Table { Self::of(query) } else { Ok(Self::default()) }
+    }
+
     /// The parameter `includeObject`.
     pub fn of(query: &Query) -> Result<Self, ApiError> {
         match query.get("includeObject") {

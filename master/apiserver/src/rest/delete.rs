@@ -352,7 +352,10 @@ fn preconditions(target: &Target, old: &Value, options: &DeleteOptions) -> Resul
             "the {what} in the precondition ({wanted}) does not match the {what} in record ({found}). The object might have been {how}"
         );
         let resource = &target.resource;
-        Err(ApiError::conflict(&resource.group, &resource.kind, &target.name, message))
+        // Namespaces have a deletion of their own upstream.
+        let is_namespace = resource.group.is_empty() && resource.plural == "namespaces";
+        let told = if is_namespace { &resource.plural } else { &resource.kind };
+        Err(ApiError::conflict(&resource.group, told, &target.name, message))
     };
     let (uid, version) = (meta::uid(old), meta::resource_version(old));
     match (&options.uid, &options.resource_version) {

@@ -251,7 +251,7 @@ pub fn answer(
     entry: &Entry,
 ) -> Result<Response, ApiError> {
     let output = content::negotiate(&call.headers, &call.query)?;
-    let include = Include::of(&call.query)?;
+    let include = Include::wanted(output.form, &call.query)?;
     Ok(respond::object(code, output, resource, include, entry, server.now()))
 }
 

@@ -81,7 +81,7 @@ pub async fn run(server: &Arc<Server>, call: &Call, target: &Target) -> Result<R
     let options = ListOptions::parse(&call.query, true)?;
     let selection = selection::of(call, target)?;
     let output = content::negotiate(&call.headers, &call.query)?;
-    let include = Include::of(&call.query)?;
+    let include = Include::wanted(output.form, &call.query)?;
     let ahead = ahead(server, &options);
     let begun = match ahead {
         Some(_) => None,

@@ -136,3 +136,32 @@ async fn the_published_schema_is_the_definitions() {
     assert!(older["definitions"]["io.k8s.api.core.v1.Pod"].is_object());
     world.end().await;
 }
+
+/// What kube-apiserver 1.36.3 answered to the same requests.
+#[tokio::test]
+async fn an_object_says_of_which_kind_it_is_and_who_made_it_owns_its_parts() {
+    let (world, client) = with_widgets(json!([version("v1", true, sized())])).await;
+    let object = |kind: Option<&str>| {
+        let mut object =
+            json!({"apiVersion": "acme.io/v1", "metadata": {"name": "w"}, "spec": {"size": 1}});
+        object["kind"] = kind.into();
+        object
+    };
+    #[rustfmt::skip]
+    let cases = [
+        (None, 400, "the object provided is unrecognized (must be of type Widget): Object 'Kind' is missing in '"),
+        (Some("Foo"), 422, "Foo.acme.io \"w\" is invalid: kind: Invalid value: \"Foo\": must be Widget"),
+        (Some("Widget"), 201, ""),
+    ];
+    for (kind, code, text) in cases {
+        let answer = post(&client, WIDGETS, &object(kind)).await;
+        assert_eq!(answer.code, code, "{kind:?}: {}", answer.text);
+        let said = answer.json["message"].as_str().unwrap_or_default();
+        assert!(said.starts_with(text), "{kind:?}: {said}");
+        if code == 201 {
+            let owned = &answer.json["metadata"]["managedFields"][0]["fieldsV1"]["f:spec"];
+            assert_eq!(*owned, json!({".": {}, "f:size": {}}));
+        }
+    }
+    world.end().await;
+}

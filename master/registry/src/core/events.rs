@@ -132,6 +132,10 @@ fn placed(event: &Value, errors: &mut Vec<FieldError>) {
 }
 
 impl Strategy for Events {
+    fn name_problems(&self, name: &str) -> Vec<String> {
+        names::path_segment(name)
+    }
+
     fn validate(&self, event: &Value, _old: Option<&Value>) -> Vec<FieldError> {
         let mut errors = Vec::new();
         placed(event, &mut errors);
@@ -175,6 +179,10 @@ impl Strategy for Events {
 }
 
 impl Strategy for NewEvents {
+    fn name_problems(&self, name: &str) -> Vec<String> {
+        names::path_segment(name)
+    }
+
     fn validate(&self, event: &Value, old: Option<&Value>) -> Vec<FieldError> {
         let mut stored = event.clone();
         self.storage_form(&mut stored);

@@ -65,6 +65,21 @@ impl Strategy for Namespaces {
         names.flat_map(|name| objectmeta::finalizer(name.as_str().unwrap_or_default())).collect()
     }
 
+    fn validate_status(&self, new: &Value, _old: &Value) -> Vec<FieldError> {
+        let phase = meta::text(new, &["status", "phase"]);
+        let (wanted, when) = if meta::is_terminating(new) {
+            ("Terminating", "not empty")
+        } else {
+            ("Active", "empty")
+        };
+        if phase.is_empty() || phase == wanted {
+            return Vec::new();
+        }
+        let detail = format!("may only be '{wanted}' if `deletionTimestamp` is {when}");
+        // Upstream spells this one as its Go field.
+        vec![FieldError::invalid("status.Phase", phase, detail)]
+    }
+
     fn fields(&self, namespace: &Value) -> BTreeMap<String, String> {
         let phase = meta::text(namespace, &["status", "phase"]).to_owned();
         [("status.phase".to_owned(), phase)].into()

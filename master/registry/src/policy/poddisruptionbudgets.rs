@@ -2,7 +2,7 @@
 
 use master_api::field::FieldPath;
 use master_api::status::FieldError;
-use master_api::{meta, selector};
+use master_api::{meta, names, selector};
 use serde_json::Value;
 
 use crate::check;
@@ -34,6 +34,24 @@ fn bound(budget: &Value, field: &str) -> String {
 impl Strategy for PodDisruptionBudgets {
     fn shape(&self) -> Shape {
         Shape { status: true, generation: true }
+    }
+
+    fn name_problems(&self, name: &str) -> Vec<String> {
+        names::path_segment(name)
+    }
+
+    fn validate_status(&self, new: &Value, _old: &Value) -> Vec<FieldError> {
+        let mut errors = Vec::new();
+        let path = FieldPath::new("status").child("conditions");
+        for (at, condition) in meta::items(new, &["status", "conditions"]).iter().enumerate() {
+            let path = path.index(at);
+            check::named(condition, "type", &path, names::qualified_name, &mut errors);
+            let known = ["False", "True", "Unknown"];
+            check::required_one_of(condition, "status", &path, &known, &mut errors);
+            check::required(condition, "lastTransitionTime", &path, &mut errors);
+            check::required(condition, "reason", &path, &mut errors);
+        }
+        errors
     }
 
     fn validate(&self, new: &Value, _old: Option<&Value>) -> Vec<FieldError> {
