@@ -9,6 +9,7 @@ use anyhow::Context as _;
 use store_env::clock::{SharedClock, SystemClock};
 use store_env::net::{Listener, Plain, Tcp};
 use store_env::task::Group;
+use store_etcd::front::{Door, Serves};
 use store_etcd::urls::Url;
 use store_etcd::{Durations, Facade, Facts, Figures, serve};
 use store_handle::{Handle, MemberId};
@@ -32,9 +33,11 @@ pub async fn run(config: Config, stop: CancellationToken) -> anyhow::Result<()> 
     let clock = SystemClock::shared();
     std::fs::create_dir_all(&config.data_dir)
         .with_context(|| format!("cannot create {}", config.data_dir.display()))?;
-    let api = listen(&config, &config.listen_client).await?;
-    let plain = listen(&config, &config.listen_metrics).await?;
-    let network = tls::peers(config.peer_tls.as_ref())?;
+    let serves = if config.listen_http.is_empty() { Serves::All } else { Serves::Grpc };
+    let mut api = listen(&config, &config.listen_client, serves).await?;
+    api.extend(listen(&config, &config.listen_http, Serves::Http).await?);
+    let plain = listen(&config, &config.listen_metrics, Serves::Http).await?;
+    let network = tls::peers(config.peer_tls.as_ref(), config.listening)?;
     let identity = tokio::select! {
         biased;
         () = stop.cancelled() => return Ok(()),
@@ -61,11 +64,11 @@ pub async fn run(config: Config, stop: CancellationToken) -> anyhow::Result<()> 
         config.api.clone(),
         &mut group,
     );
-    for listener in api {
+    for (listener, door) in api {
         let facade = facade.clone();
-        group.spawn("api", move |stop| serve::api(facade, listener, stop));
+        group.spawn("api", move |stop| serve::api(facade, door, listener, stop));
     }
-    for listener in plain {
+    for (listener, _) in plain {
         let facade = facade.clone();
         group.spawn("metrics", move |stop| serve::plain(facade, listener, stop));
     }
@@ -123,16 +126,21 @@ fn compact(retention: &Retention, handle: &Arc<dyn Handle>, clock: SharedClock, 
     }
 }
 
-async fn listen(config: &Config, urls: &[Url]) -> anyhow::Result<Vec<Box<dyn Listener>>> {
+async fn listen(
+    config: &Config,
+    urls: &[Url],
+    serves: Serves,
+) -> anyhow::Result<Vec<(Box<dyn Listener>, Door)>> {
     let mut listeners = Vec::new();
     for url in urls {
         let network = match (&config.client_tls, url.is_tls) {
-            (Some(files), true) => tls::clients(files)?,
+            (Some(files), true) => tls::clients(files, config.listening)?,
             (None, true) => anyhow::bail!("{url} needs --cert-file and --key-file"),
-            (_, false) => Tcp::shared(Plain),
+            (_, false) => Tcp::listening(Plain, config.listening),
         };
         let listener = network.listen(&url.address).await;
-        listeners.push(listener.with_context(|| format!("cannot listen on {url}"))?);
+        let listener = listener.with_context(|| format!("cannot listen on {url}"))?;
+        listeners.push((listener, Door { is_secure: url.is_tls, serves }));
     }
     Ok(listeners)
 }

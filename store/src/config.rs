@@ -1,11 +1,16 @@
 //! What a member must know before it starts: its flags, checked whole before a port binds.
 
+mod tls;
+
 use std::path::PathBuf;
 use std::time::Duration;
 
+use store_env::net::Listening;
+use store_etcd::front::{Front, Names};
 use store_etcd::urls::{self, BadUrl, Url};
 use store_rocks::space::Limits;
 
+pub use self::tls::{Allowed, TlsFiles};
 pub use crate::flags::Flags;
 
 /// What is wrong with the flags.
@@ -36,16 +41,6 @@ pub enum Retention {
     Revisions(i64),
 }
 
-/// The files of one TLS identity.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct TlsFiles {
-    pub cert: PathBuf,
-    pub key: PathBuf,
-    pub trusted_ca: Option<PathBuf>,
-    /// Whether those who connect must show a certificate.
-    pub is_mutual: bool,
-}
-
 /// A name in `--initial-cluster`, with its peer URLs.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Named {
@@ -59,6 +54,9 @@ pub struct Config {
     pub name: String,
     pub data_dir: PathBuf,
     pub listen_client: Vec<Url>,
+    /// Plain HTTP only; then the others speak gRPC only.
+    pub listen_http: Vec<Url>,
+    pub listening: Listening,
     pub advertise_client: Vec<Url>,
     pub listen_peer: Vec<Url>,
     pub advertise_peer: Vec<Url>,
@@ -71,6 +69,8 @@ pub struct Config {
     pub heartbeat_ms: u64,
     pub election_ms: u64,
     pub snapshot_entries: u64,
+    /// Entries that are kept for members that lag.
+    pub keep_entries: u64,
     /// Bytes of values that are kept in memory.
     pub cache_bytes: usize,
     pub retention: Retention,
@@ -101,17 +101,12 @@ impl Config {
         if flags.heartbeat_interval == 0 || flags.election_timeout < 5 * flags.heartbeat_interval {
             return invalid("election-timeout", "is at least five times --heartbeat-interval");
         }
-        let client_tls = tls(
-            "cert-file",
-            [&flags.cert_file, &flags.key_file, &flags.trusted_ca_file],
-            flags.client_cert_auth,
-        )?;
-        let peer_tls = tls(
-            "peer-cert-file",
-            [&flags.peer_cert_file, &flags.peer_key_file, &flags.peer_trusted_ca_file],
-            true,
-        )?;
-        if client_tls.is_none() && listen_client.iter().any(|url| url.is_tls) {
+        let (client_tls, peer_tls) = (tls::of_clients(&flags)?, tls::of_members(&flags)?);
+        let listen_http = match &flags.listen_client_http_urls {
+            Some(text) => list("listen-client-http-urls", text)?,
+            None => Vec::new(),
+        };
+        if client_tls.is_none() && listen_client.iter().chain(&listen_http).any(|url| url.is_tls) {
             return invalid("cert-file", "is needed to listen on https");
         }
         if listen_peer.iter().any(|url| url.is_tls != peer_tls.is_some()) {
@@ -122,9 +117,8 @@ impl Config {
             None => Vec::new(),
         };
         let (compare_every, compares_at_start) = comparisons(&flags)?;
-        let Some(slow_apply) = duration(&flags.warning_apply_duration) else {
-            return invalid("warning-apply-duration", "is a time such as 100ms");
-        };
+        let slow_apply = time("warning-apply-duration", &flags.warning_apply_duration)?;
+        let listening = Listening { shares_port: flags.socket_reuse_port };
         let quota_bytes = u64::try_from(flags.quota_backend_bytes).ok().filter(|max| *max > 0);
         let limits = Limits { quota_bytes, reserve_bytes: flags.disk_reserve_bytes };
         let api = api(&flags)?;
@@ -133,6 +127,8 @@ impl Config {
             data_dir: flags.data_dir.unwrap_or_else(|| format!("{}.etcd", flags.name).into()),
             name: flags.name,
             listen_client,
+            listen_http,
+            listening,
             advertise_client,
             listen_peer,
             advertise_peer,
@@ -145,6 +141,7 @@ impl Config {
             heartbeat_ms: flags.heartbeat_interval,
             election_ms: flags.election_timeout,
             snapshot_entries: flags.snapshot_count.max(100),
+            keep_entries: flags.snapshot_catchup_entries.max(1),
             cache_bytes: flags.cache_bytes,
             retention: retention(&flags.auto_compaction_mode, &flags.auto_compaction_retention)?,
             limits,
@@ -167,29 +164,55 @@ fn api(flags: &Flags) -> Result<store_etcd::Options, ConfigError> {
         "extensive" => true,
         _ => return invalid("metrics", "is `basic` or `extensive`"),
     };
+    let slow_call = flags.warning_unary_request_duration.as_deref();
+    let slow_call = slow_call.map(|text| time("warning-unary-request-duration", text));
     Ok(store_etcd::Options {
         request_bytes_max: flags.max_request_bytes,
         txn_ops_max: flags.max_txn_ops,
         learners_max: flags.max_learners,
         progress_every,
         times_calls,
+        slow_call: slow_call.transpose()?,
+        front: front(flags)?,
     })
 }
 
 /// How often members compare what they hold, and whether this one does when it starts.
 fn comparisons(flags: &Flags) -> Result<(Option<Duration>, bool), ConfigError> {
-    let every = match &flags.corrupt_check_time[..] {
-        "0" => Duration::ZERO,
-        text => duration(text).ok_or_else(|| ConfigError::Flag {
-            flag: "corrupt-check-time",
-            reason: "is a time such as 10m".into(),
-        })?,
-    };
+    let every = time("corrupt-check-time", &flags.corrupt_check_time)?;
     let at_start = gate(flags.feature_gates.as_deref(), "InitialCorruptCheck")?
         .or(flags.experimental_initial_corrupt_check)
         .unwrap_or(true);
     Ok(((!every.is_zero()).then_some(every), at_start))
 }
+
+/// How clients are met.
+fn front(flags: &Flags) -> Result<Front, ConfigError> {
+    let every = time("grpc-keepalive-interval", &flags.grpc_keepalive_interval)?;
+    let timeout = time("grpc-keepalive-timeout", &flags.grpc_keepalive_timeout)?;
+    Ok(Front {
+        has_gateway: flags.enable_grpc_gateway,
+        origins: Names::parse(&flags.cors),
+        hosts: Names::parse(&flags.host_whitelist),
+        streams_max: flags.max_concurrent_streams,
+        // Without a time to wait for the answer nobody is asked.
+        keep_alive_every: (!every.is_zero() && !timeout.is_zero()).then_some(every),
+        keep_alive_timeout: timeout,
+    })
+}
+
+/// etcd's gates. What those are about that have no meaning here is always done, or never needed.
+const GATES: [&str; 9] = [
+    "AllAlpha",
+    "AllBeta",
+    "CompactHashCheck",
+    "InitialCorruptCheck",
+    "LeaseCheckpoint",
+    "LeaseCheckpointPersist",
+    "SetMemberLocalAddr",
+    "StopGRPCServiceOnDefrag",
+    "TxnModeWriteWithSharedBuffer",
+];
 
 /// What a gate is set to; other gates of etcd's are passed over.
 fn gate(gates: Option<&str>, name: &str) -> Result<Option<bool>, ConfigError> {
@@ -200,6 +223,10 @@ fn gate(gates: Option<&str>, name: &str) -> Result<Option<bool>, ConfigError> {
             let reason = format!("{part:?} is not NAME=true or NAME=false");
             return Err(ConfigError::Flag { flag: "feature-gates", reason });
         };
+        if !GATES.contains(&gate) {
+            let reason = format!("there is no gate {gate}; there are {}", GATES.join(", "));
+            return Err(ConfigError::Flag { flag: "feature-gates", reason });
+        }
         if gate == name {
             found = Some(is_on);
         }
@@ -283,27 +310,6 @@ fn named(text: &str) -> Result<Vec<Named>, ConfigError> {
     Ok(all)
 }
 
-fn tls(
-    flag: &'static str,
-    [cert, key, ca]: [&Option<PathBuf>; 3],
-    is_mutual: bool,
-) -> Result<Option<TlsFiles>, ConfigError> {
-    let invalid = |reason: &str| Err(ConfigError::Flag { flag, reason: reason.into() });
-    match (cert, key) {
-        (None, None) => Ok(None),
-        (Some(_), Some(_)) if is_mutual && ca.is_none() => {
-            invalid("client certificates are checked against a trusted-ca-file, which is missing")
-        }
-        (Some(cert), Some(key)) => Ok(Some(TlsFiles {
-            cert: cert.clone(),
-            key: key.clone(),
-            trusted_ca: ca.clone(),
-            is_mutual,
-        })),
-        _ => invalid("certificate and key are given together"),
-    }
-}
-
 fn retention(mode: &str, text: &str) -> Result<Retention, ConfigError> {
     let flag = "auto-compaction-retention";
     let invalid = |reason: &str| ConfigError::Flag { flag, reason: reason.into() };
@@ -325,6 +331,12 @@ fn retention(mode: &str, text: &str) -> Result<Retention, ConfigError> {
     }
 }
 
+/// A time; 0 needs no unit.
+fn time(flag: &'static str, text: &str) -> Result<Duration, ConfigError> {
+    let reason = || ConfigError::Flag { flag, reason: "is a time such as 10m".into() };
+    if text == "0" { Ok(Duration::ZERO) } else { duration(text).ok_or_else(reason) }
+}
+
 /// A time as Go writes it: `1h30m`, `500ms`.
 fn duration(text: &str) -> Option<Duration> {
     let mut rest = text;
@@ -334,14 +346,16 @@ fn duration(text: &str) -> Option<Duration> {
         let (number, after) = rest.split_at(digits);
         let unit = after.find(|c: char| c.is_ascii_digit()).unwrap_or(after.len());
         let number: u64 = number.parse().ok()?;
-        let unit_ms = match &after[..unit] {
-            "ms" => 1,
-            "s" => 1_000,
-            "m" => 60_000,
-            "h" => 3_600_000,
+        let unit_ns = match &after[..unit] {
+            "ns" => 1,
+            "us" | "µs" => 1_000,
+            "ms" => 1_000_000,
+            "s" => 1_000_000_000,
+            "m" => 60_000_000_000,
+            "h" => 3_600_000_000_000,
             _ => return None,
         };
-        sum += Duration::from_millis(number.checked_mul(unit_ms)?);
+        sum += Duration::from_nanos(number.checked_mul(unit_ns)?);
         rest = &after[unit..];
     }
     (!text.is_empty()).then_some(sum)
@@ -375,6 +389,11 @@ mod tests {
             ("--corrupt-check-time x",                             "--corrupt-check-time: is a time such as 10m"),
             ("--feature-gates InitialCorruptCheck",                "--feature-gates: \"InitialCorruptCheck\" is not NAME=true or NAME=false"),
             ("--auto-compaction-retention x",                      "--auto-compaction-retention: is a time"),
+            ("--feature-gates A=true",                             "--feature-gates: there is no gate A; there are AllAlpha, AllBeta, CompactHashCheck, InitialCorruptCheck, LeaseCheckpoint, LeaseCheckpointPersist, SetMemberLocalAddr, StopGRPCServiceOnDefrag, TxnModeWriteWithSharedBuffer"),
+            ("--cert-file c --key-file k --client-crl-file l",     "--client-crl-file: looks at certificates of clients, which --client-cert-auth asks for"),
+            ("--peer-cert-file c --peer-key-file k --peer-trusted-ca-file a --peer-cert-allowed-cn n --peer-cert-allowed-hostname h", "--peer-cert-allowed-hostname: and --peer-cert-allowed-cn exclude each other"),
+            ("--tls-min-version TLS1.3 --tls-max-version TLS1.2",  "--tls-min-version: is TLS1.2 or TLS1.3, and --tls-max-version not below it"),
+            ("--metrics some",                                     "--metrics: is `basic` or `extensive`"),
             ("--auto-compaction-mode revision --auto-compaction-retention 1h", "--auto-compaction-retention: is a number of revisions"),
         ];
         for (args, expected) in cases {
@@ -391,7 +410,7 @@ mod tests {
             ("--experimental-corrupt-check-time=0s",              None,      true,  None),
             ("--experimental-initial-corrupt-check=false",        Some(600), false, None),
             ("--experimental-initial-corrupt-check",              Some(600), true,  None),
-            ("--feature-gates A=true,InitialCorruptCheck=false",  Some(600), false, None),
+            ("--feature-gates AllBeta=true,InitialCorruptCheck=false",  Some(600), false, None),
             ("--quota-backend-bytes=8589934592",                  Some(600), true,  Some(8 << 30)),
             ("--quota-backend-bytes -1",                          Some(600), true,  None),
         ];

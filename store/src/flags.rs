@@ -1,9 +1,14 @@
-//! etcd's flags, each with its `ETCD_*` variable. A flag that is not here is refused by name.
+//! etcd's flags, each with its `ETCD_*` variable, or a file with all of them. A flag that is not here is refused by
+//! name.
+
+mod file;
+mod other;
 
 use std::ffi::{OsStr, OsString};
 use std::path::PathBuf;
 
-use clap::{ArgAction, Parser};
+use clap::error::ErrorKind;
+use clap::{ArgAction, CommandFactory, FromArgMatches, Parser};
 use tracing_subscriber::EnvFilter;
 
 /// A member of a consensus store that serves etcd's v3 API. Flags and ETCD_* variables are etcd's.
@@ -62,6 +67,12 @@ pub struct Flags {
         action = ArgAction::Set
     )]
     pub client_cert_auth: bool,
+    /// Names, one of which the certificate of a client must be for: NAME,...
+    #[arg(long, env = "ETCD_CLIENT_CERT_ALLOWED_HOSTNAME", value_name = "NAMES")]
+    pub client_cert_allowed_hostname: Option<String>,
+    /// Client certificates that were revoked (PEM or DER).
+    #[arg(long, env = "ETCD_CLIENT_CRL_FILE", value_name = "FILE")]
+    pub client_crl_file: Option<PathBuf>,
     /// Certificate shown to other members, by both ends (PEM).
     #[arg(long, env = "ETCD_PEER_CERT_FILE", value_name = "FILE")]
     pub peer_cert_file: Option<PathBuf>,
@@ -82,6 +93,30 @@ pub struct Flags {
         action = ArgAction::Set
     )]
     pub peer_client_cert_auth: bool,
+    /// Certificate that this member shows when it dials others, if not the same (PEM).
+    #[arg(long, env = "ETCD_PEER_CLIENT_CERT_FILE", value_name = "FILE")]
+    pub peer_client_cert_file: Option<PathBuf>,
+    /// Its key (PEM).
+    #[arg(long, env = "ETCD_PEER_CLIENT_KEY_FILE", value_name = "FILE")]
+    pub peer_client_key_file: Option<PathBuf>,
+    /// Common names, one of which the certificate of a member must have: NAME,...
+    #[arg(long, env = "ETCD_PEER_CERT_ALLOWED_CN", value_name = "NAMES")]
+    pub peer_cert_allowed_cn: Option<String>,
+    /// Names, one of which the certificate of a member must be for: NAME,...
+    #[arg(long, env = "ETCD_PEER_CERT_ALLOWED_HOSTNAME", value_name = "NAMES")]
+    pub peer_cert_allowed_hostname: Option<String>,
+    /// Certificates of members that were revoked (PEM or DER).
+    #[arg(long, env = "ETCD_PEER_CRL_FILE", value_name = "FILE")]
+    pub peer_crl_file: Option<PathBuf>,
+    /// The lowest version of TLS: `TLS1.2` or `TLS1.3`.
+    #[arg(long, env = "ETCD_TLS_MIN_VERSION", default_value = "TLS1.2", value_name = "VERSION")]
+    pub tls_min_version: String,
+    /// The highest version of TLS; as high as there is if not given.
+    #[arg(long, env = "ETCD_TLS_MAX_VERSION", default_value = "", value_name = "VERSION")]
+    pub tls_max_version: String,
+    /// Cipher suites, as Go names them: NAME,... ; all good ones if not given.
+    #[arg(long, env = "ETCD_CIPHER_SUITES", default_value = "", value_name = "NAMES")]
+    pub cipher_suites: String,
 
     /// How often a leader shows that it lives, in milliseconds.
     #[arg(long, env = "ETCD_HEARTBEAT_INTERVAL", default_value_t = 100, value_name = "MS")]
@@ -113,6 +148,15 @@ pub struct Flags {
     /// Entries of the log after which it is cut.
     #[arg(long, env = "ETCD_SNAPSHOT_COUNT", default_value_t = 10_000, value_name = "COUNT")]
     pub snapshot_count: u64,
+    /// Entries that are kept in the log for members that lag.
+    #[arg(
+        long,
+        alias = "experimental-snapshot-catchup-entries",
+        env = "ETCD_SNAPSHOT_CATCHUP_ENTRIES",
+        default_value_t = 5_000,
+        value_name = "COUNT"
+    )]
+    pub snapshot_catchup_entries: u64,
     /// Bytes of values kept in memory, the most recently written ones; others are read from disk. Not
     /// etcd's: there, the operating system decides.
     #[arg(long, env = "KSTORE_CACHE_BYTES", default_value_t = 8 << 20, value_name = "BYTES")]
@@ -162,6 +206,54 @@ pub struct Flags {
     /// Where health and metrics are served too.
     #[arg(long, env = "ETCD_LISTEN_METRICS_URLS")]
     pub listen_metrics_urls: Option<String>,
+    /// Where clients are served over plain HTTP only; the client URLs then serve gRPC only.
+    #[arg(long, env = "ETCD_LISTEN_CLIENT_HTTP_URLS")]
+    pub listen_client_http_urls: Option<String>,
+    /// Whether the API is served as JSON over HTTP, too.
+    #[arg(
+        long,
+        env = "ETCD_ENABLE_GRPC_GATEWAY",
+        num_args = 0..=1,
+        require_equals = true,
+        default_value = "true",
+        default_missing_value = "true",
+        action = ArgAction::Set
+    )]
+    pub enable_grpc_gateway: bool,
+    /// Origins whose pages may ask over HTTP: URL,... ; `*` are all.
+    #[arg(long, env = "ETCD_CORS", default_value = "*", value_name = "ORIGINS")]
+    pub cors: String,
+    /// Names of this machine that may be asked for over HTTP without TLS: NAME,... ; `*` are all.
+    #[arg(long, env = "ETCD_HOST_WHITELIST", default_value = "*", value_name = "NAMES")]
+    pub host_whitelist: String,
+    /// Calls under way on one connection, at most.
+    #[arg(long, env = "ETCD_MAX_CONCURRENT_STREAMS", default_value_t = store_etcd::front::STREAMS_MAX, value_name = "COUNT")]
+    pub max_concurrent_streams: u32,
+    /// How often a silent client is asked whether it is there; 0 never.
+    #[arg(long, env = "ETCD_GRPC_KEEPALIVE_INTERVAL", default_value = "2h", value_name = "TIME")]
+    pub grpc_keepalive_interval: String,
+    /// How long it may take to answer.
+    #[arg(long, env = "ETCD_GRPC_KEEPALIVE_TIMEOUT", default_value = "20s", value_name = "TIME")]
+    pub grpc_keepalive_timeout: String,
+    /// Whether other processes may listen on the same ports.
+    #[arg(
+        long,
+        env = "ETCD_SOCKET_REUSE_PORT",
+        num_args = 0..=1,
+        require_equals = true,
+        default_value = "false",
+        default_missing_value = "true",
+        action = ArgAction::Set
+    )]
+    pub socket_reuse_port: bool,
+    /// A call that takes longer is said in the log; none if not given.
+    #[arg(
+        long,
+        alias = "experimental-warning-unary-request-duration",
+        env = "ETCD_WARNING_UNARY_REQUEST_DURATION",
+        value_name = "TIME"
+    )]
+    pub warning_unary_request_duration: Option<String>,
     /// `basic`, or `extensive`: how long calls take is counted too.
     #[arg(long, env = "ETCD_METRICS", default_value = "basic")]
     pub metrics: String,
@@ -177,61 +269,60 @@ pub struct Flags {
     /// debug, info, warn or error.
     #[arg(long, env = "ETCD_LOG_LEVEL", default_value = "info")]
     pub log_level: String,
-
-    #[command(flatten)]
-    pub idle: Idle,
+    /// How the log is written.
+    #[arg(long, env = "ETCD_LOG_FORMAT", default_value = "console")]
+    pub log_format: LogFormat,
+    /// Where the log goes: `stdout` (`default`) or `stderr`.
+    #[arg(long, env = "ETCD_LOG_OUTPUTS", default_value = "default")]
+    pub log_outputs: LogOutput,
+    /// Reads all of this from a file instead (YAML or JSON); other flags and variables are then passed over.
+    #[arg(long, env = "ETCD_CONFIG_FILE", value_name = "FILE")]
+    pub config_file: Option<PathBuf>,
 }
 
-/// Flags of etcd that deployments give and that have nothing to do here.
-#[derive(Clone, Debug, clap::Args)]
-pub struct Idle {
-    /// Accepted: only the latest snapshot is kept.
-    #[arg(long, env = "ETCD_MAX_SNAPSHOTS", hide = true)]
-    pub max_snapshots: Option<u64>,
-    /// Accepted: the log is cut by itself.
-    #[arg(long, env = "ETCD_MAX_WALS", hide = true)]
-    pub max_wals: Option<u64>,
-    /// Accepted: it is always so.
-    #[arg(long, env = "ETCD_STRICT_RECONFIG_CHECK", num_args = 0..=1, require_equals = true, default_missing_value = "true", hide = true)]
-    pub strict_reconfig_check: Option<bool>,
-    /// Accepted: it is always so.
-    #[arg(long, env = "ETCD_PRE_VOTE", num_args = 0..=1, require_equals = true, default_missing_value = "true", hide = true)]
-    pub pre_vote: Option<bool>,
-    /// Accepted.
-    #[arg(long, env = "ETCD_LOGGER", hide = true)]
-    pub logger: Option<String>,
-    /// Accepted: the log goes to standard output.
-    #[arg(long, env = "ETCD_LOG_OUTPUTS", hide = true)]
-    pub log_outputs: Option<String>,
-    /// Accepted: what comes together is written together.
-    #[arg(long, env = "ETCD_BACKEND_BATCH_LIMIT", hide = true)]
-    pub backend_batch_limit: Option<u64>,
-    /// Accepted: nothing waits to be written.
-    #[arg(long, env = "ETCD_BACKEND_BATCH_INTERVAL", hide = true)]
-    pub backend_batch_interval: Option<String>,
-    /// Accepted: there is no such database.
-    #[arg(long, env = "ETCD_BACKEND_BBOLT_FREELIST_TYPE", hide = true)]
-    pub backend_bbolt_freelist_type: Option<String>,
-    /// Accepted: who starts does not wait longer than others.
-    #[arg(long, env = "ETCD_INITIAL_ELECTION_TICK_ADVANCE", num_args = 0..=1, require_equals = true, default_missing_value = "true", hide = true)]
-    pub initial_election_tick_advance: Option<bool>,
-    /// Accepted: there are no passwords.
-    #[arg(long, env = "ETCD_BCRYPT_COST", hide = true)]
-    pub bcrypt_cost: Option<u64>,
-    /// Accepted: there are no tokens.
-    #[arg(long, env = "ETCD_AUTH_TOKEN_TTL", hide = true)]
-    pub auth_token_ttl: Option<u64>,
+/// How the log is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum LogFormat {
+    Console,
+    Json,
+}
+
+/// Where the log goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum LogOutput {
+    #[value(alias = "default")]
+    Stdout,
+    Stderr,
 }
 
 impl Flags {
-    /// Reads the process's flags and variables; ends the process if they are not understood.
+    /// Reads the process's flags and variables, or the file that they name; ends the process if they are not
+    /// understood.
     pub fn parse_from_process() -> Self {
-        Self::parse_from(double_dashed(std::env::args()))
+        let read = Self::read(std::env::args(), std::env::vars_os());
+        read.unwrap_or_else(|error| error.exit())
     }
 
-    /// Variables of the process that look like etcd's and mean nothing here, as `ETCD_CONFIG_FILE` does.
+    fn read(
+        args: impl Iterator<Item = String>,
+        variables: impl Iterator<Item = (OsString, OsString)>,
+    ) -> Result<Self, clap::Error> {
+        let flags = Self::try_parse_from(other::sift(double_dashed(args)).map_err(invalid)?)?;
+        let Some(path) = flags.config_file else {
+            other::sift_variables(variables).map_err(invalid)?;
+            return Ok(flags);
+        };
+        let arguments = file::arguments(&path).map_err(|error| invalid(format!("{error:#}")))?;
+        let all = std::iter::once("kstore".to_owned()).chain(arguments);
+        // No variable has an empty name.
+        let command = Self::command().mut_args(|arg| arg.env(""));
+        let found = command.try_get_matches_from(other::sift(all).map_err(invalid)?)?;
+        Self::from_arg_matches(&found)
+    }
+
+    /// Variables of the process that look like etcd's and mean nothing here.
     pub fn unknown_variables() -> Vec<String> {
-        let command = <Self as clap::CommandFactory>::command();
+        let command = Self::command();
         let known: Vec<_> = command.get_arguments().filter_map(clap::Arg::get_env).collect();
         unknown(&known, std::env::vars_os().map(|(name, _)| name))
     }
@@ -243,10 +334,14 @@ impl Flags {
     }
 }
 
+fn invalid(reason: String) -> clap::Error {
+    Flags::command().error(ErrorKind::ValueValidation, reason)
+}
+
 fn unknown(known: &[&OsStr], variables: impl Iterator<Item = OsString>) -> Vec<String> {
     let unknown = variables.filter(|name| !known.contains(&name.as_os_str()));
     let names = unknown.filter_map(|name| name.into_string().ok());
-    names.filter(|name| name.starts_with("ETCD_")).collect()
+    names.filter(|name| name.starts_with("ETCD_") && !other::is_variable(name)).collect()
 }
 
 /// Go's flags may have one dash or two.
@@ -263,7 +358,7 @@ mod tests {
 
     fn parse(args: &[&str]) -> Result<Flags, clap::Error> {
         let all = std::iter::once("kstore").chain(args.iter().copied()).map(str::to_owned);
-        Flags::try_parse_from(double_dashed(all))
+        Flags::read(all, std::iter::empty())
     }
 
     #[test]
@@ -295,7 +390,47 @@ mod tests {
 
     #[test]
     fn unknown_flag_is_refused_by_name() {
+        let error = parse(&["--experimental-x", "x"]).unwrap_err().to_string();
+        assert!(error.contains("--experimental-x"), "{error}");
         let error = parse(&["--discovery", "x"]).unwrap_err().to_string();
-        assert!(error.contains("--discovery"), "{error}");
+        assert!(error.contains("--initial-cluster"), "{error}");
+    }
+
+    /// As etcd 3.6.16's help lists them.
+    const OF_ETCD: &str = include_str!("flags/etcd-3.6.txt");
+
+    #[test]
+    fn each_flag_of_etcds_is_known_once() {
+        let command = Flags::command();
+        let knows = |arg: &clap::Arg, name: &str| {
+            let aliases = arg.get_all_aliases().unwrap_or_default();
+            arg.get_long() == Some(name) || aliases.contains(&name)
+        };
+        for name in OF_ETCD.lines() {
+            let is_flag = command.get_arguments().any(|arg| knows(arg, name));
+            assert!(is_flag != other::Other::find(name).is_some(), "--{name}: {is_flag}");
+        }
+        let variable = |arg: &clap::Arg| arg.get_env().map(|name| name.to_owned());
+        for arg in
+            command.get_arguments().filter(|arg| OF_ETCD.lines().any(|name| knows(arg, name)))
+        {
+            let name = arg.get_long().map(other::variable).map(OsString::from);
+            assert_eq!(variable(arg), name, "{:?}", arg.get_long());
+        }
+    }
+
+    #[test]
+    fn a_file_takes_the_place_of_flags() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("etcd.yml");
+        let text =
+            "name: m1\nforce-new-cluster: false\nclient-transport-security: {cert-file: a.pem}\n";
+        std::fs::write(&path, text).unwrap();
+        let path = path.to_str().unwrap();
+        let flags = parse(&["--config-file", path, "--name", "m2"]).unwrap();
+        assert_eq!((&flags.name[..], flags.cert_file), ("m1", Some("a.pem".into())));
+        std::fs::write(path, "nmae: m1\n").unwrap();
+        let error = parse(&["--config-file", path]).unwrap_err().to_string();
+        assert!(error.contains("--nmae"), "{error}");
     }
 }

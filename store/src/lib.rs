@@ -7,6 +7,7 @@ pub mod config;
 mod disks;
 mod flags;
 mod identity;
+pub mod log;
 mod quarantine;
 mod raft;
 mod tls;

@@ -6,7 +6,6 @@ use store::command::Command;
 use store::{app, config};
 use store_env::signal::run_until_signalled;
 use tokio_util::sync::CancellationToken;
-use tracing_subscriber::EnvFilter;
 
 /// A sixth of a put's time was the C library's `malloc` (docs/decisions/0014-mimalloc.md).
 #[global_allocator]
@@ -20,10 +19,7 @@ fn main() -> ExitCode {
         });
     }
     let flags = config::Flags::parse_from_process();
-    let filter = EnvFilter::try_from_env("TRIREME_LOG").unwrap_or_else(|_| flags.log_filter());
-    // Who reads the log may end: then nothing is to be said of it, which would end this process half.
-    let log = tracing_subscriber::fmt().with_env_filter(filter).with_ansi(false);
-    log.log_internal_errors(false).init();
+    store::log::start(&flags);
     for name in config::Flags::unknown_variables() {
         tracing::warn!(
             "unrecognized environment variable {name}: kstore --help says which there are"

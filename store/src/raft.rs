@@ -92,6 +92,7 @@ fn raft_config(config: &Config, identity: &Identity) -> store_raft::Config {
     raft.election_min_ms = config.election_ms;
     raft.election_max_ms = 2 * config.election_ms;
     raft.snapshot_entries = config.snapshot_entries;
+    raft.keep_entries = config.keep_entries;
     raft.cache_bytes = Some(config.cache_bytes);
     raft.slow_apply = config.slow_apply;
     raft

@@ -11,9 +11,12 @@ use std::sync::Arc;
 
 use futures::future::BoxFuture;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 
 pub use memory::MemoryNetwork;
+
+/// Connections that may wait to be accepted, as tokio has it.
+const BACKLOG: u32 = 1_024;
 
 /// A connection's bytes.
 pub trait Stream: AsyncRead + AsyncWrite + Unpin + Send + 'static {}
@@ -89,16 +92,29 @@ impl Secure for Plain {
     }
 }
 
+/// How ports are listened on.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Listening {
+    /// Whether others may listen on the same port, to share its connections (`SO_REUSEPORT`).
+    pub shares_port: bool,
+}
+
 /// TCP of the operating system.
 #[derive(Clone, Debug)]
 pub struct Tcp {
     secure: Arc<dyn Secure>,
+    listening: Listening,
 }
 
 impl Tcp {
     /// TCP whose connections are secured by `secure`.
     pub fn shared(secure: impl Secure) -> SharedNetwork {
-        Arc::new(Self { secure: Arc::new(secure) })
+        Self::listening(secure, Listening::default())
+    }
+
+    /// The same, which listens in a way of its own.
+    pub fn listening(secure: impl Secure, listening: Listening) -> SharedNetwork {
+        Arc::new(Self { secure: Arc::new(secure), listening })
     }
 }
 
@@ -114,11 +130,26 @@ impl Network for Tcp {
 
     fn listen(&self, address: &str) -> BoxFuture<'static, io::Result<Box<dyn Listener>>> {
         let (secure, address) = (self.secure.clone(), address.to_owned());
+        let listening = self.listening;
         Box::pin(async move {
-            let listener = TcpListener::bind(&address).await?;
+            let listener = match listening.shares_port {
+                true => bind_shared(&address).await?,
+                false => TcpListener::bind(&address).await?,
+            };
             Ok(Box::new(TcpDoor { listener, secure }) as Box<dyn Listener>)
         })
     }
+}
+
+/// Listens on the first of the name's addresses, with others if they want to.
+async fn bind_shared(address: &str) -> io::Result<TcpListener> {
+    let found = tokio::net::lookup_host(address).await?.next();
+    let address = found.ok_or_else(|| io::Error::from(io::ErrorKind::AddrNotAvailable))?;
+    let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+    socket.set_reuseaddr(true)?;
+    socket.set_reuseport(true)?;
+    socket.bind(address)?;
+    socket.listen(BACKLOG)
 }
 
 struct TcpDoor {
@@ -145,6 +176,15 @@ mod tests {
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
     use super::*;
+
+    #[tokio::test]
+    async fn a_port_is_shared_by_those_who_want_to() {
+        let sharing = Tcp::listening(Plain, Listening { shares_port: true });
+        let first = sharing.listen("127.0.0.1:0").await.unwrap();
+        let address = first.address();
+        assert!(sharing.listen(&address).await.is_ok());
+        assert!(Tcp::shared(Plain).listen(&address).await.is_err());
+    }
 
     #[tokio::test]
     async fn plain_tcp_carries_bytes_and_refusal_is_told_apart() {

@@ -14,6 +14,7 @@ use tonic::Status;
 
 use crate::errors;
 use crate::facts::Facts;
+use crate::front::Front;
 use crate::gather::Gather;
 use crate::line;
 use crate::metrics::Metrics;
@@ -36,6 +37,9 @@ pub struct Options {
     pub progress_every: Duration,
     /// Whether it is counted how long calls take.
     pub times_calls: bool,
+    /// A call that is no stream and takes longer is said in the log.
+    pub slow_call: Option<Duration>,
+    pub front: Front,
 }
 
 impl Default for Options {
@@ -46,6 +50,8 @@ impl Default for Options {
             learners_max: 1,
             progress_every: Duration::from_secs(600),
             times_calls: false,
+            slow_call: None,
+            front: Front::default(),
         }
     }
 }

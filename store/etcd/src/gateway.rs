@@ -25,14 +25,19 @@ use tonic::{Code, Status};
 use self::call::{Call, Values};
 use crate::route::Routes;
 
-/// What the paths of all methods begin with.
-pub(crate) const PREFIX: &str = "/v3/";
+/// What the paths of all methods begin with; the second is how etcd up to 3.3 had it.
+const PREFIXES: [&str; 2] = ["/v3/", "/v3beta/"];
 
 /// Headers that are handed on to the service, without what they begin with.
 const METADATA: &str = "grpc-metadata-";
 
 /// Base64 and escapes make a request larger than the message in it.
 const JSON_FACTOR: usize = 2;
+
+/// Whether it is for methods.
+pub(crate) fn is_path(path: &str) -> bool {
+    PREFIXES.iter().any(|prefix| path.starts_with(prefix))
+}
 
 /// Whether a method's requests, and its replies, are streams.
 pub(crate) fn streams(path: &str) -> (bool, bool) {

@@ -14,11 +14,9 @@ pub(crate) type Reply = Response<Full<Bytes>>;
 
 /// Answers one request that is not gRPC.
 pub(crate) async fn answer(facade: Arc<Facade>, method: Method, target: http::Uri) -> Reply {
-    if method != Method::GET && method != Method::HEAD {
-        return reply(StatusCode::METHOD_NOT_ALLOWED, TEXT, "method not allowed\n");
-    }
     let query = target.query().unwrap_or_default();
     match target.path() {
+        path if method != Method::GET && is_for_get(path) => not_allowed(),
         "/health" => {
             let is_serializable = query.contains("serializable=true");
             let found = match alarm(&facade, query) {
@@ -38,9 +36,30 @@ pub(crate) async fn answer(facade: Arc<Facade>, method: Method, target: http::Ur
         "/metrics" => reply(StatusCode::OK, METRICS, metrics::render(&facade)),
         path => match probe::answer(&facade, path, query).await {
             Some((status, text)) => reply(status, TEXT, text),
-            None => reply(StatusCode::NOT_FOUND, TEXT, "404 page not found\n"),
+            None => not_found(),
         },
     }
+}
+
+/// What etcd answers to GET only; even a HEAD is refused.
+fn is_for_get(path: &str) -> bool {
+    matches!(path, "/health" | "/version") || probe::is_there(path)
+}
+
+fn not_allowed() -> Reply {
+    let mut refused = text(StatusCode::METHOD_NOT_ALLOWED, "Method Not Allowed\n");
+    refused.headers_mut().insert(header::ALLOW, http::HeaderValue::from_static("GET"));
+    refused
+}
+
+/// Of what is not there.
+pub(crate) fn not_found() -> Reply {
+    text(StatusCode::NOT_FOUND, "404 page not found\n")
+}
+
+/// Something for people to read.
+pub(crate) fn text(status: StatusCode, body: impl Into<Bytes>) -> Reply {
+    reply(status, TEXT, body)
 }
 
 const TEXT: &str = "text/plain; charset=utf-8";

@@ -15,6 +15,7 @@ mod election;
 pub mod errors;
 pub mod facade;
 pub mod facts;
+pub mod front;
 #[cfg(test)]
 mod fuzz;
 mod gateway;

@@ -119,6 +119,11 @@ pub(crate) async fn answer(
     })
 }
 
+/// Whether there is a probe at this path.
+pub(crate) fn is_there(path: &str) -> bool {
+    chosen(path, "").is_some()
+}
+
 /// The checks behind a path, but for those that are excluded; a name that is unknown excludes nothing.
 fn chosen(path: &str, query: &str) -> Option<(&'static str, Vec<Check>)> {
     let (probe, one) = path.strip_prefix('/')?.split_once('/').map_or_else(

@@ -14,9 +14,8 @@ use crate::auth::{self, AuthService};
 use crate::cluster::ClusterService;
 use crate::election::ElectionService;
 use crate::facade::Facade;
-use crate::gateway;
+use crate::front::{self, Door, Serves};
 use crate::health::HealthService;
-use crate::http::answer;
 use crate::kv::KvService;
 use crate::lease::LeaseService;
 use crate::lock::LockService;
@@ -77,7 +76,8 @@ pub(crate) const METHODS: &[&str] = &[
 /// All services of one member.
 #[derive(Clone, Debug)]
 pub(crate) struct Routes {
-    facade: Arc<Facade>,
+    pub(crate) facade: Arc<Facade>,
+    pub(crate) door: Door,
     kv: KvServer<KvService>,
     watch: WatchServer<WatchService>,
     lease: LeaseServer<LeaseService>,
@@ -92,10 +92,11 @@ pub(crate) struct Routes {
 pub(crate) type Answer = Result<Response<Body>, Infallible>;
 
 impl Routes {
-    pub(crate) fn new(facade: &Arc<Facade>) -> Self {
+    pub(crate) fn new(facade: &Arc<Facade>, door: Door) -> Self {
         let bytes_max = facade.options.request_bytes_max.saturating_add(OVERHEAD_BYTES);
         Self {
             facade: facade.clone(),
+            door,
             kv: KvServer::new(KvService(facade.clone()))
                 .max_decoding_message_size(bytes_max)
                 .max_encoding_message_size(usize::MAX),
@@ -184,16 +185,11 @@ impl hyper::service::Service<Request<Incoming>> for Routes {
     type Future = BoxFuture<'static, Answer>;
 
     fn call(&self, request: Request<Incoming>) -> Self::Future {
-        if is_grpc(&request) {
+        if self.door.serves != Serves::Http && is_grpc(&request) {
             return self.grpc(request);
         }
-        if request.uri().path().starts_with(gateway::PREFIX) {
-            let routes = self.clone();
-            return Box::pin(async move { Ok(gateway::answer(routes, request).await) });
-        }
-        let (method, target) = (request.method().clone(), request.uri().clone());
-        let facade = self.facade.clone();
-        Box::pin(async move { Ok(answer(facade, method, target).await.map(Body::new)) })
+        let routes = self.clone();
+        Box::pin(async move { Ok(front::answer(routes, request).await) })
     }
 }
 

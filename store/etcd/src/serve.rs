@@ -16,6 +16,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::authority::Mended;
 use crate::facade::Facade;
+use crate::front::{Door, Front};
 use crate::http::answer;
 use crate::metrics::Traffic;
 use crate::route::Routes;
@@ -26,20 +27,17 @@ const HANDSHAKE_MAX: Duration = Duration::from_secs(10);
 const HEAD_MAX: Duration = Duration::from_secs(30);
 /// How long requests may go on once a stop was asked for.
 const DRAIN_MAX: Duration = Duration::from_secs(2);
-/// As etcd: a client that is silent for so long is asked whether it is there, and then given so long.
-const KEEP_ALIVE_EVERY: Duration = Duration::from_secs(2 * 3600);
-const KEEP_ALIVE_TIMEOUT: Duration = Duration::from_secs(20);
-/// Calls under way on one connection. etcd has no bound; this one is never met by a sane client.
-const STREAMS_MAX: u32 = 100_000;
 
 /// Serves etcd's API and the plain questions, until told to stop.
 pub async fn api(
     facade: Arc<Facade>,
+    door: Door,
     listener: Box<dyn Listener>,
     stop: CancellationToken,
 ) -> TaskResult {
-    let (routes, traffic) = (Routes::new(&facade), facade.metrics.traffic.clone());
-    accept(listener, stop, traffic, move || routes.clone()).await
+    let (routes, traffic) = (Routes::new(&facade, door), facade.metrics.traffic.clone());
+    let front = facade.options.front.clone();
+    accept(listener, stop, traffic, front, move || routes.clone()).await
 }
 
 /// Serves the plain questions only, until told to stop.
@@ -48,7 +46,7 @@ pub async fn plain(
     listener: Box<dyn Listener>,
     stop: CancellationToken,
 ) -> TaskResult {
-    let traffic = facade.metrics.traffic.clone();
+    let (traffic, front) = (facade.metrics.traffic.clone(), facade.options.front.clone());
     let service = move || {
         let facade = facade.clone();
         service_fn(move |request: Request<Incoming>| {
@@ -57,7 +55,7 @@ pub async fn plain(
             async move { Ok::<http::Response<Full<Bytes>>, std::convert::Infallible>(answer.await) }
         })
     };
-    accept(listener, stop, traffic, service).await
+    accept(listener, stop, traffic, front, service).await
 }
 
 /// Counts changes of the leader, for the figures, until told to stop.
@@ -86,6 +84,7 @@ async fn accept<S, B>(
     mut listener: Box<dyn Listener>,
     stop: CancellationToken,
     traffic: Arc<Traffic>,
+    front: Front,
     service: impl Fn() -> S,
 ) -> TaskResult
 where
@@ -104,7 +103,13 @@ where
         };
         match next {
             Ok(handshake) => {
-                crew.spawn(connection(handshake, service(), traffic.clone(), stop.clone()));
+                crew.spawn(connection(
+                    handshake,
+                    builder(&front),
+                    service(),
+                    traffic.clone(),
+                    stop.clone(),
+                ));
             }
             Err(error) => {
                 // Out of file descriptors, most likely: existing connections go on.
@@ -120,6 +125,7 @@ where
 
 async fn connection<S, B>(
     handshake: Handshake,
+    builder: auto::Builder<TokioExecutor>,
     service: S,
     traffic: Arc<Traffic>,
     stop: CancellationToken,
@@ -135,7 +141,6 @@ async fn connection<S, B>(
         Ok(Err(error)) => return tracing::info!(%error, "a connection was refused"),
         Err(_) => return tracing::info!("a connection was not made in time"),
     };
-    let builder = builder();
     let stream = TokioIo::new(Mended::new(accepted.stream, traffic));
     let connection = builder.serve_connection(stream, service);
     tokio::pin!(connection);
@@ -152,16 +157,16 @@ async fn connection<S, B>(
     }
 }
 
-fn builder() -> auto::Builder<TokioExecutor> {
+fn builder(front: &Front) -> auto::Builder<TokioExecutor> {
     let mut builder = auto::Builder::new(TokioExecutor::new());
     builder.http1().timer(TokioTimer::new()).header_read_timeout(HEAD_MAX);
     builder
         .http2()
         .timer(TokioTimer::new())
-        .max_concurrent_streams(STREAMS_MAX)
+        .max_concurrent_streams(front.streams_max)
         .initial_connection_window_size(4 << 20)
         .initial_stream_window_size(1 << 20)
-        .keep_alive_interval(KEEP_ALIVE_EVERY)
-        .keep_alive_timeout(KEEP_ALIVE_TIMEOUT);
+        .keep_alive_interval(front.keep_alive_every)
+        .keep_alive_timeout(front.keep_alive_timeout);
     builder
 }

@@ -91,6 +91,11 @@ impl Member {
         self.args.extend(more.iter().map(|arg| (*arg).to_owned()));
     }
 
+    /// These flags and no others.
+    pub(crate) fn only_args(&mut self, args: &[&str]) {
+        self.args = args.iter().map(|arg| (*arg).to_owned()).collect();
+    }
+
     /// Gives another value to a flag that is there.
     pub(crate) fn replace_flag(&mut self, flag: &str, value: &str) {
         let at = self.args.iter().position(|arg| arg == flag).unwrap();

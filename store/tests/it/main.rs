@@ -9,6 +9,7 @@ mod cluster;
 mod corrupt;
 mod ctl;
 mod fail_over;
+mod front;
 mod gateway;
 mod header;
 mod kv;

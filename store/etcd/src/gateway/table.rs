@@ -58,7 +58,7 @@ const METHODS: &[(&str, &str)] = &[
 
 /// The method that a request's path names.
 pub(super) fn find(path: &str) -> Option<&'static str> {
-    let path = path.strip_prefix(super::PREFIX)?;
+    let path = super::PREFIXES.iter().find_map(|prefix| path.strip_prefix(prefix))?;
     METHODS.iter().find(|(known, _)| *known == path).map(|(_, method)| *method)
 }
 
@@ -75,6 +75,7 @@ mod tests {
             assert!(json::method(method).is_some(), "{method} is in no file");
         }
         assert_eq!(find("/v3/kv/put"), Some("/etcdserverpb.KV/Put"));
+        assert_eq!(find("/v3beta/kv/put"), find("/v3/kv/put"));
         assert_eq!(find("/v3/kv"), None);
     }
 }

@@ -153,7 +153,8 @@ impl Call {
         let method = paths().position(|known| known == path)?;
         let counted = &facade.metrics.calls.0[method];
         one(&counted.started);
-        let started = counted.took.is_some().then(Instant::now);
+        let is_timed = counted.took.is_some() || facade.options.slow_call.is_some();
+        let started = is_timed.then(Instant::now);
         Some(Self { facade: facade.clone(), method, started, has_ended: false })
     }
 
@@ -192,8 +193,13 @@ impl Call {
         }
         let method = self.method();
         one(&method.handled[code]);
-        if let (Some(took), Some(started)) = (&method.took, self.started) {
-            took.note(started.elapsed());
+        let Some(took) = self.started.map(|started| started.elapsed()) else { return };
+        if let Some(histogram) = &method.took {
+            histogram.note(took);
+        }
+        let is_slow = self.facade.options.slow_call.is_some_and(|max| took > max);
+        if is_slow && method.kind == Kind::Unary {
+            tracing::warn!(method = method.path, ?took, code = CODES[code], "a call took long");
         }
     }
 }
