@@ -59,7 +59,8 @@ impl Daemon {
         (is_ours && !is_zombie).then_some(pid)
     }
 
-    /// Starts it in a session of its own, so that it outlives us and our terminal.
+    /// Starts it in a session of its own, so that it outlives us and our terminal; returns once it runs its program, or
+    /// has ended: until then it can look like none of ours, and would be started once more.
     pub(super) fn start(&self) -> anyhow::Result<u32> {
         for folder in [self.pid_file.parent(), self.log_file.parent()].into_iter().flatten() {
             std::fs::create_dir_all(folder)?;
@@ -67,7 +68,7 @@ impl Daemon {
         let log = std::fs::OpenOptions::new().create(true).append(true).open(&self.log_file)?;
         let program = find_program(self.program)?;
         // `setsid` execs in place when it is not a group's leader: the pid we see is the daemon's.
-        let child = Command::new("setsid")
+        let mut child = Command::new("setsid")
             .arg(&program)
             .args(&self.args)
             .stdin(Stdio::null())
@@ -75,8 +76,12 @@ impl Daemon {
             .stderr(log)
             .spawn()
             .with_context(|| format!("cannot start {}", program.display()))?;
-        master_pki::files::write_public(&self.pid_file, format!("{}\n", child.id()).as_bytes())?;
-        Ok(child.id())
+        let pid = child.id();
+        master_pki::files::write_public(&self.pid_file, format!("{pid}\n").as_bytes())?;
+        while !runs(pid, &program) && child.try_wait()?.is_none() {
+            std::thread::yield_now();
+        }
+        Ok(pid)
     }
 
     /// Asks it to stop, and after `grace` makes it. True if it was running.
@@ -119,6 +124,12 @@ impl Daemon {
         let lines: Vec<&str> = text.lines().collect();
         lines[lines.len().saturating_sub(12)..].join("\n")
     }
+}
+
+/// Whether a process has become this program.
+fn runs(pid: u32, program: &Path) -> bool {
+    let words = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+    words.split(|byte| *byte == 0).next() == Some(program.as_os_str().as_encoded_bytes())
 }
 
 /// A process's words. While it is turning into another program it has none, on a busy machine for milliseconds.
@@ -203,7 +214,8 @@ mod tests {
         let daemon = Daemon::new(&layout, "sleeper", "sleep", vec!["60".into()]);
         assert_eq!(daemon.pid(), None);
         let pid = daemon.start().unwrap();
-        // Looked at over and over while `setsid` turns into the program: never taken for dead.
+        assert!(runs(pid, &find_program("sleep").unwrap()), "`setsid` has become it already");
+        // Looked at over and over: never taken for dead.
         for _ in 0..200 {
             assert_eq!(daemon.pid(), Some(pid));
         }
