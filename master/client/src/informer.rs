@@ -4,7 +4,8 @@
 //! copies, so that a busy loop costs the API server one watch and no reads.
 //!
 //! # Path
-//! list → `Held` → `Store::replace_held`; line of a watch → `Held` → `Store::apply_held` → subscribers
+//! list → `Sink::read` → `Sink::replace`; line of a watch → `Sink::read` → `Sink::apply`. The sink of most is a [`Store`],
+//! which tells its subscribers.
 //!
 //! # Invariants
 //! - A list is consistent (no resourceVersion asked for): the copy never goes back in time, even
@@ -12,6 +13,7 @@
 //! - A watch resumes from the last version seen; only 410 Gone makes it list again.
 
 mod held;
+mod sink;
 mod store;
 #[cfg(test)]
 mod tests;
@@ -31,7 +33,8 @@ use store_env::task::TaskResult;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
-use held::Held;
+pub use held::{Held, Keeper, Kept};
+pub use sink::{Progress, Sink};
 pub use store::{Change, Store, key_of};
 
 /// A list of one page is given up after this.
@@ -90,12 +93,12 @@ impl ListWatch {
     }
 }
 
-/// The task that feeds a [`Store`].
-pub struct Informer<K> {
+/// The task that feeds a [`Store`], or another [`Sink`].
+pub struct Informer<S> {
     client: kube::Client,
     requests: Request,
     params: ListWatch,
-    store: Store<K>,
+    sink: S,
     backoff: Backoff,
 }
 
@@ -122,7 +125,7 @@ struct Mark {
     metadata: ListMeta,
 }
 
-impl<K: kube::Resource> Debug for Informer<K> {
+impl<S> Debug for Informer<S> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Informer")
             .field("resource", &self.requests.url_path)
@@ -141,13 +144,20 @@ enum End {
     Expired,
 }
 
-impl<K: Watched> Informer<K> {
+impl<K: Watched> Informer<Store<K>> {
     /// The (still empty) store, and the task that fills it.
     pub fn new(api: kube::Api<K>, params: ListWatch) -> (Store<K>, Self) {
         let store = Store::default();
+        (store.clone(), Self::into_sink(api, params, store))
+    }
+}
+
+impl<S: Sink> Informer<S> {
+    /// The task that tells `sink` of these objects.
+    pub fn into_sink<K: kube::Resource>(api: kube::Api<K>, params: ListWatch, sink: S) -> Self {
         let backoff = Backoff::new(api.resource_url());
         let requests = Request::new(api.resource_url());
-        (store.clone(), Self { client: api.into_client(), requests, params, store, backoff })
+        Self { client: api.into_client(), requests, params, sink, backoff }
     }
 
     /// Lists, watches, and begins again, until told to stop.
@@ -163,7 +173,7 @@ impl<K: Watched> Informer<K> {
         loop {
             match self.list().await {
                 Ok((objects, version)) => {
-                    self.store.replace_held(objects, &version);
+                    self.sink.replace(objects, &version);
                     self.backoff.reset();
                     self.watch_on().await;
                 }
@@ -173,7 +183,7 @@ impl<K: Watched> Informer<K> {
     }
 
     /// A consistent list, in pages; in one piece if its history was compacted on the way.
-    async fn list(&self) -> Result<(Vec<Held<K>>, String), String> {
+    async fn list(&self) -> Result<(Vec<S::Object>, String), String> {
         match self.pages(Some(PAGE_MAX)).await {
             Err(kube::Error::Api(status)) if is_gone(&status) => self.pages(None).await,
             result => result,
@@ -181,7 +191,7 @@ impl<K: Watched> Informer<K> {
         .map_err(|error| format!("list: {error}"))
     }
 
-    async fn pages(&self, limit: Option<u32>) -> Result<(Vec<Held<K>>, String), kube::Error> {
+    async fn pages(&self, limit: Option<u32>) -> Result<(Vec<S::Object>, String), kube::Error> {
         let mut params = ListParams {
             label_selector: self.params.labels.clone(),
             field_selector: self.params.fields.clone(),
@@ -194,7 +204,7 @@ impl<K: Watched> Informer<K> {
             let page = self.client.request::<Page>(request);
             let page = timeout(LIST_DEADLINE, page).await.map_err(too_late)??;
             for item in page.items {
-                objects.push(Held::of_text(item.get()).map_err(kube::Error::SerdeError)?);
+                objects.push(self.sink.read(item.get()).map_err(kube::Error::SerdeError)?);
             }
             match page.metadata.continue_.filter(|token| !token.is_empty()) {
                 Some(token) => params.continue_token = Some(token),
@@ -206,9 +216,9 @@ impl<K: Watched> Informer<K> {
     /// Watches from the store's version, again and again, until that version has expired.
     async fn watch_on(&mut self) {
         loop {
-            let before = self.store.resource_version();
+            let before = self.sink.progress().resource_version();
             let end = self.watch(&before).await;
-            if self.store.resource_version() != before {
+            if self.sink.progress().resource_version() != before {
                 self.backoff.reset();
             }
             match end {
@@ -262,13 +272,13 @@ impl<K: Watched> Informer<K> {
         let text = object.get();
         match kind {
             "ADDED" | "MODIFIED" => {
-                self.store.apply_held(Held::of_text(text).map_err(malformed)?);
+                self.sink.apply(self.sink.read(text).map_err(malformed)?);
             }
-            "DELETED" => self.store.delete_held(Held::of_text(text).map_err(malformed)?),
+            "DELETED" => self.sink.delete(self.sink.read(text).map_err(malformed)?),
             "BOOKMARK" => {
                 let mark: Mark = serde_json::from_str(text).map_err(malformed)?;
                 let version = mark.metadata.resource_version.unwrap_or_default();
-                self.store.advance(&version, false);
+                self.sink.progress().advance(&version, false);
             }
             "ERROR" => {
                 let status: Status = serde_json::from_str(text).map_err(malformed)?;

@@ -14,6 +14,7 @@
 //! # Invariants
 //! - An owner counts as gone only after the API server said so, never because it was not seen.
 
+mod feed;
 mod graph;
 mod monitors;
 
@@ -150,7 +151,7 @@ async fn standing(
     if let Some((known, _)) = shared.graph.lock().look_up(&owner.uid)
         && (known.namespace.is_none() || known.namespace == node.namespace)
     {
-        return Ok(if known.is_deleting && known.has(FOREGROUND) {
+        return Ok(if known.is_deleting && known.is_foreground {
             Standing::WaitsForDependents
         } else {
             Standing::Solid
@@ -205,13 +206,13 @@ async fn get(
 /// The object as it is now, if it is still the one meant.
 async fn current(client: &Client, node: &Node) -> Result<Option<ObjectMeta>, Error> {
     let found = get(client, &node.resource, node.namespace.as_deref(), &node.name).await?;
-    Ok(found.filter(|meta| meta.uid.as_ref() == Some(&node.uid)))
+    Ok(found.filter(|meta| meta.uid.as_deref() == Some(&*node.uid)))
 }
 
 /// Deletes the object, if its owners are still those that were judged.
 async fn delete(client: &Client, node: &Node, policy: PropagationPolicy) -> Result<(), Error> {
     let Some(meta) = current(client, node).await? else { return Ok(()) };
-    if meta.owner_references.clone().unwrap_or_default() != node.owners {
+    if meta.owner_references.as_deref().unwrap_or_default() != &*node.owners {
         return Ok(()); // the change brings it back
     }
     let preconditions =

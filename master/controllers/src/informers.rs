@@ -18,8 +18,8 @@ use k8s_openapi::api::discovery::v1::EndpointSlice;
 use k8s_openapi::api::networking::v1::{IPAddress, ServiceCIDR};
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use k8s_openapi::api::storage::v1::VolumeAttributesClass;
-use kube::Api;
-use master_client::informer::{Informer, Kind, ListWatch, Store};
+use kube::{Api, Resource};
+use master_client::informer::{Informer, Keeper, Kind, ListWatch, Store};
 use store_env::task::Group;
 
 /// Where kubelets renew their leases.
@@ -43,12 +43,19 @@ macro_rules! informers {
         }
 
         impl Informers {
-            /// Starts one informer per kind in `group`. `client` reads on this master.
-            pub fn start(client: &kube::Client, group: &mut Group) -> Self {
+            /// Starts one informer per kind in `group`. `client` reads on this master, which keeps the objects of a
+            /// group and plural as `keeper` says.
+            pub fn start(
+                client: &kube::Client,
+                keeper: impl Fn(&str, &str) -> Option<Keeper>,
+                group: &mut Group,
+            ) -> Self {
                 $(
                     let api: fn(kube::Client) -> Api<$kind> = $api;
                     let (store, informer) = Informer::new(api(client.clone()), $params);
                     $(store.trim_with($trim);)?
+                    let keeper_of_kind = keeper(&<$kind>::group(&()), &<$kind>::plural(&()));
+                    keeper_of_kind.into_iter().for_each(|keeper| store.share_with(keeper));
                     group.spawn(
                         concat!("informer of ", stringify!($field)),
                         |stop| informer.run(stop),
@@ -115,6 +122,11 @@ fn what_only_nodes_need(pod: &mut Pod) {
         volumes.retain(|v| v.persistent_volume_claim.is_some() || v.ephemeral.is_some());
     }
     spec.volumes.take_if(|volumes| volumes.is_empty());
+    // A list that was decoded has room for more than it has.
+    spec.volumes.iter_mut().for_each(Vec::shrink_to_fit);
+    spec.tolerations.iter_mut().for_each(Vec::shrink_to_fit);
+    let conditions = pod.status.as_mut().and_then(|status| status.conditions.as_mut());
+    conditions.into_iter().for_each(Vec::shrink_to_fit);
     let containers = spec.init_containers.iter_mut().flatten().chain(&mut spec.containers);
     for container in containers {
         container.args = None;

@@ -50,7 +50,9 @@ impl Replica {
         let (handle, clock) = (config.server.handle.clone(), config.server.clock.clone());
         let server = Server::new(config.server)?;
         server.run_background(group);
-        let informers = Informers::start(&component(&server, CONTROLLERS, None), group);
+        let client = component(&server, CONTROLLERS, None);
+        let keeper = |group: &str, plural: &str| server.keeper(group, plural);
+        let informers = Informers::start(&client, keeper, group);
         let (compacted, compactor_clock) = (handle.clone(), clock.clone());
         group.spawn("compactor", move |stop| {
             store_handle::compactor::run(compacted, compactor_clock, HISTORY_KEPT, stop)

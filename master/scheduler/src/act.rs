@@ -32,7 +32,7 @@ impl Error {
 }
 
 fn pods(client: &kube::Client, pod: &PodInfo) -> Api<Pod> {
-    Api::namespaced(client.clone(), &pod.namespace)
+    Api::namespaced(client.clone(), pod.namespace())
 }
 
 /// Binds this very pod (by uid) to a node.
@@ -40,12 +40,12 @@ pub(crate) async fn bind(client: &kube::Client, pod: &PodInfo, node: &str) -> Re
     let binding = json!({
         "apiVersion": "v1",
         "kind": "Binding",
-        "metadata": { "name": pod.name, "namespace": pod.namespace, "uid": pod.uid },
+        "metadata": { "name": pod.name(), "namespace": pod.namespace(), "uid": pod.uid() },
         "target": { "apiVersion": "v1", "kind": "Node", "name": node },
     });
     let api = pods(client, pod);
     let params = PostParams::default();
-    let request = api.create_subresource::<_, Value>("binding", &pod.name, &params, &binding);
+    let request = api.create_subresource::<_, Value>("binding", pod.name(), &params, &binding);
     timeout(DEADLINE, request).await.map_err(|_| Error::TooLate)??;
     Ok(())
 }
@@ -69,10 +69,10 @@ pub(crate) async fn report(
     if nominated != pod.nominated.as_deref() {
         status["nominatedNodeName"] = json!(nominated);
     }
-    let patch = Patch::Strategic(json!({ "metadata": { "uid": pod.uid }, "status": status }));
+    let patch = Patch::Strategic(json!({ "metadata": { "uid": pod.uid() }, "status": status }));
     let api = pods(client, pod);
     let params = PatchParams::default();
-    let request = api.patch_status(&pod.name, &params, &patch);
+    let request = api.patch_status(pod.name(), &params, &patch);
     timeout(DEADLINE, request).await.map_err(|_| Error::TooLate)??;
     Ok(())
 }
@@ -114,10 +114,11 @@ pub(crate) async fn evict(
     }] } });
     let patch = Patch::Strategic(condition);
     let params = PatchParams::default();
-    let marked = timeout(DEADLINE, api.patch_status(&victim.name, &params, &patch)).await;
+    let marked = timeout(DEADLINE, api.patch_status(victim.name(), &params, &patch)).await;
     marked.map_err(|_| Error::TooLate)??;
-    let preconditions = Preconditions { uid: Some(victim.uid.clone()), resource_version: None };
+    let preconditions =
+        Preconditions { uid: Some(victim.uid().to_owned()), resource_version: None };
     let params = DeleteParams { preconditions: Some(preconditions), ..DeleteParams::default() };
-    timeout(DEADLINE, api.delete(&victim.name, &params)).await.map_err(|_| Error::TooLate)??;
+    timeout(DEADLINE, api.delete(victim.name(), &params)).await.map_err(|_| Error::TooLate)??;
     Ok(())
 }

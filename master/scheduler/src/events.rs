@@ -41,9 +41,9 @@ pub(crate) struct Note {
 impl Note {
     pub(crate) fn about(pod: &PodInfo, reason: &'static str, message: String) -> Self {
         Self {
-            namespace: pod.namespace.clone(),
-            name: pod.name.clone(),
-            uid: pod.uid.clone(),
+            namespace: pod.namespace().to_owned(),
+            name: pod.name().to_owned(),
+            uid: pod.uid().to_owned(),
             is_warning: reason == "FailedScheduling",
             reason,
             action: if reason == "FailedScheduling" { "Scheduling" } else { "Binding" },
@@ -221,7 +221,11 @@ mod tests {
         });
         let client = kube::Client::new(service, "default");
         let (_, mut writer) = channel();
-        let pod = |name: &str| PodInfo { uid: name.to_owned(), ..PodInfo::default() };
+        let pod = |uid: &str| {
+            let mut pod = k8s_openapi::api::core::v1::Pod::default();
+            pod.metadata.uid = Some(uid.to_owned());
+            PodInfo::read(Arc::new(pod))
+        };
         let note = |name| Note::about(&pod(name), "FailedScheduling", "no room".to_owned());
         let notes = ["a", "b", "a", "a"].map(note).to_vec();
         writer.write(&client, notes, Timestamp::UNIX_EPOCH).await;

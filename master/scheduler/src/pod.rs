@@ -15,41 +15,35 @@ use crate::resources::{Resources, guess_of, request_of};
 
 pub(crate) type Labels = BTreeMap<String, String>;
 
+static NO_LABELS: Labels = Labels::new();
+
 /// Who schedules pods that name nobody else.
 pub(crate) const SCHEDULER_NAME: &str = "default-scheduler";
 
 /// A port of the node that a pod takes: address, protocol, number.
 pub(crate) type HostPort = (String, String, i32);
 
-/// What scheduling needs to know of a pod.
+/// What scheduling needs to know of a pod: what takes work to read, and the pod itself for the rest.
 #[derive(Debug, Default)]
 pub(crate) struct PodInfo {
     /// `namespace/name`.
     pub(crate) key: String,
-    pub(crate) namespace: String,
-    pub(crate) name: String,
-    pub(crate) uid: String,
-    pub(crate) labels: Labels,
     pub(crate) priority: i32,
     pub(crate) may_preempt: bool,
     pub(crate) request: Resources,
     pub(crate) guess: Resources,
     pub(crate) ports: Vec<HostPort>,
-    pub(crate) node_selector: Labels,
     pub(crate) node_terms: Option<Vec<NodeTerm>>,
     pub(crate) node_preferences: Vec<(i64, NodeTerm)>,
-    pub(crate) tolerations: Vec<Toleration>,
     pub(crate) spread: Vec<Spread>,
     pub(crate) affinity: PodTerms,
     pub(crate) anti_affinity: PodTerms,
-    pub(crate) images: Vec<String>,
     /// The uid of the controller it belongs to.
     pub(crate) owner: Option<String>,
     /// The node it is bound to.
     pub(crate) node: Option<String>,
     /// The node where others were preempted for it.
     pub(crate) nominated: Option<String>,
-    pub(crate) scheduler: String,
     pub(crate) is_gated: bool,
     pub(crate) is_terminating: bool,
     /// Succeeded or failed: uses nothing any more.
@@ -95,12 +89,12 @@ impl PodTerm {
 
     /// Whether the rule is about that pod. `namespace_labels` finds the labels of a namespace.
     pub(crate) fn matches(&self, pod: &PodInfo, namespace_labels: impl Fn(&str) -> Labels) -> bool {
-        let in_namespace = self.namespaces.contains(&pod.namespace)
+        let in_namespace = self.namespaces.iter().any(|namespace| namespace == pod.namespace())
             || self.namespace_selector.as_ref().is_some_and(|selector| {
-                selector.is_everything() || selector.matches_map(&namespace_labels(&pod.namespace))
+                selector.is_everything() || selector.matches_map(&namespace_labels(pod.namespace()))
             });
         in_namespace
-            && self.selector.as_ref().is_some_and(|selector| selector.matches_map(&pod.labels))
+            && self.selector.as_ref().is_some_and(|selector| selector.matches_map(pod.labels()))
     }
 }
 
@@ -192,8 +186,8 @@ impl PodInfo {
         let meta = &pod.metadata;
         let phase =
             pod.status.as_ref().and_then(|status| status.phase.as_deref()).unwrap_or_default();
-        let namespace = meta.namespace.clone().unwrap_or_default();
-        let labels = meta.labels.clone().unwrap_or_default();
+        let namespace = meta.namespace.as_deref().unwrap_or_default();
+        let labels = meta.labels.as_ref().unwrap_or(&NO_LABELS);
         let affinity = spec.affinity.as_ref();
         let node_affinity = affinity.and_then(|affinity| affinity.node_affinity.as_ref());
         let required = node_affinity.and_then(|affinity| {
@@ -205,30 +199,21 @@ impl PodInfo {
         let owners = meta.owner_references.iter().flatten();
         Self {
             key: key_of(pod.as_ref()),
-            name: meta.name.clone().unwrap_or_default(),
-            uid: meta.uid.clone().unwrap_or_default(),
             priority: spec.priority.unwrap_or_default(),
             may_preempt: spec.preemption_policy.as_deref() != Some("Never"),
             request: request_of(spec),
             guess: guess_of(spec),
             ports: host_ports(spec),
-            node_selector: spec.node_selector.clone().unwrap_or_default(),
             node_terms: required.map(node_terms),
             node_preferences: preferred.unwrap_or_default().iter().map(node_preference).collect(),
-            tolerations: spec.tolerations.clone().unwrap_or_default(),
             spread: spec
                 .topology_spread_constraints
                 .iter()
                 .flatten()
-                .map(|one| Spread::read(one, &labels))
+                .map(|one| Spread::read(one, labels))
                 .collect(),
-            affinity: affinity_terms(spec, &namespace, &labels),
-            anti_affinity: anti_affinity_terms(spec, &namespace, &labels),
-            images: spec
-                .containers
-                .iter()
-                .filter_map(|container| container.image.clone())
-                .collect(),
+            affinity: affinity_terms(spec, namespace, labels),
+            anti_affinity: anti_affinity_terms(spec, namespace, labels),
             owner: owners
                 .filter(|owner| owner.controller == Some(true))
                 .map(|owner| owner.uid.clone())
@@ -239,22 +224,56 @@ impl PodInfo {
                 .as_ref()
                 .and_then(|status| status.nominated_node_name.clone())
                 .filter(|node| !node.is_empty()),
-            scheduler: spec.scheduler_name.clone().unwrap_or_else(|| SCHEDULER_NAME.to_owned()),
             is_gated: spec.scheduling_gates.as_ref().is_some_and(|gates| !gates.is_empty()),
             is_terminating: meta.deletion_timestamp.is_some(),
             is_finished: phase == "Succeeded" || phase == "Failed",
             has_failed: phase == "Failed",
             created_s: meta.creation_timestamp.as_ref().map_or(0, |at| at.0.as_second()),
-            namespace,
-            labels,
             pod,
         }
+    }
+
+    pub(crate) fn namespace(&self) -> &str {
+        self.pod.metadata.namespace.as_deref().unwrap_or_default()
+    }
+
+    pub(crate) fn name(&self) -> &str {
+        self.pod.metadata.name.as_deref().unwrap_or_default()
+    }
+
+    pub(crate) fn uid(&self) -> &str {
+        self.pod.metadata.uid.as_deref().unwrap_or_default()
+    }
+
+    pub(crate) fn labels(&self) -> &Labels {
+        self.pod.metadata.labels.as_ref().unwrap_or(&NO_LABELS)
+    }
+
+    pub(crate) fn node_selector(&self) -> &Labels {
+        let selector = self.pod.spec.as_ref().and_then(|spec| spec.node_selector.as_ref());
+        selector.unwrap_or(&NO_LABELS)
+    }
+
+    fn tolerations(&self) -> &[Toleration] {
+        let tolerations = self.pod.spec.as_ref().and_then(|spec| spec.tolerations.as_deref());
+        tolerations.unwrap_or_default()
+    }
+
+    /// The images of its containers.
+    pub(crate) fn images(&self) -> impl Iterator<Item = &str> {
+        let containers = self.pod.spec.iter().flat_map(|spec| &spec.containers);
+        containers.filter_map(|container| container.image.as_deref())
+    }
+
+    fn scheduler(&self) -> &str {
+        let name = self.pod.spec.as_ref().and_then(|spec| spec.scheduler_name.as_deref());
+        name.unwrap_or(SCHEDULER_NAME)
     }
 
     /// Whether it waits for this scheduler.
     pub(crate) fn is_ours_to_place(&self) -> bool {
         self.node.is_none()
-            && self.scheduler == SCHEDULER_NAME
+            && self.scheduler() == SCHEDULER_NAME
             && !self.is_terminating
             && !self.is_finished
             && !self.is_gated
@@ -262,15 +281,19 @@ impl PodInfo {
 
     /// Whether it tolerates a taint.
     pub(crate) fn tolerates(&self, key: &str, value: &str, effect: &str) -> bool {
-        self.tolerations.iter().any(|toleration| {
-            let own = |field: &Option<String>| field.clone().unwrap_or_default();
-            let (own_key, own_effect) = (own(&toleration.key), own(&toleration.effect));
+        self.tolerations().iter().any(|toleration| {
+            let (own_key, own_effect) =
+                (word(toleration.key.as_ref()), word(toleration.effect.as_ref()));
             let is_exists = toleration.operator.as_deref() == Some("Exists");
             (own_effect.is_empty() || own_effect == effect)
                 && (own_key == key || (own_key.is_empty() && is_exists))
-                && (is_exists || own(&toleration.value) == value)
+                && (is_exists || word(toleration.value.as_ref()) == value)
         })
     }
+}
+
+fn word(field: Option<&String>) -> &str {
+    field.map_or("", String::as_str)
 }
 
 fn affinity_terms(spec: &PodSpec, namespace: &str, labels: &Labels) -> PodTerms {

@@ -43,8 +43,8 @@ impl Budget {
     }
 
     fn covers(&self, pod: &PodInfo) -> bool {
-        self.namespace == pod.namespace
-            && self.selector.as_ref().is_some_and(|selector| selector.matches_map(&pod.labels))
+        self.namespace == pod.namespace()
+            && self.selector.as_ref().is_some_and(|selector| selector.matches_map(pod.labels()))
     }
 }
 

@@ -222,7 +222,7 @@ impl Scheduler {
         }
         let is_known = self.queue.waiting(&pod.key).is_some_and(|waiting| {
             let (old, new) = (&waiting.pod, &pod);
-            old.uid == new.uid && old.labels == new.labels && old.pod.spec == new.pod.spec
+            old.uid() == new.uid() && old.labels() == new.labels() && old.pod.spec == new.pod.spec
         });
         if !is_known || !self.queue.refresh(Arc::clone(&pod)) {
             self.queue.put(pod);
@@ -327,7 +327,7 @@ impl Scheduler {
         for key in plan.victims {
             let Some(victim) = self.context.inputs.pods.get(&key) else { continue };
             let victim = PodInfo::read(victim);
-            let message = format!("Preempted by pod {} on node {}", pod.uid, plan.node);
+            let message = format!("Preempted by pod {} on node {}", pod.uid(), plan.node);
             let note = Note { action: "Preempting", ..Note::about(&victim, "Preempted", message) };
             self.recorder.record(note);
             let (client, now) = (self.context.client.clone(), self.now());
@@ -377,7 +377,7 @@ impl Scheduler {
     fn try_again(&mut self, mut waiting: Waiting, error: &act::Error) {
         let Some(pod) = self.context.inputs.pods.get(&waiting.pod.key) else { return };
         let pod = Arc::new(PodInfo::read(pod));
-        if !pod.is_ours_to_place() || pod.uid != waiting.pod.uid {
+        if !pod.is_ours_to_place() || pod.uid() != waiting.pod.uid() {
             return self.apply(pod);
         }
         if error.is_not_found() {

@@ -32,7 +32,8 @@ pub struct Entry {
     /// The object without its resourceVersion, shared with the store.
     stored: Bytes,
     value: OnceLock<Arc<Value>>,
-    seen: Seen,
+    /// Apart: most objects are never asked for by a selector, and there may be a hundred thousand.
+    seen: OnceLock<Box<Seen>>,
 }
 
 /// What selectors look at; a hundredth of a decoded object.
@@ -61,7 +62,7 @@ impl Entry {
         } else {
             recode(&key, stored)
         };
-        Self { key, revision, stored, value: OnceLock::new(), seen: Seen::default() }
+        Self { key, revision, stored, value: OnceLock::new(), seen: OnceLock::new() }
     }
 
     /// The same version once it is replaced: what was decoded for it is let go.
@@ -130,9 +131,13 @@ impl Entry {
         Arc::new(value)
     }
 
+    fn seen(&self) -> &Seen {
+        self.seen.get_or_init(Box::default)
+    }
+
     /// The labels; nothing else is decoded for them.
     pub fn labels(&self) -> &BTreeMap<String, String> {
-        self.seen.labels.get_or_init(|| {
+        self.seen().labels.get_or_init(|| {
             let mut metadata = serde_json::Deserializer::from_slice(&self.stored[HEAD.len() - 1..]);
             let labelled = Labelled::deserialize(&mut metadata);
             labelled.ok().and_then(|labelled| labelled.labels).unwrap_or_default()
@@ -145,7 +150,12 @@ impl Entry {
         &self,
         read: impl FnOnce(&Value) -> BTreeMap<String, String>,
     ) -> &BTreeMap<String, String> {
-        self.seen.fields.get_or_init(|| read(&self.value_once()))
+        self.seen().fields.get_or_init(|| read(&self.value_once()))
+    }
+
+    /// The object as it is stored: without its resourceVersion.
+    pub fn stored(&self) -> &Bytes {
+        &self.stored
     }
 
     /// Whether a stored form is this very object.

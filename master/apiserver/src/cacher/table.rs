@@ -19,7 +19,7 @@ use super::entry::Entry;
 
 /// How many changes, and of how many bytes, a watch may lie behind before it reads from history.
 const WINDOW_CHANGES_MAX: usize = 4096;
-const WINDOW_BYTES_MAX: usize = 4 << 20;
+const WINDOW_BYTES_MAX: usize = 2 << 20;
 /// How many of the latest changes keep their frames: those that watchers are being sent.
 const FRAMES_KEPT: usize = 256;
 /// Changes that wait for one watcher; a slower one is ended.

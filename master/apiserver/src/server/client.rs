@@ -5,9 +5,12 @@ use std::sync::Arc;
 
 use http_body_util::BodyExt;
 use master_api::access::Identity;
+use master_client::informer::{Keeper, Kept};
+use master_registry::Resource;
 use store_handle::Term;
 
 use super::Server;
+use crate::cacher::table_name;
 use crate::chain;
 
 impl Server {
@@ -23,5 +26,23 @@ impl Server {
             }
         });
         kube::Client::new(service, "default")
+    }
+
+    /// Finds the objects of a built-in resource as this server keeps them, for informers in this process. None for a
+    /// resource that is stored otherwise than it is served.
+    pub fn keeper(self: &Arc<Self>, group: &str, plural: &str) -> Option<Keeper> {
+        let served = self.served();
+        let is_it = |one: &&Arc<Resource>| one.group == group && one.plural == plural;
+        let mut versions = served.catalog.all().iter().filter(is_it);
+        let resource =
+            versions.next().filter(|one| one.custom.is_none() && one.stores_as_served())?;
+        let is_only = versions.next().is_none();
+        let (server, table) = (self.clone(), table_name(&resource.group, &resource.plural));
+        let keeper = move |key: &str, version: &str| {
+            let entry = server.cacher.entry(&table, key)?;
+            let is_meant = entry.revision.to_string() == version;
+            is_meant.then(|| Kept { key: entry.key.clone(), text: entry.stored().clone() })
+        };
+        is_only.then(|| -> Keeper { Arc::new(keeper) })
     }
 }

@@ -8,15 +8,17 @@
 //! - A subscriber that fell behind finds a [`Change::Resync`] as the last message of its queue: it
 //!   may be late, but never ignorant.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::{self, Debug};
+use std::ops::Bound;
 use std::sync::Arc;
 
 use parking_lot::Mutex;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::mpsc;
 
 use super::Watched;
-use super::held::{Held, Look};
+use super::held::{Held, Keeper};
+use super::sink::{Progress, Sink};
 
 /// Messages that wait for one subscriber at most.
 const QUEUE_MAX: usize = 1024;
@@ -40,13 +42,6 @@ impl<K> Clone for Change<K> {
             Self::Resync => Self::Resync,
         }
     }
-}
-
-/// How far the copy has come.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-struct Progress {
-    synced: bool,
-    resource_version: String,
 }
 
 struct Subscriber<K> {
@@ -73,42 +68,19 @@ impl<K> Subscriber<K> {
 }
 
 struct State<K> {
-    objects: BTreeMap<String, Held<K>>,
+    objects: BTreeMap<Arc<str>, Held<K>>,
     /// Keys of the objects that a controlling owner's uid has.
-    owned: BTreeMap<String, BTreeSet<String>>,
+    owned: BTreeMap<Box<str>, BTreeSet<Arc<str>>>,
     subscribers: Vec<Subscriber<K>>,
     /// Takes away what no reader needs, from each object that is decoded.
     trim: fn(&mut K),
-    recent: Recent,
-}
-
-/// The objects that stay decoded: all, or those that were looked at last.
-#[derive(Debug)]
-struct Recent {
-    max: usize,
-    /// In the order in which they were decoded; some are gone by now, or twice here.
-    keys: VecDeque<String>,
-}
-
-impl Recent {
-    /// Where nothing is ever let go.
-    const ALL: usize = usize::MAX;
-
-    fn is_all(&self) -> bool {
-        self.max == Self::ALL
-    }
-
-    /// Notes an object that was decoded; says whose turn it is to be let go.
-    fn note(&mut self, key: &str) -> Option<String> {
-        self.keys.push_back(key.to_owned());
-        if self.keys.len() > self.max { self.keys.pop_front() } else { None }
-    }
+    keeper: Option<Keeper>,
 }
 
 /// The copy that an [`Informer`](super::Informer) keeps. Cheap to clone.
 pub struct Store<K> {
     state: Arc<Mutex<State<K>>>,
-    progress: Arc<watch::Sender<Progress>>,
+    progress: Progress,
 }
 
 impl<K> Clone for Store<K> {
@@ -119,11 +91,9 @@ impl<K> Clone for Store<K> {
 
 impl<K> Debug for Store<K> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let progress = self.progress.borrow().clone();
         f.debug_struct("Store")
             .field("objects", &self.state.lock().objects.len())
-            .field("synced", &progress.synced)
-            .field("resource_version", &progress.resource_version)
+            .field("progress", &self.progress)
             .finish()
     }
 }
@@ -146,10 +116,9 @@ impl<K: Watched> Default for Store<K> {
             owned: BTreeMap::new(),
             subscribers: Vec::new(),
             trim: |_| {},
-            recent: Recent { max: Recent::ALL, keys: VecDeque::new() },
+            keeper: None,
         };
-        let (progress, _) = watch::channel(Progress::default());
-        Self { state: Arc::new(Mutex::new(state)), progress: Arc::new(progress) }
+        Self { state: Arc::new(Mutex::new(state)), progress: Progress::default() }
     }
 }
 
@@ -166,31 +135,9 @@ impl<K: Watched> Store<K> {
 
     /// All objects, ordered by key.
     pub fn list(&self) -> Vec<Arc<K>> {
-        self.list_where(|_| true)
-    }
-
-    /// The objects that are wanted, ordered by key. Where not all stay decoded, the others are looked at one after the
-    /// other and let go: a list of all would be many times as large as what it is made of.
-    pub fn list_where(&self, is_wanted: impl Fn(&K) -> bool) -> Vec<Arc<K>> {
-        let mut wanted = Vec::new();
-        self.for_each(|object| wanted.extend(Some(object).filter(|object| is_wanted(object))));
-        wanted
-    }
-
-    /// Looks at all objects, one after the other, ordered by key.
-    pub fn for_each(&self, mut look: impl FnMut(Arc<K>)) {
-        let (looks, trim): (Vec<_>, _) = {
-            let mut state = self.state.lock();
-            let State { objects, trim, recent, .. } = &mut *state;
-            if recent.is_all() {
-                let known = objects.values_mut().filter_map(|object| object.get(*trim, false));
-                (known.map(Look::Known).collect(), *trim)
-            } else {
-                (objects.values().filter_map(Held::look).collect(), *trim)
-            }
-        };
-        // Decoded outside of the lock: there may be thousands.
-        looks.into_iter().filter_map(|one| one.into_object(trim)).for_each(&mut look);
+        let mut state = self.state.lock();
+        let State { objects, trim, .. } = &mut *state;
+        objects.values_mut().filter_map(|object| object.get(*trim)).collect()
     }
 
     /// The objects of one namespace, ordered by name.
@@ -198,15 +145,18 @@ impl<K: Watched> Store<K> {
         // '0' is the byte after '/': no key of another namespace lies between.
         let (from, to) = (format!("{namespace}/"), format!("{namespace}0"));
         let mut state = self.state.lock();
-        let keys: Vec<String> = state.objects.range(from..to).map(|(key, _)| key.clone()).collect();
-        keys.iter().filter_map(|key| state.get(key)).collect()
+        let State { objects, trim, .. } = &mut *state;
+        let bounds = (Bound::Included(from.as_str()), Bound::Excluded(to.as_str()));
+        let own = objects.range_mut::<str, _>(bounds);
+        own.filter_map(|(_, object)| object.get(*trim)).collect()
     }
 
     /// The objects whose controlling owner has this uid, ordered by key.
     pub fn owned_by(&self, uid: &str) -> Vec<Arc<K>> {
         let mut state = self.state.lock();
-        let keys: Vec<String> = state.owned.get(uid).into_iter().flatten().cloned().collect();
-        keys.iter().filter_map(|key| state.get(key)).collect()
+        let State { objects, owned, trim, .. } = &mut *state;
+        let keys = owned.get(uid).into_iter().flatten();
+        keys.filter_map(|key| objects.get_mut(key)?.get(*trim)).collect()
     }
 
     /// How many objects nobody has looked at yet.
@@ -227,17 +177,17 @@ impl<K: Watched> Store<K> {
 
     /// Whether the first list has arrived.
     pub fn synced(&self) -> bool {
-        self.progress.borrow().synced
+        self.progress.synced()
     }
 
     /// The resourceVersion this copy shows; empty before the first list.
     pub fn resource_version(&self) -> String {
-        self.progress.borrow().resource_version.clone()
+        self.progress.resource_version()
     }
 
     /// Waits for the first list.
     pub async fn wait_synced(&self) {
-        self.wait_until(|store| store.synced()).await;
+        self.progress.wait_synced().await;
     }
 
     /// Waits until the copy shows at least `resource_version`, so that a writer reads its own
@@ -252,17 +202,7 @@ impl<K: Watched> Store<K> {
 
     /// Waits until `condition` holds; it is asked again after each change.
     pub async fn wait_until(&self, mut condition: impl FnMut(&Self) -> bool) {
-        let mut progress = self.progress.subscribe();
-        loop {
-            progress.mark_unchanged();
-            if condition(self) {
-                return;
-            }
-            // The sender lives as long as `self`.
-            if progress.changed().await.is_err() {
-                return;
-            }
-        }
+        self.progress.wait_until(|| condition(self)).await;
     }
 
     /// Hears of every change from now on, beginning with a [`Change::Resync`] for what is there
@@ -281,10 +221,9 @@ impl<K: Watched> Store<K> {
         self.state.lock().trim = trim;
     }
 
-    /// From now on, of the objects that are looked at, this many stay decoded; of the others there is the text, which is
-    /// decoded each time anew.
-    pub fn keep_decoded(&self, recent_max: usize) {
-        self.state.lock().recent.max = recent_max;
+    /// From now on, the text of an object that `keeper` has is not kept here, too.
+    pub fn share_with(&self, keeper: Keeper) {
+        self.state.lock().keeper = Some(keeper);
     }
 
     /// Takes over a whole list as of `resource_version`: what it lacks is deleted. Done by the
@@ -303,10 +242,10 @@ impl<K: Watched> Store<K> {
         self.delete_held(last.into());
     }
 
-    pub(super) fn replace_held(&self, objects: Vec<Held<K>>, resource_version: &str) {
+    fn replace_held(&self, objects: Vec<Held<K>>, resource_version: &str) {
         {
             let mut state = self.state.lock();
-            let mut absent: BTreeSet<String> = state.objects.keys().cloned().collect();
+            let mut absent: BTreeSet<Arc<str>> = state.objects.keys().cloned().collect();
             for object in objects {
                 absent.remove(&object.head.key);
                 state.apply(object);
@@ -318,13 +257,13 @@ impl<K: Watched> Store<K> {
         self.advance(resource_version, true);
     }
 
-    pub(super) fn apply_held(&self, object: Held<K>) {
+    fn apply_held(&self, object: Held<K>) {
         let resource_version = object.head.resource_version.clone().unwrap_or_default();
         self.state.lock().apply(object);
         self.advance(&resource_version, false);
     }
 
-    pub(super) fn delete_held(&self, last: Held<K>) {
+    fn delete_held(&self, last: Held<K>) {
         let resource_version = last.head.resource_version.clone().unwrap_or_default();
         let key = last.head.key.clone();
         self.state.lock().delete(&key, Some(last));
@@ -333,29 +272,37 @@ impl<K: Watched> Store<K> {
 
     /// Nothing of this kind changed up to `resource_version`.
     pub fn advance(&self, resource_version: &str, listed: bool) {
-        self.progress.send_modify(|progress| {
-            progress.synced |= listed;
-            if !resource_version.is_empty() {
-                resource_version.clone_into(&mut progress.resource_version);
-            }
-        });
+        self.progress.advance(resource_version, listed);
+    }
+}
+
+impl<K: Watched> Sink for Store<K> {
+    type Object = Held<K>;
+
+    fn read(&self, text: &str) -> Result<Held<K>, serde_json::Error> {
+        Held::of_text(text, self.state.lock().keeper.clone().as_ref())
+    }
+
+    fn replace(&self, objects: Vec<Held<K>>, resource_version: &str) {
+        self.replace_held(objects, resource_version);
+    }
+
+    fn apply(&self, object: Held<K>) {
+        self.apply_held(object);
+    }
+
+    fn delete(&self, last: Held<K>) {
+        self.delete_held(last);
+    }
+
+    fn progress(&self) -> &Progress {
+        &self.progress
     }
 }
 
 impl<K: Watched> State<K> {
     fn get(&mut self, key: &str) -> Option<Arc<K>> {
-        let Self { objects, trim, recent, .. } = self;
-        let object = objects.get_mut(key)?;
-        let was_text = object.is_text();
-        let found = object.get(*trim, !recent.is_all());
-        if was_text
-            && !recent.is_all()
-            && let Some(oldest) = recent.note(key)
-            && let Some(object) = objects.get_mut(&oldest).filter(|_| oldest != key)
-        {
-            object.forget();
-        }
-        found
+        self.objects.get_mut(key)?.get(self.trim)
     }
 
     fn apply(&mut self, object: Held<K>) {
@@ -377,7 +324,7 @@ impl<K: Watched> State<K> {
             self.owned.entry(uid.clone()).or_default().insert(key.clone());
         }
         if self.is_heard() {
-            let old = old.as_mut().and_then(|old| old.get(self.trim, false));
+            let old = old.as_mut().and_then(|old| old.get(self.trim));
             self.objects.insert(key.clone(), object);
             match (self.get(&key), old) {
                 (Some(new), old) => self.tell(&Change::Applied { old, new }),
@@ -393,9 +340,8 @@ impl<K: Watched> State<K> {
         let Some(mut known) = self.objects.remove(key) else { return };
         self.disown(&known);
         if self.is_heard()
-            && let Some(last) = last
-                .and_then(|mut last| last.get(self.trim, false))
-                .or_else(|| known.get(self.trim, false))
+            && let Some(last) =
+                last.and_then(|mut last| last.get(self.trim)).or_else(|| known.get(self.trim))
         {
             self.tell(&Change::Deleted(last));
         }

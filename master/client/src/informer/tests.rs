@@ -253,29 +253,6 @@ async fn objects_are_decoded_when_somebody_looks() {
     assert_eq!(bench.store.undecoded(), 0);
 }
 
-#[tokio::test(start_paused = true)]
-async fn those_looked_at_last_stay_decoded_and_the_others_are_made_again() {
-    let names = ["a", "b", "c", "d", "e"];
-    let all: Vec<_> = names.iter().map(|name| map(name, 3)).collect();
-    let bench = start(vec![list(5, &all, "")]);
-    let store = &bench.store;
-    store.keep_decoded(2);
-    store.wait_synced().await;
-    let first = store.get("default/a").unwrap();
-    for (name, undecoded) in [("a", 4), ("b", 3), ("c", 3), ("d", 3)] {
-        assert!(store.get(&format!("default/{name}")).is_some());
-        assert_eq!(store.undecoded(), undecoded, "after {name}");
-    }
-    // Lists are whole, whatever is decoded, and leave it at that.
-    assert_eq!(store.list().len(), 5);
-    assert_eq!(store.list_where(|map| map.metadata.name.as_deref() == Some("e")).len(), 1);
-    assert_eq!(store.undecoded(), 3);
-    assert_eq!(store.list_in("default").len(), 5);
-    assert_eq!(store.undecoded(), 3);
-    assert_eq!(store.get("default/a").unwrap(), first);
-    assert!(store.contains("default/e") && !store.contains("default/f"));
-}
-
 fn typed(name: &str, version: u64) -> ConfigMap {
     serde_json::from_value(map(name, version)).unwrap()
 }

@@ -5,40 +5,76 @@ use std::sync::Arc;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use kube::api::{ApiResource, PropagationPolicy};
-use kube::core::ObjectMeta;
+use serde::Deserialize;
+use serde::de::IgnoredAny;
 
 use super::{FOREGROUND, ORPHAN};
 
 /// What matters of one object.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Node {
-    pub(super) uid: String,
+    pub(super) uid: Arc<str>,
     /// Shared by all objects of the kind.
     pub(super) resource: Arc<ApiResource>,
-    pub(super) namespace: Option<String>,
-    pub(super) name: String,
-    pub(super) owners: Vec<OwnerReference>,
+    pub(super) namespace: Option<Box<str>>,
+    pub(super) name: Box<str>,
+    pub(super) owners: Box<[OwnerReference]>,
     pub(super) is_deleting: bool,
-    /// Of our two finalizers, those it has.
-    pub(super) finalizers: Vec<String>,
+    /// It has the finalizer [`FOREGROUND`].
+    pub(super) is_foreground: bool,
+    /// It has the finalizer [`ORPHAN`].
+    pub(super) is_orphaning: bool,
+}
+
+/// What is read off an object's text.
+#[derive(Debug, Deserialize)]
+pub(super) struct Outline {
+    #[serde(default)]
+    metadata: Metadata,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+struct Metadata {
+    name: Option<Box<str>>,
+    namespace: Option<Box<str>>,
+    uid: Option<Arc<str>>,
+    resource_version: Option<String>,
+    owner_references: Option<Box<[OwnerReference]>>,
+    finalizers: Option<Vec<String>>,
+    deletion_timestamp: Option<IgnoredAny>,
+}
+
+impl Outline {
+    pub(super) fn uid(&self) -> &str {
+        self.metadata.uid.as_deref().unwrap_or_default()
+    }
+
+    pub(super) fn namespace(&self) -> &str {
+        self.metadata.namespace.as_deref().unwrap_or_default()
+    }
+
+    pub(super) fn resource_version(&self) -> &str {
+        self.metadata.resource_version.as_deref().unwrap_or_default()
+    }
 }
 
 impl Node {
-    pub(super) fn of(resource: &Arc<ApiResource>, meta: &ObjectMeta) -> Self {
-        let finalizers = meta.finalizers.iter().flatten();
+    pub(super) fn of(resource: &Arc<ApiResource>, outline: Outline) -> Self {
+        let Metadata {
+            name, namespace, uid, owner_references, finalizers, deletion_timestamp, ..
+        } = outline.metadata;
+        let has = |one| finalizers.iter().flatten().any(|known| known == one);
         Self {
-            uid: meta.uid.clone().unwrap_or_default(),
+            uid: uid.unwrap_or_default(),
             resource: resource.clone(),
-            namespace: meta.namespace.clone().filter(|namespace| !namespace.is_empty()),
-            name: meta.name.clone().unwrap_or_default(),
-            owners: meta.owner_references.clone().unwrap_or_default(),
-            is_deleting: meta.deletion_timestamp.is_some(),
-            finalizers: finalizers.filter(|f| *f == FOREGROUND || *f == ORPHAN).cloned().collect(),
+            namespace: namespace.filter(|namespace| !namespace.is_empty()),
+            name: name.unwrap_or_default(),
+            owners: owner_references.unwrap_or_default(),
+            is_deleting: deletion_timestamp.is_some(),
+            is_foreground: has(FOREGROUND),
+            is_orphaning: has(ORPHAN),
         }
-    }
-
-    pub(super) fn has(&self, finalizer: &str) -> bool {
-        self.finalizers.iter().any(|known| known == finalizer)
     }
 
     fn is_blocking(&self, owner: &str) -> bool {
@@ -49,9 +85,9 @@ impl Node {
 
 #[derive(Debug, Default)]
 pub(super) struct Graph {
-    nodes: BTreeMap<String, Node>,
+    nodes: BTreeMap<Arc<str>, Node>,
     /// By the owner's uid, whether the owner is known or not.
-    dependents: BTreeMap<String, BTreeSet<String>>,
+    dependents: BTreeMap<String, BTreeSet<Arc<str>>>,
     /// Every monitor has listed its kind.
     pub(super) is_synced: bool,
 }
@@ -73,14 +109,16 @@ impl Graph {
         }
         let mut affected = Vec::new();
         if node.is_deleting {
-            affected.push(node.uid.clone());
-            affected.extend(self.dependents.get(&node.uid).into_iter().flatten().cloned());
+            affected.push(node.uid.to_string());
+            let dependents = self.dependents.get(&*node.uid).into_iter().flatten();
+            affected.extend(dependents.map(ToString::to_string));
         } else if !node.owners.is_empty() {
-            affected.push(node.uid.clone());
+            affected.push(node.uid.to_string());
         }
         // An owner that waits for this one may wait no longer.
         let owners = before.iter().flat_map(|before| &before.owners).chain(&node.owners);
-        let waiting = |uid: &&String| self.nodes.get(*uid).is_some_and(|node| node.is_deleting);
+        let waiting =
+            |uid: &&String| self.nodes.get(uid.as_str()).is_some_and(|node| node.is_deleting);
         affected.extend(owners.map(|owner| &owner.uid).filter(waiting).cloned());
         affected.dedup();
         self.link(node);
@@ -90,12 +128,12 @@ impl Graph {
     /// Forgets an object; returns the uids that have to be looked at for it.
     pub(super) fn remove(&mut self, uid: &str) -> Vec<String> {
         let Some(node) = self.unlink(uid) else { return Vec::new() };
-        let dependents = self.dependents.get(uid).into_iter().flatten().cloned();
+        let dependents = self.dependents.get(uid).into_iter().flatten().map(ToString::to_string);
         dependents.chain(node.owners.into_iter().map(|owner| owner.uid)).collect()
     }
 
     /// The uids of all objects of a kind.
-    pub(super) fn of_kind(&self, resource: &ApiResource) -> BTreeSet<String> {
+    pub(super) fn of_kind(&self, resource: &ApiResource) -> BTreeSet<Arc<str>> {
         let same = |node: &&Node| *node.resource == *resource;
         self.nodes.values().filter(same).map(|node| node.uid.clone()).collect()
     }
@@ -162,14 +200,14 @@ pub(super) fn plan(node: &Node, dependents: &[Node], standings: &[Standing]) -> 
     }
     if !waiting.is_empty() && !dependents.is_empty() {
         // A dependent that is on its way out in the foreground too may wait for us in turn.
-        let is_cycle = |d: &Node| d.is_deleting && d.has(FOREGROUND);
+        let is_cycle = |d: &Node| d.is_deleting && d.is_foreground;
         if !dependents.iter().any(is_cycle) {
             return Plan::Delete(PropagationPolicy::Foreground);
         }
     }
-    Plan::Delete(if node.has(ORPHAN) {
+    Plan::Delete(if node.is_orphaning {
         PropagationPolicy::Orphan
-    } else if node.has(FOREGROUND) {
+    } else if node.is_foreground {
         PropagationPolicy::Foreground
     } else {
         PropagationPolicy::Background
@@ -178,14 +216,14 @@ pub(super) fn plan(node: &Node, dependents: &[Node], standings: &[Standing]) -> 
 
 /// An object on its way out: the finalizers that are ours.
 fn leave(node: &Node, dependents: &[Node]) -> Plan {
-    if node.has(ORPHAN) {
+    if node.is_orphaning {
         return Plan::Orphan;
     }
-    if !node.has(FOREGROUND) {
+    if !node.is_foreground {
         return Plan::Nothing;
     }
     let blocking = dependents.iter().filter(|dependent| dependent.is_blocking(&node.uid));
-    let blocking: Vec<String> = blocking.map(|dependent| dependent.uid.clone()).collect();
+    let blocking: Vec<String> = blocking.map(|dependent| dependent.uid.to_string()).collect();
     if blocking.is_empty() {
         return Plan::DropFinalizer(FOREGROUND);
     }
@@ -203,23 +241,20 @@ mod tests {
     fn node(sketch: &str) -> Node {
         let (head, owners) = sketch.split_once('<').unwrap_or((sketch, ""));
         let uid = head.trim_end_matches(['-', 'F', 'O']);
-        let finalizer = |mark: char, name: &str| head.ends_with(mark).then(|| name.to_owned());
         let owner = |word: &str| OwnerReference {
             uid: word.trim_end_matches('!').to_owned(),
             block_owner_deletion: Some(word.ends_with('!')),
             ..OwnerReference::default()
         };
         Node {
-            uid: uid.to_owned(),
+            uid: uid.into(),
             resource: ApiResource::erase::<k8s_openapi::api::core::v1::Pod>(&()).into(),
             namespace: None,
-            name: uid.to_owned(),
+            name: uid.into(),
             owners: owners.split(',').filter(|word| !word.is_empty()).map(owner).collect(),
             is_deleting: head.contains('-'),
-            finalizers: [finalizer('F', FOREGROUND), finalizer('O', ORPHAN)]
-                .into_iter()
-                .flatten()
-                .collect(),
+            is_foreground: head.ends_with('F'),
+            is_orphaning: head.ends_with('O'),
         }
     }
 
@@ -268,6 +303,25 @@ mod tests {
         check("a-O", "b<a!", "", Plan::Orphan);
         check("aO<o", "", "g", Plan::Delete(Orphan));
         check("a-", "b<a!", "", Plan::Nothing);
+    }
+
+    #[test]
+    fn node_is_what_matters_of_an_objects_text() {
+        let resource = node("a").resource;
+        let of = |text: &str| Node::of(&resource, serde_json::from_str(text).unwrap());
+        let owner = r#"{"apiVersion": "v1", "kind": "Pod", "name": "o", "uid": "o", "blockOwnerDeletion": true}"#;
+        let text = format!(
+            r#"{{"spec": {{}}, "metadata": {{"name": "a", "namespace": "n", "uid": "a", "ownerReferences": [{owner}],
+                "finalizers": ["x/y", "orphan"], "deletionTimestamp": "2026-01-01T00:00:00Z", "managedFields": []}}}}"#
+        );
+        let mut expected = node("a-O<o!");
+        expected.namespace = Some("n".into());
+        (expected.owners[0].api_version, expected.owners[0].kind) = ("v1".into(), "Pod".into());
+        expected.owners[0].name = "o".into();
+        assert_eq!(of(&text), expected);
+        let bare = r#"{"metadata": {"name": "a", "namespace": "", "uid": "a", "ownerReferences": null,
+            "finalizers": null, "deletionTimestamp": null}}"#;
+        assert_eq!(of(bare), node("a"));
     }
 
     #[test]

@@ -107,7 +107,8 @@ impl World {
             ..Identity::default()
         };
         let client = server.client(identity("admin", "system:masters"), None);
-        let informers = Informers::start(&client, &mut group);
+        let keeper = |group: &str, plural: &str| server.keeper(group, plural);
+        let informers = Informers::start(&client, keeper, &mut group);
         let mut crew = Crew::new();
         crew.spawn(async move { group.run(Duration::from_secs(10)).await.unwrap() });
         assert!(server.cacher().wait_for(1, DEADLINE).await);

@@ -22,7 +22,7 @@ impl Plugin for ImageLocality {
     }
 
     fn prepare<'a>(&'a self, _state: &'a State, pod: &'a PodInfo) -> Option<Box<dyn Judge + 'a>> {
-        let names: Vec<String> = pod.images.iter().map(|name| with_tag(name)).collect();
+        let names: Vec<String> = pod.images().map(with_tag).collect();
         (!names.is_empty()).then(|| Box::new(Images { names }) as Box<dyn Judge>)
     }
 }

@@ -20,7 +20,7 @@ impl Plugin for NodeAffinity {
     }
 
     fn prepare<'a>(&'a self, _state: &'a State, pod: &'a PodInfo) -> Option<Box<dyn Judge + 'a>> {
-        let has_wishes = !pod.node_selector.is_empty()
+        let has_wishes = !pod.node_selector().is_empty()
             || pod.node_terms.is_some()
             || !pod.node_preferences.is_empty();
         has_wishes.then(|| Box::new(Wishes(pod)) as Box<dyn Judge>)
@@ -29,7 +29,7 @@ impl Plugin for NodeAffinity {
 
 /// Whether a pod's selector and required terms mean that node.
 pub(super) fn accepts(pod: &PodInfo, node: &NodeInfo) -> bool {
-    pod.node_selector.iter().all(|(key, value)| node.labels.get(key) == Some(value))
+    pod.node_selector().iter().all(|(key, value)| node.labels.get(key) == Some(value))
         && pod
             .node_terms
             .as_ref()

@@ -54,16 +54,16 @@ impl<'a> Constraint<'a> {
         for node in state.nodes_from(0).filter(|node| counts_in(pod, spread, node)) {
             let Some(value) = node.labels.get(&spread.topology_key) else { continue };
             let here = node.pods.values().filter(|other| {
-                other.namespace == pod.namespace
+                other.namespace() == pod.namespace()
                     && !other.is_terminating
-                    && spread.selects(&other.labels)
+                    && spread.selects(other.labels())
             });
             *counts.entry(value).or_default() += i64::try_from(here.count()).unwrap_or(i64::MAX);
         }
         // Fewer values than wanted: an imaginary empty one makes pods wait for more.
         let is_short = spread.min_domains.is_some_and(|wanted| counts.len() < wanted);
         let fewest = if is_short { 0 } else { counts.values().copied().min().unwrap_or_default() };
-        Self { spread, counts, fewest, own: i64::from(spread.selects(&pod.labels)) }
+        Self { spread, counts, fewest, own: i64::from(spread.selects(pod.labels())) }
     }
 
     fn at(&self, node: &NodeInfo) -> Option<i64> {
