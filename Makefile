@@ -12,7 +12,7 @@ CHAOS_SECONDS ?= 3600
 REAL_SECONDS ?= 70
 MASTERS_SECONDS ?= 45
 
-.PHONY: help packages rocksdb build up down status test check unit clients sim real chaos demo bench-store bench-api clean
+.PHONY: help packages rocksdb build up down status test check unit clients sim real chaos demo battery bench-store bench-api clean
 
 help: ## What can be done
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 18
@@ -69,6 +69,10 @@ chaos: build ## Half of CHAOS_SECONDS simulations with fresh seeds, half real pr
 demo: build ## Play the walkthrough and an installation on real containers, killing masters
 	docs/walkthrough.sh
 	docs/operating/install.sh
+
+battery: rocksdb ## Play the tests of kstore on etcd 3.6, then on kstore; PEERS is the folder of `etcd`
+	$(ENV) KSTORE_BATTERY_PEER=etcd KSTORE_BATTERY_ETCD=$${PEERS:?the folder that holds etcd}/etcd cargo test --locked --package store --test it
+	$(ENV) cargo test --locked --package store --test it
 
 bench-store: build ## Compare kstore with etcd 3.6; PEERS is the folder of `etcd` and its `benchmark`
 	$(ENV) cargo build --locked --package store --example probe && ln -sf "$$CARGO_TARGET_DIR"/debug/examples/probe bin/

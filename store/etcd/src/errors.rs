@@ -43,11 +43,20 @@ refusals! {
     timed_out = Unavailable "etcdserver: request timed out";
     no_space = ResourceExhausted "etcdserver: mvcc: database space exceeded";
     corrupt = DataLoss "etcdserver: corrupt cluster";
-    not_for_learners = Unavailable "etcdserver: rpc not supported for learner";
+    not_for_learners = FailedPrecondition "etcdserver: rpc not supported for learner";
     bad_downgrade_version =
         InvalidArgument "etcdserver: wrong downgrade target version format";
     bad_downgrade_target = InvalidArgument "etcdserver: invalid downgrade target version";
     auth_not_enabled = FailedPrecondition "etcdserver: authentication is not enabled";
+}
+
+/// What a lock or an election is refused with. etcd's are clients of their own server, and pass its refusals on
+/// without their codes; that nothing was done for want of a leader is still said as such.
+pub(crate) fn passed_on(status: Status) -> Status {
+    match status.code() {
+        Code::Unavailable => status,
+        _ => Status::unknown(status.message()),
+    }
 }
 
 /// A refusal that was decided while applying.
@@ -138,7 +147,7 @@ mod tests {
             (of_read(ReadError::NoQuorum { reason: reason() }),      Code::Unavailable,        "etcdserver: request timed out"),
             (stopped(),                                              Code::Unavailable,        "etcdserver: server stopped"),
             (corrupt(),                                              Code::DataLoss,           "etcdserver: corrupt cluster"),
-            (not_for_learners(),                                     Code::Unavailable,        "etcdserver: rpc not supported for learner"),
+            (not_for_learners(),                                     Code::FailedPrecondition, "etcdserver: rpc not supported for learner"),
             (bad_downgrade_version(),                                Code::InvalidArgument,    "etcdserver: wrong downgrade target version format"),
             (bad_downgrade_target(),                                 Code::InvalidArgument,    "etcdserver: invalid downgrade target version"),
             (auth_not_enabled(),                                     Code::FailedPrecondition, "etcdserver: authentication is not enabled"),

@@ -92,7 +92,7 @@ pub(crate) async fn clear(
 }
 
 pub(crate) async fn run(facade: &Facade, txn: Txn) -> Result<TxnReply, Status> {
-    match facade.propose(Command::Txn(txn)).await? {
+    match facade.propose(Command::Txn(txn)).await.map_err(errors::passed_on)? {
         Reply::Txn(reply) => Ok(reply),
         other => Err(unexpected(&other)),
     }
@@ -176,7 +176,7 @@ pub(crate) async fn first(facade: &Facade, prefix: Bytes) -> Result<RangeReply, 
 pub(crate) async fn read(facade: &Facade, request: RangeRequest) -> Result<RangeReply, Status> {
     facade.read_index().await?;
     metrics::one(&facade.metrics.ranges);
-    facade.handle.range(&request).map_err(errors::of_read)
+    facade.handle.range(&request).map_err(errors::of_read).map_err(errors::passed_on)
 }
 
 /// Waits until the key is deleted, or history is too short to tell.

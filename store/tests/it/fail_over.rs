@@ -82,7 +82,9 @@ async fn leader_that_is_asked_to_stop_hands_over_first() {
     let _stream = watching.watch("k", None).await.unwrap();
     let started = Instant::now();
     assert!(cluster.members[leader].stop(), "it says that all was well");
-    assert!(started.elapsed() < Duration::from_secs(8), "{:?}", started.elapsed());
+    // etcd gives open streams seven seconds before it breaks them, and hands over before.
+    let most = Duration::from_secs(if is_etcd() { 12 } else { 8 });
+    assert!(started.elapsed() < most, "{:?}", started.elapsed());
     let after = Instant::now();
     client.put("k", "w", None).await.unwrap();
     assert!(after.elapsed() < Duration::from_secs(1));

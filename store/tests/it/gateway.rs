@@ -27,8 +27,16 @@ fn post(endpoint: &str, path: &str, body: &str) -> (u16, Value) {
 fn ask(endpoint: &str, path: &str, body: &Value) -> Value {
     let (status, mut answer) = post(endpoint, path, &body.to_string());
     assert_eq!(status, 200, "{path} {body}: {answer}");
+    if is_etcd() && path == "/v3/maintenance/defragment" {
+        // It has no header there.
+        return answer;
+    }
     let header = answer.as_object_mut().unwrap().remove("header").unwrap();
     for field in ["cluster_id", "member_id", "revision", "raft_term"] {
+        if is_etcd() && field == "revision" && path.starts_with("/v3/cluster/") {
+            // That service does not say it there.
+            continue;
+        }
         let text = header[field].as_str().unwrap_or_default();
         assert!(text.parse::<u64>().is_ok_and(|number| number > 0), "{path}: {field} in {header}");
     }
@@ -127,9 +135,18 @@ async fn refusals_are_told_in_json_with_their_codes() {
         assert_eq!((status, &answer["code"]), (http, &json!(code)), "{path} {body}: {answer}");
         assert_eq!(answer["message"], json!(message), "{path} {body}");
     }
-    for broken in ["{", r#"{"key":5}"#, r#"{"key":"?"}"#, "[]"] {
+    for (broken, message) in [
+        ("{", "unexpected EOF"),
+        ("?", "invalid character '?' looking for beginning of value"),
+        (r#"{"key":5}"#, "proto: (line 1:8): invalid value for bytes field key: 5"),
+        (r#"{"key":"?"}"#, "proto: (line 1:8): invalid value for bytes field key: \"?\""),
+        ("[]", "proto: syntax error (line 1:1): unexpected token ["),
+    ] {
         let (status, answer) = post(&on, "/v3/kv/put", broken);
         assert_eq!((status, &answer["code"]), (400, &json!(3)), "{broken}: {answer}");
+        // protobuf's library for Go puts one kind of space or another there, so that nobody compares it.
+        let said = answer["message"].as_str().unwrap().replace('\u{a0}', " ").replace("  ", " ");
+        assert_eq!(said, message, "{broken}");
     }
     assert_eq!(post(&on, "/v3/kv/nothing", "{}").0, 404);
 }

@@ -40,7 +40,7 @@ async fn learner_serves_serializable_reads_status_and_snapshots_only() {
     })
     .await;
     let mut learner = learner.unwrap();
-    let no = "Unavailable: etcdserver: rpc not supported for learner";
+    let no = "FailedPrecondition: etcdserver: rpc not supported for learner";
     eventually("it knows its part", async || refusal(learner.get("k", None).await) == no).await;
     assert_eq!(refusal(learner.put("k", "w", None).await), no);
     assert_eq!(refusal(learner.delete("k", None).await), no);

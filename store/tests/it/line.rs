@@ -34,7 +34,7 @@ async fn lock_is_held_by_one_lease_at_a_time() {
     assert_ne!(next.key(), held.key());
     third.unlock(next.key()).await.unwrap();
     let unknown = LockOptions::new().with_lease(77);
-    let expected = "NotFound: etcdserver: requested lease not found";
+    let expected = "Unknown: etcdserver: requested lease not found";
     assert_eq!(refusal(client.lock("l", Some(unknown)).await), expected);
 }
 

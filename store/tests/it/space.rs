@@ -5,7 +5,8 @@ use std::process::Command;
 use std::time::Duration;
 
 use etcd_client::{
-    AlarmAction, AlarmType, Client, DeleteOptions, GetOptions, LeaseGrantOptions, Txn, TxnOp,
+    AlarmAction, AlarmOptions, AlarmType, Client, DeleteOptions, GetOptions, LeaseGrantOptions,
+    Txn, TxnOp,
 };
 use tokio_util::sync::CancellationToken;
 
@@ -158,7 +159,9 @@ async fn quota_refuses_what_grows_until_space_was_made() {
     let four = LeaseGrantOptions::new().with_id(4);
     client.lease_grant(600, Some(four)).await.unwrap();
     let done = put_until_refused(&mut client, 64).await;
-    assert!((16..=40).contains(&done), "{done} MiB of 32");
+    // There the size is looked at when a batch is committed, which takes a moment.
+    let most = if is_etcd() { 64 } else { 40 };
+    assert!((16..=most).contains(&done), "{done} MiB of 32");
     let me = id(&mut client).await;
     assert_eq!(alarms(&mut client).await, [(me, AlarmType::Nospace as i32)]);
     only_growth_is_refused(&mut client).await;
@@ -172,7 +175,9 @@ async fn quota_refuses_what_grows_until_space_was_made() {
     if is_etcd() {
         // There, somebody has to do the rest.
         client.defragment().await.unwrap();
-        client.alarm(AlarmAction::Deactivate, AlarmType::Nospace, None).await.unwrap();
+        let mut own = AlarmOptions::new();
+        own.with_member(me);
+        client.alarm(AlarmAction::Deactivate, AlarmType::Nospace, Some(own)).await.unwrap();
     }
     eventually("there is space again", async || {
         refusal(client.put("more", "v", None).await) == "done"

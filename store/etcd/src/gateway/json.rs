@@ -3,6 +3,8 @@
 //! Names are those of the protocol's files, bytes are base64, 64-bit numbers strings, and what is zero is
 //! left out: as etcd's gateway writes them. It reads them in every form that protobuf's JSON allows.
 
+mod words;
+
 use std::sync::LazyLock;
 
 use bytes::Bytes;
@@ -33,8 +35,10 @@ pub(super) fn to_wire(kind: MessageDescriptor, json: &[u8]) -> Result<Vec<u8>, S
     }
     let options = DeserializeOptions::new().deny_unknown_fields(false);
     let mut reader = serde_json::Deserializer::from_slice(json);
-    let message = DynamicMessage::deserialize_with_options(kind, &mut reader, &options);
-    let message = message.map_err(|error| Status::invalid_argument(error.to_string()))?;
+    let message = DynamicMessage::deserialize_with_options(kind.clone(), &mut reader, &options);
+    let message = message.map_err(|error| {
+        Status::invalid_argument(words::explain(&kind, json, &error.to_string()))
+    })?;
     Ok(message.encode_to_vec())
 }
 
