@@ -13,13 +13,8 @@ use crate::plain::Plain;
 use crate::rules::{self, Must, Rule};
 use crate::table::{Cell, or};
 
-pub const FLOW_SCHEMAS: Plain = Plain::bare()
-    .path_names()
-    .status()
-    .generation()
-    .default(flow_schema)
-    .validate(flow_schema_rules)
-    .cells(&[
+pub const FLOW_SCHEMAS: Plain =
+    Plain::bare().status().generation().default(flow_schema).validate(flow_schema_rules).cells(&[
         Cell::NAME,
         Cell::text("PriorityLevel", |schema, _| {
             or(schema, &["spec", "priorityLevelConfiguration", "name"], "")
@@ -36,7 +31,6 @@ pub const FLOW_SCHEMAS: Plain = Plain::bare()
     ]);
 
 pub const PRIORITY_LEVELS: Plain = Plain::bare()
-    .path_names()
     .status()
     .generation()
     .default(priority_level)

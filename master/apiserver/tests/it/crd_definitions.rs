@@ -163,5 +163,10 @@ async fn an_object_says_of_which_kind_it_is_and_who_made_it_owns_its_parts() {
             assert_eq!(*owned, json!({".": {}, "f:size": {}}));
         }
     }
+    let mut labelled = object(Some("Widget"));
+    labelled["metadata"]["labels"] = json!({"a": 1});
+    let said = post(&client, WIDGETS, &labelled).await.json["message"].clone();
+    let text = "Widget in version \"v1\" cannot be handled as a Widget: json: cannot unmarshal number into Go struct field ObjectMeta.labels of type string";
+    assert_eq!(said, text);
     world.end().await;
 }

@@ -121,6 +121,18 @@ impl Strategy for StatefulSets {
         }
     }
 
+    fn validate_status(&self, new: &Value, _old: &Value) -> Vec<FieldError> {
+        let counts = [
+            "observedGeneration",
+            "replicas",
+            "readyReplicas",
+            "currentReplicas",
+            "updatedReplicas",
+            "availableReplicas",
+        ];
+        workload::status_counts(new, &counts)
+    }
+
     fn validate(&self, new: &Value, old: Option<&Value>) -> Vec<FieldError> {
         let mut errors = Vec::new();
         rules::check(new, &FieldPath::default(), RULES, &mut errors);

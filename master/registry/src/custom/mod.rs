@@ -25,8 +25,12 @@ use serde_json::Value;
 pub use kind::{Kind, ScalePaths};
 use structural::Structural;
 
-use crate::resource::{Resource, STORED_VERBS, Subresource, Text};
+use crate::resource::{Resource, Subresource, Text};
 use crate::schema::Schema;
+
+/// What can be done with objects of a defined kind, in the order in which upstream's discovery has it.
+const VERBS: [&str; 8] =
+    ["delete", "deletecollection", "get", "list", "patch", "create", "update", "watch"];
 
 /// The group and plural of definitions themselves.
 pub const DEFINITIONS: (&str, &str) = ("apiextensions.k8s.io", "customresourcedefinitions");
@@ -119,7 +123,7 @@ pub fn resource(kind: &Arc<Kind>, definition: &Value, revision: i64) -> Resource
         short: list("shortNames"),
         categories: list("categories"),
         namespaced: definition["spec"]["scope"] == "Namespaced",
-        verbs: STORED_VERBS.map(Into::into).to_vec(),
+        verbs: VERBS.map(Into::into).to_vec(),
         subresources,
         schema: Arc::new(Schema::custom(&kind.type_name(), kind.json_schema(), &kind.schema)),
         strategy: kind.clone(),

@@ -177,6 +177,45 @@ fn what_may_not_change_stays() {
     }
 }
 
+/// What kube-apiserver 1.36.3 said of the same names: some kinds are less strict than others.
+#[test]
+fn names_are_judged_by_kind() {
+    let accepts = |plural: &str| {
+        let all = builtin();
+        let found = all.iter().find(|it| it.plural == plural).expect("the kind is there");
+        found.strategy.name_problems("Bad_x").is_empty()
+    };
+    for plural in ["events", "poddisruptionbudgets", "roles", "certificatesigningrequests"] {
+        assert!(accepts(plural), "{plural}");
+    }
+    for plural in ["pods", "configmaps", "flowschemas", "prioritylevelconfigurations"] {
+        assert!(!accepts(plural), "{plural}");
+    }
+}
+
+/// What is wrong with a status, in upstream's words.
+#[test]
+fn statuses_are_judged_by_kind() {
+    let found = |plural: &str, status: Value| -> Vec<String> {
+        let all = builtin();
+        let resource = all.iter().find(|it| it.plural == plural).expect("the kind is there");
+        let new = json!({ "status": status });
+        let errors = resource.strategy.validate_status(&new, &new);
+        errors.iter().map(ToString::to_string).collect()
+    };
+    #[rustfmt::skip]
+    let cases = [
+        ("statefulsets", json!({"replicas": -1}), vec!["status.replicas: Invalid value: -1: must be greater than or equal to 0"]),
+        ("namespaces", json!({"phase": "Active"}), vec![]),
+        ("namespaces", json!({"phase": "Nope"}), vec!["status.Phase: Invalid value: \"Nope\": may only be 'Active' if `deletionTimestamp` is empty"]),
+        ("poddisruptionbudgets", json!({"conditions": [{"type": "A", "status": "True"}]}),
+         vec!["status.conditions[0].lastTransitionTime: Required value", "status.conditions[0].reason: Required value"]),
+    ];
+    for (plural, status, expected) in cases {
+        assert_eq!(found(plural, status.clone()), expected, "{plural} {status}");
+    }
+}
+
 /// What kube-apiserver 1.36.3 said of the same creations.
 #[test]
 fn what_makes_no_sense_is_not_kept() {

@@ -84,7 +84,12 @@ fn custom(value: &mut Value, structural: &Structural) -> Result<Vec<String>, Str
     if let (Some(metadata), Some(index)) =
         (value.get_mut("metadata").filter(|it| !it.is_null()), table.named.get(OBJECT_META))
     {
-        walk.value(metadata, *index, &Place::ROOT.key("metadata"), "")?;
+        // Upstream decodes it by itself, and tells places from there.
+        let from_there = |problem: String| {
+            let problem = problem.replace("ObjectMeta.metadata.", "ObjectMeta.");
+            problem.replace("Go struct field .metadata of type", "Go value of type")
+        };
+        walk.value(metadata, *index, &Place::ROOT.key("metadata"), "").map_err(from_there)?;
     }
     let unknown = prune::prune(value, structural).into_iter();
     default::drop_nulls(value, structural);

@@ -297,7 +297,9 @@ fn drop_for_type(new: &mut Value, old: &Value) {
         gone.push("internalTrafficPolicy");
     }
     gone.retain(|field| unchanged(new, field));
-    let drops_node_ports = needs_node_ports(old) && !needs_node_ports(new);
+    // Whether ports are given out is another question: those that are there stay.
+    let may_have = |service: &Value| matches!(kind(service), "NodePort" | "LoadBalancer");
+    let drops_node_ports = may_have(old) && !may_have(new);
     let node_ports = |service: &Value| -> Vec<Value> {
         let ports = meta::items(service, &["spec", "ports"]).iter();
         ports.map(|port| port["nodePort"].clone()).collect()

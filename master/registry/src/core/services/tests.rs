@@ -161,6 +161,13 @@ fn updates_keep_what_was_allocated_and_give_back_the_rest() {
     whole["type"] = "ClusterIP".into();
     let (_, companions) = updated(&old, whole).unwrap();
     assert_eq!(keys(&companions), ["-nodeports/tcp/31086"]);
+    // None are given out any more; those that are there stay.
+    let balanced = json!({"type": "LoadBalancer", "ports": ports});
+    let (balanced, _) = created(balanced, &[], 0).unwrap();
+    let mut whole = balanced["spec"].clone();
+    whole["allocateLoadBalancerNodePorts"] = false.into();
+    let (new, companions) = updated(&balanced, whole).unwrap();
+    assert_eq!((keys(&companions), &new["spec"]["ports"][0]["nodePort"]), (vec![], &json!(31086)));
     let moved =
         updated(&old, json!({"type": "NodePort", "clusterIP": "10.96.0.9", "ports": ports}));
     assert_eq!(
