@@ -231,13 +231,15 @@ pub async fn run(
         produce: &produce,
     };
     for _ in 0..TURNS_MAX {
+        let before = call.warnings.len();
         let creates = match (change(server, call, target, &wanted).await, &patch.sent) {
             (Err(ApiError::NotFound { .. }), Sent::Apply(config)) if rules == Rules::Whole => {
                 config
             }
             (entry, _) => {
                 let entry = entry?;
-                call.warnings.extend(patch.take_warnings());
+                // What was sent is judged before what has come of it.
+                call.warnings.splice(before..before, patch.take_warnings());
                 return answer(server, call, StatusCode::OK, &target.resource, &entry);
             }
         };

@@ -9,7 +9,7 @@ use crate::check;
 use crate::core::endpoints::{endpoint_address, shortened};
 use crate::fill::{absent, objects};
 use crate::rules::{Must, Rule};
-use crate::strategy::{Shape, Strategy};
+use crate::strategy::{Cx, Shape, Strategy, fresh, kept};
 use crate::table::{Cell, or, tabled};
 
 #[derive(Clone, Copy, Debug)]
@@ -66,6 +66,15 @@ fn names_once(ports: &[Value], errors: &mut Vec<FieldError>) {
     }
 }
 
+/// A field of the version before `v1`, which nobody can write any more; what is there stays while nothing else changes.
+fn drop_topology(slice: &mut Value, old: Option<&Value>) {
+    if old.is_some_and(|old| old["endpoints"] == slice["endpoints"]) {
+        return;
+    }
+    let Some(fields) = slice.as_object_mut() else { return };
+    objects(fields, "endpoints").for_each(|endpoint| drop(endpoint.remove("deprecatedTopology")));
+}
+
 impl Strategy for EndpointSlices {
     fn shape(&self) -> Shape {
         Shape { generation: true, ..Shape::default() }
@@ -77,6 +86,16 @@ impl Strategy for EndpointSlices {
             absent(port, "name", "");
             absent(port, "protocol", "TCP");
         }
+    }
+
+    fn prepare_create(&self, new: &mut Value, _cx: &Cx<'_>) {
+        fresh(new, self.shape());
+        drop_topology(new, None);
+    }
+
+    fn prepare_update(&self, new: &mut Value, old: &Value, _cx: &Cx<'_>) {
+        drop_topology(new, Some(old));
+        kept(new, old, self.shape());
     }
 
     fn validate(&self, new: &Value, old: Option<&Value>) -> Vec<FieldError> {
@@ -155,5 +174,18 @@ mod tests {
         let fields: Vec<String> =
             EndpointSlices.validate(&wrong, None).into_iter().map(|error| error.field).collect();
         assert_eq!(fields, ["endpoints[0].addresses[0]", "endpoints[1].addresses"]);
+    }
+
+    #[test]
+    fn topology_is_not_written_any_more() {
+        let slice = |ready: bool| json!({"endpoints": [{"conditions": {"ready": ready}, "deprecatedTopology": {"a": "b"}}]});
+        let has = |slice: &Value| slice["endpoints"][0].get("deprecatedTopology").is_some();
+        for (old, expected) in
+            [(None, false), (Some(slice(false)), false), (Some(slice(true)), true)]
+        {
+            let mut new = slice(true);
+            drop_topology(&mut new, old.as_ref());
+            assert_eq!(has(&new), expected, "{old:?}");
+        }
     }
 }
