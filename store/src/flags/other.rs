@@ -98,7 +98,7 @@ pub(super) const OTHERS: &[Other] = &[
     idle("bcrypt-cost"),
     idle("auth-token-ttl"),
     // Profiling and logging.
-    refused_switch("enable-pprof", "profile the process with `perf`"),
+    idle_switch("enable-pprof"),
     idle("logger"),
     refused_switch("enable-log-rotation", "let whoever takes its standard output rotate it"),
     idle("log-rotation-config-json"),
@@ -216,7 +216,7 @@ mod tests {
         #[rustfmt::skip]
         let cases = [
             ("--name a --max-wals 5 --pre-vote --data-dir d",  Ok("--name a --data-dir d")),
-            ("--max-wals=5 --pre-vote=false",                  Ok("")),
+            ("--max-wals=5 --pre-vote=false --enable-pprof",   Ok("")),
             ("--force-new-cluster=false --wal-dir= --name a",  Ok("--name a")),
             ("--force-new-cluster",                            Err(refused("--force-new-cluster"))),
             ("--wal-dir /wal",                                 Err(refused("--wal-dir"))),
