@@ -51,19 +51,17 @@ fn invalid(flag: &'static str, reason: impl Into<String>) -> ConfigError {
 
 /// For clients.
 pub(super) fn of_clients(flags: &Flags) -> Result<Option<TlsFiles>, ConfigError> {
+    let narrows = [
+        ("client-crl-file", flags.client_crl_file.is_some()),
+        ("client-cert-allowed-hostname", flags.client_cert_allowed_hostname.is_some()),
+    ];
+    if !flags.client_cert_auth || flags.cert_file.is_none() {
+        unused(&narrows, "needs --client-cert-auth and --cert-file: nothing is checked without")?;
+    }
     let files = [&flags.cert_file, &flags.key_file, &flags.trusted_ca_file];
     let Some(files) = identity(flags, "cert-file", files, flags.client_cert_auth)? else {
         return Ok(None);
     };
-    let needs = "looks at certificates of clients, which --client-cert-auth asks for";
-    for (flag, is_given) in [
-        ("client-crl-file", flags.client_crl_file.is_some()),
-        ("client-cert-allowed-hostname", flags.client_cert_allowed_hostname.is_some()),
-    ] {
-        if is_given && !flags.client_cert_auth {
-            return Err(invalid(flag, needs));
-        }
-    }
     let names = flags.client_cert_allowed_hostname.as_deref();
     let allowed = host_names("client-cert-allowed-hostname", names)?;
     Ok(Some(TlsFiles { revoked: flags.client_crl_file.clone(), allowed, ..files }))
@@ -71,6 +69,15 @@ pub(super) fn of_clients(flags: &Flags) -> Result<Option<TlsFiles>, ConfigError>
 
 /// Between members.
 pub(super) fn of_members(flags: &Flags) -> Result<Option<TlsFiles>, ConfigError> {
+    let narrows = [
+        ("peer-cert-allowed-cn", flags.peer_cert_allowed_cn.is_some()),
+        ("peer-cert-allowed-hostname", flags.peer_cert_allowed_hostname.is_some()),
+        ("peer-crl-file", flags.peer_crl_file.is_some()),
+        ("peer-client-cert-file", flags.peer_client_cert_file.is_some()),
+    ];
+    if flags.peer_cert_file.is_none() {
+        unused(&narrows, "needs --peer-cert-file: members do not speak TLS without")?;
+    }
     let files = [&flags.peer_cert_file, &flags.peer_key_file, &flags.peer_trusted_ca_file];
     let Some(files) = identity(flags, "peer-cert-file", files, true)? else { return Ok(None) };
     let dialling = match (&flags.peer_client_cert_file, &flags.peer_client_key_file) {
@@ -87,6 +94,14 @@ pub(super) fn of_members(flags: &Flags) -> Result<Option<TlsFiles>, ConfigError>
         false => return Err(invalid(host_flag, "and --peer-cert-allowed-cn exclude each other")),
     };
     Ok(Some(TlsFiles { revoked: flags.peer_crl_file.clone(), dialling, allowed, ..files }))
+}
+
+/// Refuses flags that would make nothing safer.
+fn unused(flags: &[(&'static str, bool)], reason: &str) -> Result<(), ConfigError> {
+    match flags.iter().find(|(_, is_given)| *is_given) {
+        Some((flag, _)) => Err(invalid(flag, reason)),
+        None => Ok(()),
+    }
 }
 
 fn identity(
