@@ -4,6 +4,7 @@
 
 use std::fmt;
 use std::io;
+use std::thread::JoinHandle;
 
 use tokio::sync::{mpsc, oneshot};
 
@@ -64,9 +65,12 @@ impl Lane {
     }
 }
 
-/// Starts a thread that ends by itself. Never under simulation.
-pub fn start_thread(name: &str, body: impl FnOnce() + Send + 'static) -> io::Result<()> {
-    std::thread::Builder::new().name(name.to_owned()).spawn(body).map(drop)
+/// Starts a thread that ends by itself; nobody need wait for it. Never under simulation.
+pub fn start_thread(
+    name: &str,
+    body: impl FnOnce() + Send + 'static,
+) -> io::Result<JoinHandle<()>> {
+    std::thread::Builder::new().name(name.to_owned()).spawn(body)
 }
 
 /// Chunks that may be made before they are used.

@@ -91,6 +91,13 @@ impl Log {
         Ok(Self(Arc::new(Shared { tail: Mutex::new(tail), durable, disk, writer, stats })))
     }
 
+    /// Ends it, if this is the last of its clones: when this returns, nothing holds the disk any more.
+    pub(crate) fn close(self) {
+        if let Some(shared) = Arc::into_inner(self.0) {
+            shared.writer.finish();
+        }
+    }
+
     /// How long syncs took lately.
     pub fn stats(&self) -> Arc<SyncStats> {
         self.0.stats.clone()

@@ -104,16 +104,12 @@ pub fn survey(disks: &Disks) -> io::Result<Survey> {
     })
 }
 
-/// Runs `work` on the log, and waits until the log's thread has let go of the disk: else that thread might be closing the
-/// database while the process of a command that is done ends around it.
+/// Runs `work` on the log, and waits until the log's thread has ended: else that thread might be closing the database while
+/// the process of a command that is done ends around it.
 fn with_log<T>(disks: &Disks, work: impl FnOnce(&Log) -> io::Result<T>) -> io::Result<T> {
-    let holders = Arc::strong_count(&disks.log);
     let log = Log::open(disks.log.clone(), disks.clock.clone(), true)?;
     let done = work(&log);
-    drop(log);
-    while Arc::strong_count(&disks.log) > holders {
-        std::thread::yield_now();
-    }
+    log.close();
     done
 }
 

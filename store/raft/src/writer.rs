@@ -3,6 +3,7 @@
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread::JoinHandle;
 use std::time::Duration;
 
 use openraft::storage::IOFlushed;
@@ -41,6 +42,7 @@ pub(crate) enum Writer {
     },
     Thread {
         queue: mpsc::Sender<Job>,
+        thread: JoinHandle<()>,
     },
 }
 
@@ -59,7 +61,7 @@ impl Writer {
             crew.spawn(desk.serve(receiver));
             return Ok(Self::Task { queue: sender, _crew: crew });
         }
-        start_thread("raft-log", move || {
+        let thread = start_thread("raft-log", move || {
             let mut jobs = Vec::new();
             while receiver.blocking_recv_many(&mut jobs, JOBS_MAX) > 0 {
                 let (ops, waiting) = gather(std::mem::take(&mut jobs));
@@ -67,12 +69,21 @@ impl Writer {
                 desk.commit(&ops, waiting, started_us);
             }
         })?;
-        Ok(Self::Thread { queue: sender })
+        Ok(Self::Thread { queue: sender, thread })
+    }
+
+    /// Ends it; when this returns, it has let go of the disk. May take as long as a disk takes.
+    pub(crate) fn finish(self) {
+        if let Self::Thread { queue, thread } = self {
+            drop(queue);
+            // A panic has been told already.
+            drop(thread.join());
+        }
     }
 
     /// Hands a job over; its end is told to whom it names.
     pub(crate) async fn submit(&self, job: Job) -> io::Result<()> {
-        let (Self::Task { queue, .. } | Self::Thread { queue }) = self;
+        let (Self::Task { queue, .. } | Self::Thread { queue, .. }) = self;
         queue.send(job).await.map_err(|_| stopped())
     }
 
