@@ -1,7 +1,8 @@
 //! The members of the group, as etcd's clients see and change them.
 //!
 //! A member that is added as a voter begins as a learner, and is promoted by the leader when it has caught
-//! up: a new member never takes a quorum away. It is shown as the voter that it is to be.
+//! up: a new member never takes a quorum away. Until it has started it is shown as the voter that it is to be, as etcd
+//! shows it; from then on as the learner that it is: who waits for its vote must see when it has none yet.
 
 use std::sync::Arc;
 
@@ -24,7 +25,14 @@ use crate::urls::{self, Url};
 #[derive(Clone, Debug)]
 pub(crate) struct ClusterService(pub(crate) Arc<Facade>);
 
+/// Whether it was added as a learner, and is none by mere want of time.
+fn stays_learner(member: &store::Member) -> bool {
+    !member.is_voter && member.labels.contains_key(STAYS_LEARNER)
+}
+
 fn shown(member: store::Member) -> Member {
+    let has_started = !member.name.is_empty();
+    let is_learner = !member.is_voter && (has_started || stays_learner(&member));
     let peer_ur_ls = match urls::of_label(&member.labels, urls::PEER_URLS) {
         urls if urls.is_empty() => vec![format!("http://{}", member.peer_address)],
         urls => urls,
@@ -34,7 +42,7 @@ fn shown(member: store::Member) -> Member {
         name: member.name,
         peer_ur_ls,
         client_ur_ls: urls::of_label(&member.labels, urls::CLIENT_URLS),
-        is_learner: !member.is_voter && member.labels.contains_key(STAYS_LEARNER),
+        is_learner,
     }
 }
 
@@ -86,7 +94,7 @@ impl Cluster for ClusterService {
         let urls = self.peer_urls(0, &request.peer_ur_ls).await?;
         let mut labels = urls::labels(&urls, &[]);
         if request.is_learner {
-            let learners = self.list().into_iter().filter(|member| member.is_learner).count();
+            let learners = self.0.handle.members().iter().filter(|it| stays_learner(it)).count();
             if learners >= self.0.options.learners_max {
                 return Err(errors::too_many_learners());
             }

@@ -7,7 +7,7 @@ use futures::StreamExt;
 use futures::stream::{self, BoxStream};
 use store_env::task::blocking;
 use store_handle::archive::Packer;
-use store_handle::{MemberId, STAYS_LEARNER};
+use store_handle::MemberId;
 use tokio::time::Instant;
 use tonic::{Request, Response, Status};
 
@@ -79,7 +79,7 @@ impl Maintenance for MaintenanceService {
     async fn status(&self, _: Request<StatusRequest>) -> Result<Response<StatusResponse>, Status> {
         let status = self.0.handle.status();
         let me = self.0.handle.members().into_iter().find(|member| member.id == status.id);
-        let is_learner = me.is_some_and(|me| !me.is_voter && me.labels.contains_key(STAYS_LEARNER));
+        let is_learner = me.is_some_and(|me| !me.is_voter);
         let whole = |bytes: u64| i64::try_from(bytes).unwrap_or(i64::MAX);
         let no_leader = status.leader.is_none().then(|| errors::no_leader().message().to_owned());
         let alarms = self.alarms(0, AlarmType::None).into_iter().map(|found| {

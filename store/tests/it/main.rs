@@ -11,6 +11,7 @@ mod ctl;
 mod fail_over;
 mod front;
 mod gateway;
+mod growth;
 mod header;
 mod kv;
 mod learner;
