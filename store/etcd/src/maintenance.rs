@@ -6,8 +6,8 @@ use std::sync::Arc;
 use futures::StreamExt;
 use futures::stream::{self, BoxStream};
 use store_env::task::blocking;
-use store_handle::archive::Packer;
 use store_handle::MemberId;
+use store_handle::archive::Packer;
 use tokio::time::Instant;
 use tonic::{Request, Response, Status};
 
