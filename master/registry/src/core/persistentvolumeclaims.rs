@@ -10,7 +10,7 @@ use super::persistentvolumes::{access_modes, modes};
 use crate::check::{Findings, same};
 use crate::fill::{absent, made};
 use crate::rules::{self, Must, Rule};
-use crate::strategy::{Cx, Shape, Strategy, fresh, kept};
+use crate::strategy::{Cx, Shape, Strategy, fresh};
 use crate::table::{Cell, or, tabled};
 
 #[derive(Clone, Copy, Debug)]
@@ -112,11 +112,6 @@ impl Strategy for PersistentVolumeClaims {
     fn prepare_create(&self, new: &mut Value, _cx: &Cx<'_>) {
         fresh(new, self.shape());
         new["status"] = json!({"phase": "Pending"});
-        mirror_source(new);
-    }
-
-    fn prepare_update(&self, new: &mut Value, old: &Value, _cx: &Cx<'_>) {
-        kept(new, old, self.shape());
         mirror_source(new);
     }
 
