@@ -32,7 +32,7 @@ pub struct Config {
 
 /// Starts the tasks that keep this node's pod network in shape.
 pub fn start(client: &kube::Client, config: Config, group: &mut Group) {
-    let (nodes, feed) = Informer::<Node>::new(kube::Api::all(client.clone()), ListWatch::all());
+    let (nodes, feed) = Informer::new(kube::Api::<Node>::all(client.clone()), ListWatch::all());
     group.spawn("net-nodes", move |stop| feed.run(stop));
     group.spawn("net", move |stop| routes::run(config, nodes, stop));
 }
