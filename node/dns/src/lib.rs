@@ -40,9 +40,9 @@ pub struct Config {
 /// Starts the DNS's tasks: two informers, the zone's keeper, the server.
 pub fn start(client: &kube::Client, config: Config, group: &mut Group) {
     let (services, services_feed) =
-        Informer::<Service>::new(kube::Api::all(client.clone()), ListWatch::all());
+        Informer::new(kube::Api::<Service>::all(client.clone()), ListWatch::all());
     let (slices, slices_feed) =
-        Informer::<EndpointSlice>::new(kube::Api::all(client.clone()), ListWatch::all());
+        Informer::new(kube::Api::<EndpointSlice>::all(client.clone()), ListWatch::all());
     let zone = Arc::new(ArcSwap::from_pointee(Zone::empty(&config.domain)));
     group.spawn("dns-services", move |stop| services_feed.run(stop));
     group.spawn("dns-slices", move |stop| slices_feed.run(stop));

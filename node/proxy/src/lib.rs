@@ -26,9 +26,9 @@ const RETRY: Duration = Duration::from_secs(1);
 /// Starts the proxy's tasks: two informers, and the one that programs the kernel.
 pub fn start(client: &kube::Client, config: Config, group: &mut Group) {
     let (services, services_feed) =
-        Informer::<Service>::new(kube::Api::all(client.clone()), ListWatch::all());
+        Informer::new(kube::Api::<Service>::all(client.clone()), ListWatch::all());
     let (slices, slices_feed) =
-        Informer::<EndpointSlice>::new(kube::Api::all(client.clone()), ListWatch::all());
+        Informer::new(kube::Api::<EndpointSlice>::all(client.clone()), ListWatch::all());
     group.spawn("proxy-services", move |stop| services_feed.run(stop));
     group.spawn("proxy-slices", move |stop| slices_feed.run(stop));
     group.spawn("proxy", move |stop| run(config, services, slices, stop));
