@@ -1,6 +1,8 @@
 //! A member's databases, opened; what is wrong with them is said with their place and the next step.
 
+use std::fs::DirEntry;
 use std::io;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -15,14 +17,19 @@ pub(crate) fn open(data_dir: &Path) -> anyhow::Result<(Arc<RocksLog>, Arc<RocksS
     Ok((Arc::new(opened_log), Arc::new(opened_state)))
 }
 
-/// Whether a member's data has been there. An empty folder is none: it may be a mount, or a link to another disk.
+/// Whether a member's data has been there, or a restore has begun. Another disk for the log, a mount or a link, is no
+/// data as long as it is empty.
 pub(crate) fn are_in(data_dir: &Path) -> bool {
-    let is_empty = |path: &Path| {
-        let mut entries = path.read_dir().ok()?.filter_map(Result::ok);
-        Some(entries.all(|entry| entry.file_name() == "lost+found"))
-    };
-    let holds = |path: &Path| path.exists() && is_empty(path) != Some(true);
-    ["log", "state"].iter().any(|name| holds(&data_dir.join(name)))
+    let log = data_dir.join("log");
+    data_dir.join("state").exists() || log.exists() && !is_empty_disk(&log, data_dir)
+}
+
+fn is_empty_disk(log: &Path, data_dir: &Path) -> bool {
+    let device = |path: &Path| path.metadata().map(|metadata| metadata.dev()).ok();
+    let is_elsewhere = log.is_symlink() || device(log) != device(data_dir);
+    let is_nothing =
+        |entry: io::Result<DirEntry>| entry.is_ok_and(|entry| entry.file_name() == "lost+found");
+    is_elsewhere && log.read_dir().is_ok_and(|mut entries| entries.all(is_nothing))
 }
 
 fn explain(path: &Path, error: &io::Error) -> anyhow::Error {
@@ -38,7 +45,7 @@ fn explain(path: &Path, error: &io::Error) -> anyhow::Error {
 
 #[cfg(test)]
 mod tests {
-    use std::fs::{create_dir, write};
+    use std::fs::create_dir;
 
     use super::*;
 
@@ -53,8 +60,11 @@ mod tests {
         assert!(!are_in(dir.path()));
         drop(open(dir.path()).unwrap());
         assert!(are_in(dir.path()) && elsewhere.path().join("CURRENT").exists());
-        let other = tempfile::TempDir::new().unwrap();
-        write(other.path().join("state"), "").unwrap();
-        assert!(are_in(other.path()), "what is no folder is looked at by somebody");
+        // Begun by a restore that got no further.
+        for name in ["log", "state"] {
+            let begun = tempfile::TempDir::new().unwrap();
+            create_dir(begun.path().join(name)).unwrap();
+            assert!(are_in(begun.path()), "{name}");
+        }
     }
 }
