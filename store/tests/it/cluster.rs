@@ -138,15 +138,12 @@ impl Member {
     /// Starts it, and waits until it has given up; what it said.
     pub(crate) async fn gives_up(&mut self) -> String {
         let process = Command::new(program()).args(&self.args).stdout(Stdio::piped()).spawn();
-        let mut process = process.expect("the server's program starts");
-        let mut ended = None;
-        eventually("it gives up", async || {
-            ended = process.try_wait().unwrap();
-            ended.is_some()
-        })
-        .await;
-        assert!(ended.is_some_and(|status| !status.success()));
-        std::io::read_to_string(process.stdout.take().unwrap()).unwrap()
+        // Ours from now on: if it does not give up, it is killed with the test.
+        self.process = Some(process.expect("the server's program starts"));
+        eventually("it gives up", async || self.ended_well().is_some()).await;
+        assert_eq!(self.ended_well(), Some(false));
+        let said = self.process.take().and_then(|process| process.stdout).unwrap();
+        std::io::read_to_string(said).unwrap()
     }
 
     /// `kill -9`.
