@@ -8,6 +8,7 @@ use serde_json::Value;
 use super::expression::{Expression, Scope, Wanted};
 use super::matching::Matcher;
 use super::policy::{Mutation, scopes};
+use crate::cel::KEYWORDS;
 use crate::check::{self, Findings};
 use crate::rules::{self, Must, Rule};
 
@@ -220,33 +221,10 @@ fn declarations(spec: &Value, path: &FieldPath, errors: &mut Findings) -> Scope 
 }
 
 fn is_identifier(text: &str) -> bool {
-    const RESERVED: [&str; 21] = [
-        "true",
-        "false",
-        "null",
-        "in",
-        "as",
-        "break",
-        "const",
-        "continue",
-        "else",
-        "for",
-        "function",
-        "if",
-        "import",
-        "let",
-        "loop",
-        "package",
-        "namespace",
-        "return",
-        "var",
-        "void",
-        "while",
-    ];
     let is_word = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_';
     text.bytes().all(is_word)
         && text.bytes().next().is_some_and(|first| !first.is_ascii_digit())
-        && !RESERVED.contains(&text)
+        && !KEYWORDS.contains(&text)
 }
 
 /// Compiles the expressions of some lists: list, field, what it comes to.

@@ -23,7 +23,7 @@ use std::collections::BTreeMap;
 pub use eval::Budget;
 pub use functions::{Access, Authority};
 pub use types::Type;
-pub(crate) use types::unescape;
+pub(crate) use types::{KEYWORDS, unescape};
 pub use value::Val;
 
 use crate::custom::structural::Structural;

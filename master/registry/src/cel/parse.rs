@@ -1,35 +1,14 @@
 //! Tokens as a tree, by recursive descent; macros become loops here.
 
-use super::Problem;
 use super::ast::{Binary, Expr, Field, Literal, Macro, Node};
 use super::lex::{Token, tokens};
+use super::{KEYWORDS, Problem};
 
 /// How deep expressions may be nested.
 const DEPTH_MAX: usize = 200;
 
 /// What cel-go says may begin an expression.
 const AN_EXPRESSION: &str = "{'[', '{', '(', '.', '-', '!', 'true', 'false', 'null', NUM_FLOAT, NUM_INT, NUM_UINT, STRING, BYTES, IDENTIFIER}";
-
-const RESERVED: [&str; 18] = [
-    "as",
-    "break",
-    "const",
-    "continue",
-    "else",
-    "for",
-    "function",
-    "if",
-    "import",
-    "let",
-    "loop",
-    "package",
-    "namespace",
-    "return",
-    "var",
-    "void",
-    "while",
-    "in",
-];
 
 pub(super) fn parse(source: &str) -> Result<Node, Problem> {
     let mut parser = Parser { tokens: tokens(source)?, next: 0, depth: 0 };
@@ -318,7 +297,7 @@ impl Parser {
             "true" => return literal(Literal::Bool(true)),
             "false" => return literal(Literal::Bool(false)),
             "null" => return literal(Literal::Null),
-            reserved if RESERVED.contains(&reserved) => {
+            reserved if KEYWORDS.contains(&reserved) => {
                 return Err(Problem::new(at, format!("reserved identifier: {reserved}")));
             }
             _ => {}

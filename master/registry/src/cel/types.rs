@@ -196,7 +196,7 @@ impl Display for Type<'_> {
 }
 
 /// Words that cannot be names in an expression.
-const KEYWORDS: [&str; 21] = [
+pub(crate) const KEYWORDS: [&str; 21] = [
     "true",
     "false",
     "null",
