@@ -13,7 +13,7 @@ use crate::rest::change::Rules;
 use crate::rest::{self, Target};
 use crate::route::{Asked, Route};
 use crate::server::Server;
-use crate::{content, discovery, health, respond, subresource};
+use crate::{components, content, discovery, health, respond, subresource};
 
 /// Paths that anybody may ask.
 const PUBLIC: [&str; 4] = ["livez", "readyz", "healthz", "version"];
@@ -40,7 +40,9 @@ async fn route(server: &Arc<Server>, call: &mut Call) -> Result<Response, ApiErr
     fits(&resource, call)?;
     let name = &*call.info.subresource;
     if !name.is_empty() && !resource.subresources.iter().any(|it| it.name() == name) {
-        return Err(ApiError::NoSuchPath);
+        let is_custom = resource.custom.is_some();
+        let unknown = || ApiError::not_found(&resource.group, &resource.plural, &call.info.name);
+        return Err(if is_custom { unknown() } else { ApiError::NoSuchPath });
     }
     if call.method == Method::HEAD {
         return Err(ApiError::NoSuchMethod);
@@ -52,6 +54,9 @@ async fn route(server: &Arc<Server>, call: &mut Call) -> Result<Response, ApiErr
     }
     if let Some(custom) = &resource.custom {
         of_custom_kind(&resource, custom, call)?;
+    }
+    if resource.group.is_empty() && resource.plural == "componentstatuses" {
+        return components::run(server, call, &resource).await;
     }
     if !resource.is_stored() {
         content::negotiate_plain(&call.headers, &call.query)?;
@@ -72,6 +77,13 @@ async fn route(server: &Arc<Server>, call: &mut Call) -> Result<Response, ApiErr
         "list" => rest::list::run(server, call, &target).await,
         "watch" => rest::watch::run(server, call, &target).await,
         "create" if target.name.is_empty() => rest::create::run(server, call, &target).await,
+        // Upstream reads no name from the path here.
+        "create" if resource.custom.is_some() => {
+            rest::create::run(server, call, &target.named("")).await
+        }
+        "update" | "patch" if target.name.is_empty() && resource.custom.is_some() => {
+            Err(ApiError::bad_request("name must be provided"))
+        }
         "update" if !target.name.is_empty() => {
             rest::update::run(server, call, &target, Rules::Whole).await
         }

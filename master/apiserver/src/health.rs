@@ -77,7 +77,8 @@ fn bootstrapped(server: &Server) -> Result<(), String> {
     }
 }
 
-async fn store(server: &Server) -> Result<(), String> {
+/// Whether a quorum answers.
+pub(crate) async fn store(server: &Server) -> Result<(), String> {
     match tokio::time::timeout(PROBE_MAX, server.storage.read_index()).await {
         Ok(Ok(_)) => Ok(()),
         Ok(Err(error)) => Err(error.to_string()),

@@ -12,6 +12,7 @@ pub mod cacher;
 pub mod call;
 pub mod catalog;
 pub mod chain;
+pub mod components;
 pub mod content;
 pub mod discovery;
 pub mod filter;

@@ -68,6 +68,16 @@ impl Kind {
         kind
     }
 
+    /// A kind that is only looked at, made anew for each question.
+    fn looked_at<K>(strategy: impl Strategy + 'static) -> Self
+    where
+        K: Described<Scope: 'static> + JsonSchema,
+    {
+        let mut kind = Self::of::<K>(strategy);
+        kind.resource.verbs = vec!["get".into(), "list".into()];
+        kind
+    }
+
     fn short(mut self, names: &[&'static str]) -> Self {
         self.resource.short = names.iter().map(|name| (*name).into()).collect();
         self
@@ -157,6 +167,8 @@ fn core_kinds() -> Vec<Kind> {
     ];
     vec![
         Kind::answered::<core_v1::Binding>(),
+        Kind::looked_at::<core_v1::ComponentStatus>(core::componentstatuses::COMPONENT_STATUSES)
+            .short(&["cs"]),
         Kind::of::<core_v1::ConfigMap>(core::configmaps::ConfigMaps).short(&["cm"]),
         Kind::of::<core_v1::Endpoints>(core::endpoints::Endpoints).short(&["ep"]),
         Kind::of::<core_v1::Event>(core::events::Events).short(&["ev"]),

@@ -334,3 +334,49 @@ async fn table_and_metadata_only_come_when_asked_for() {
     assert_eq!((answer.code, &answer.json["data"]["a"]), (201, &json!("b")), "{}", answer.text);
     world.end().await;
 }
+
+#[tokio::test]
+async fn statuses_of_components_are_told_as_they_are_now() {
+    let world = World::start().await;
+    let client = world.admin();
+    let all = send(&client, "GET /api/v1/componentstatuses", &[], "").await;
+    let well = |name: &str| json!({"metadata": {"name": name}, "conditions": [{"type": "Healthy", "status": "True", "message": "ok"}]});
+    let items = ["scheduler", "controller-manager", "etcd-0"].map(well);
+    let whole =
+        json!({"kind": "ComponentStatusList", "apiVersion": "v1", "metadata": {}, "items": items});
+    assert_eq!((all.code, all.json), (200, whole));
+    let one = send(&client, "GET /api/v1/componentstatuses/etcd-0", &[], "").await.json;
+    assert_eq!(
+        (&one["kind"], &one["conditions"]),
+        (&json!("ComponentStatus"), &items[2]["conditions"])
+    );
+    let by_name = "GET /api/v1/componentstatuses?fieldSelector=metadata.name=scheduler";
+    assert_eq!(send(&client, by_name, &[], "").await.json["items"], json!([items[0]]));
+    let none = send(&client, "GET /api/v1/componentstatuses/nope", &[], "").await;
+    assert_eq!(none.json["message"], "componentstatus \"nope\" not found");
+    let table = ("accept", "application/json;as=Table;v=v1;g=meta.k8s.io");
+    let rows = send(&client, "GET /api/v1/componentstatuses", &[table], "").await.json;
+    assert_eq!(rows["rows"][2]["cells"], json!(["etcd-0", "Healthy", "ok", ""]));
+    #[rustfmt::skip]
+    let refused = [
+        ("GET /api/v1/componentstatuses?watch=1", "watch is not supported on resources of kind \"componentstatuses\""),
+        ("DELETE /api/v1/componentstatuses",      "the server does not allow this method on the requested resource"),
+    ];
+    for (line, message) in refused {
+        let answer = send(&client, line, &[], "").await;
+        assert_eq!((answer.code, &answer.json["message"]), (405, &json!(message)), "{line}");
+    }
+    let resources = send(&client, "GET /api/v1", &[], "").await.json;
+    let described = resources["resources"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .find(|it| it["name"] == "componentstatuses");
+    let expected = json!({"name": "componentstatuses", "singularName": "componentstatus", "namespaced": false,
+        "kind": "ComponentStatus", "verbs": ["get", "list"], "shortNames": ["cs"]});
+    assert_eq!(described, Some(&expected));
+    let paths = send(&client, "GET /openapi/v3/api/v1", &[], "").await.json["paths"].clone();
+    let path = &paths["/api/v1/componentstatuses"];
+    assert!(path.get("get").is_some() && path.get("post").is_none(), "{path}");
+    world.end().await;
+}

@@ -1,5 +1,6 @@
 //! The legacy core group, `v1`.
 
+pub mod componentstatuses;
 pub mod configmaps;
 pub mod endpoints;
 pub mod events;

@@ -46,7 +46,7 @@ pub(super) fn all(resources: &[Arc<Resource>]) -> Map<String, Value> {
     for resource in resources {
         let gvk = |kind: String| json!({"group": resource.group, "version": resource.version, "kind": kind});
         kinds.insert(resource.schema.name().to_owned(), vec![gvk(resource.kind.to_string())]);
-        if resource.is_stored() {
+        if resource.can("list") {
             lists.insert(list_name(resource), list_of(resource));
         }
     }

@@ -73,7 +73,7 @@ pub(super) fn of(resource: &Resource, base: &str, paths: &mut Map<String, Value>
     let scope = if resource.namespaced { "/namespaces/{namespace}" } else { "" };
     let collection = format!("/{base}{scope}/{plural}");
     paths.insert(collection.clone(), collection_item(resource));
-    if !resource.is_stored() {
+    if !resource.can("get") {
         return;
     }
     if resource.namespaced {
@@ -149,27 +149,32 @@ fn list<'a>(resource: &Resource, suffix: &str) -> Operation<'a> {
 fn collection_item(resource: &Resource) -> Value {
     let body = resource.schema.name();
     let mut operations = Vec::new();
-    if resource.is_stored() {
+    if resource.can("list") {
         operations.push(list(resource, ""));
+    }
+    if resource.can("deletecollection") {
         let delete = ("delete", "deletecollection", "deleteCollection");
         let gives = Some(STATUS.to_owned());
         operations
             .push(Operation { gives, ..operation(resource, delete, DELETE, Some(DELETE_OPTIONS)) });
     }
-    operations.push(operation(resource, ("post", "post", "create"), WRITE, Some(body)));
+    if resource.can("create") {
+        operations.push(operation(resource, ("post", "post", "create"), WRITE, Some(body)));
+    }
     path_item(resource, resource.namespaced, false, operations)
 }
 
 fn object_item(resource: &Resource) -> Value {
     let body = resource.schema.name();
     let delete = operation(resource, ("delete", "delete", "delete"), DELETE, Some(DELETE_OPTIONS));
-    let operations = vec![
-        operation(resource, ("get", "get", "read"), &[], None),
-        operation(resource, ("put", "put", "replace"), WRITE, Some(body)),
-        operation(resource, ("patch", "patch", "patch"), PATCHING, Some(PATCH)),
-        Operation { gives: Some(STATUS.to_owned()), ..delete },
+    let operations = [
+        ("get", operation(resource, ("get", "get", "read"), &[], None)),
+        ("update", operation(resource, ("put", "put", "replace"), WRITE, Some(body))),
+        ("patch", operation(resource, ("patch", "patch", "patch"), PATCHING, Some(PATCH))),
+        ("delete", Operation { gives: Some(STATUS.to_owned()), ..delete }),
     ];
-    path_item(resource, resource.namespaced, true, operations)
+    let there = operations.into_iter().filter(|(verb, _)| resource.can(verb));
+    path_item(resource, resource.namespaced, true, there.map(|(_, operation)| operation).collect())
 }
 
 fn subresource_item(resource: &Resource, subresource: Subresource) -> Value {
