@@ -17,6 +17,7 @@ mod limit_ranger;
 mod namespace_lifecycle;
 mod node_restriction;
 mod pod_security;
+mod pod_topology_labels;
 mod priority;
 mod rbac_escalation;
 pub mod resource_quota;
@@ -122,6 +123,7 @@ pub fn chain(authorizer: &Arc<Authorizer>) -> Chain {
             Box::new(service_account::ServiceAccount),
             Box::new(node_restriction::NodeRestriction),
             Box::new(taint_nodes::TaintNodesByCondition),
+            Box::new(pod_topology_labels::PodTopologyLabels),
             Box::new(priority::Priority),
             Box::new(default_toleration_seconds::DefaultTolerationSeconds),
             Box::new(default_storage_class::DefaultStorageClass),

@@ -491,3 +491,30 @@ fn new_nodes_are_tainted_and_claims_get_the_default_class() {
     root.run("create core persistentvolumeclaims a/c", &mut claim, None).unwrap();
     assert_eq!(claim["spec"]["storageClassName"], "fast");
 }
+
+#[test]
+fn pods_are_labelled_with_zone_and_region_of_their_node() {
+    let objects = cluster();
+    let mut placed = core("Node", "n7");
+    placed["metadata"]["labels"] = json!({ "topology.kubernetes.io/zone": "z1", "topology.kubernetes.io/region": "r1",
+        "topology.kubernetes.io/rack": "k1" });
+    objects.put(placed);
+    let root = as_root(&objects);
+    let (zone, region) = ("topology.kubernetes.io/zone", "topology.kubernetes.io/region");
+    #[rustfmt::skip]
+    let cases = [
+        ("create core pods a/p",         "n7", json!({ "a": "b" }),     json!({ "a": "b", zone: "z1", region: "r1" })),
+        ("create core pods a/p",         "n7", json!({ zone: "mine" }), json!({ zone: "z1", region: "r1" })),
+        ("update core pods/binding a/p", "n7", json!({ "a": "b" }),     json!({ "a": "b", zone: "z1", region: "r1" })),
+        ("update core pods a/p",         "n7", json!({ "a": "b" }),     json!({ "a": "b" })),
+        ("update core pods/binding a/p", "n1", json!({ "a": "b" }),     json!({ "a": "b" })),
+        ("create core pods a/p",         "",   json!({ "a": "b" }),     json!({ "a": "b" })),
+    ];
+    for (line, node, labels, expected) in cases {
+        let mut pod = pod("a/p", node);
+        pod["metadata"]["labels"] = labels;
+        let old = pod.clone();
+        root.run(line, &mut pod, line.starts_with("update").then_some(&old)).unwrap();
+        assert_eq!(pod["metadata"]["labels"], expected, "{line} {node}");
+    }
+}
