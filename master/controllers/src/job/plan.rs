@@ -56,7 +56,7 @@ pub(super) fn plan(job: &Job, pods: &[Arc<Pod>], now: &Time) -> Plan {
     let spec = job.spec.clone().unwrap_or_default();
     let status = job.status.clone().unwrap_or_default();
     let mut plan = Plan { status, ..Plan::default() };
-    count(&mut plan, pods);
+    count(&mut plan, pods, spec.completions);
     let active: Vec<Arc<Pod>> = pods.iter().filter(|pod| pods::is_active(pod)).cloned().collect();
     if is_finished(&plan.status) {
         after_finish(&mut plan, &spec, now);
@@ -75,9 +75,16 @@ pub(super) fn plan(job: &Job, pods: &[Arc<Pod>], now: &Time) -> Plan {
     plan.status.ready = Some(number(ready));
     plan.status.terminating = Some(number(going));
     plan.status.active = Some(number(active.len())).filter(|active| *active > 0);
-    if let Some((reason, text)) = failure(&plan.status, &spec, &active, now) {
-        finish(&mut plan, &active, now, ("FailureTarget", "Failed"), reason, text);
-    } else if is_complete(&plan.status, &spec, &active, pods) {
+    let failing = decided(&plan.status, "FailureTarget");
+    let failing = failing.or_else(|| {
+        let (reason, text) = failure(&plan.status, &spec, &active, now)?;
+        Some((reason.to_owned(), text.to_owned()))
+    });
+    if let Some((reason, text)) = failing {
+        finish(&mut plan, &active, now, ("FailureTarget", "Failed"), &reason, &text);
+    } else if decided(&plan.status, "SuccessCriteriaMet").is_some()
+        || is_complete(&plan.status, &spec, &active, pods)
+    {
         let text = "Reached expected number of succeeded pods";
         let kinds = ("SuccessCriteriaMet", "Complete");
         finish(&mut plan, &active, now, kinds, "CompletionsReached", text);
@@ -93,8 +100,14 @@ pub(super) fn plan(job: &Job, pods: &[Arc<Pod>], now: &Time) -> Plan {
     plan
 }
 
+/// Why it was settled before how the job ends, if it was: what its last pods do meanwhile changes nothing.
+fn decided(status: &JobStatus, target: &str) -> Option<(String, String)> {
+    let found = condition(status, target)?;
+    Some((found.reason.clone().unwrap_or_default(), found.message.clone().unwrap_or_default()))
+}
+
 /// The three steps of counting a finished pod.
-fn count(plan: &mut Plan, pods: &[Arc<Pod>]) {
+fn count(plan: &mut Plan, pods: &[Arc<Pod>], completions: Option<i32>) {
     let status = &mut plan.status;
     let mut uncounted = status.uncounted_terminated_pods.take().unwrap_or_default();
     let carrying: BTreeSet<String> =
@@ -126,6 +139,8 @@ fn count(plan: &mut Plan, pods: &[Arc<Pod>]) {
             if let (Some(index), "Succeeded") = (index_of(pod), pods::phase(pod)) {
                 let mut all = parse_indexes(&indexes);
                 all.insert(index);
+                // A job may have become smaller meanwhile.
+                all.retain(|index| completions.is_none_or(|completions| *index < completions));
                 status.completed_indexes = Some(print_indexes(&all));
             }
         }
@@ -210,6 +225,7 @@ fn finish(
     let going = plan.status.terminating.unwrap_or(0);
     if active.is_empty() && going == 0 && plan.status.uncounted_terminated_pods.is_none() {
         set(&mut plan.status, last, reason, text, now);
+        plan.status.start_time.get_or_insert_with(|| now.clone());
         if last == "Complete" {
             plan.status.completion_time = Some(now.clone());
         }

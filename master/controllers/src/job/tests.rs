@@ -152,3 +152,18 @@ fn deadline_suspension_and_time_to_live_hold() {
     world.job.spec.get_or_insert_default().suspend = Some(false);
     assert_eq!(world.settle(), 1);
 }
+
+#[test]
+fn job_that_failed_by_restarts_stays_failed_while_its_pods_go() {
+    let mut world = World::new(json!({"completions": 1, "backoffLimit": 2,
+        "template": {"spec": {"restartPolicy": "OnFailure"}}}));
+    assert_eq!(world.settle(), 1);
+    let mut pod = (*world.pods[0]).clone();
+    pod.spec.get_or_insert_default().restart_policy = Some("OnFailure".to_owned());
+    pod.status = Some(object::<Pod>(json!({"status": {"phase": "Running",
+        "containerStatuses": [{"name": "c", "image": "", "imageID": "", "ready": false, "restartCount": 2}]}})).status.unwrap());
+    world.pods[0] = Arc::new(pod);
+    // Its only pod is deleted, and with it what the restarts were counted by.
+    assert_eq!(world.settle(), 0);
+    assert_eq!((world.made, world.told().split(", ").last()), (1, Some("Failed")));
+}
