@@ -24,7 +24,7 @@ pub use conflict::{Conflict, Conflicts};
 pub use entry::{Entry, Managed, Manager, Operation, owners, same_but_times};
 pub use merge::merge;
 pub use set::Set;
-pub use shape::{Atom, Key, Shape};
+pub use shape::{Atom, Key, Kind, Shape};
 pub use update::{Scope, Update, update};
 pub use validate::validate;
 

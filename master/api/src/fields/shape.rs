@@ -33,10 +33,27 @@ pub struct Key {
     pub default: Option<Value>,
 }
 
+/// What the values of a type are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// Nobody said.
+    Any,
+    Text,
+    Number,
+    Bool,
+    /// Text, a number or a boolean.
+    Scalar,
+    List,
+    Object,
+}
+
 /// A cursor on one type of a schema. A type that is not known is `None` of it, and divides like [`Atom::Any`].
 pub trait Shape<'a>: Copy {
     /// How its values divide.
     fn atom(self) -> Atom<'a>;
+
+    /// What its values are.
+    fn kind(self) -> Kind;
 
     /// The type of a named field of a [`Atom::Struct`].
     fn field(self, name: &str) -> Option<Self>;

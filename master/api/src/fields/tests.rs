@@ -31,6 +31,10 @@ impl Shape<'static> for Type {
         }
     }
 
+    fn kind(self) -> super::Kind {
+        super::Kind::Any
+    }
+
     fn field(self, name: &str) -> Option<Self> {
         match self.0 {
             Kind::Struct(fields) => {
