@@ -13,6 +13,9 @@ use crate::patchmeta;
 /// Where references point in OpenAPI v3, which is what [`definitions`] is for.
 const DEFINITIONS_PATH: &str = "/components/schemas";
 
+/// Lists that say something else when they are empty than when they are not there.
+const TELLING: [(&str, &str); 1] = [("autoscaling.v2.HPAScalingRules", "policies")];
+
 /// The JSON schemas of every type that a served kind or a request body mentions, by full name.
 ///
 /// Made anew at each call: several megabytes of descriptions that nobody needs for long.
@@ -182,7 +185,9 @@ impl<'a> Compiler<'a> {
             }
             let keeps_unknown = schema["x-kubernetes-preserve-unknown-fields"] == true;
             let required = schema["required"].as_array().into_iter().flatten();
-            let required = required.filter_map(Value::as_str).map(Into::into).collect();
+            let mut required: Vec<Box<str>> =
+                required.filter_map(Value::as_str).map(Into::into).collect();
+            required.extend(TELLING.iter().filter(|it| name.ends_with(it.0)).map(|it| it.1.into()));
             return Node::Struct(Struct { name: name.into(), fields, required, keeps_unknown });
         }
         match &schema["additionalProperties"] {

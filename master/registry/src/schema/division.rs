@@ -1,6 +1,6 @@
 //! How the values of each type divide into fields of their own: the same table of nodes, seen by those who keep owners.
 
-use master_api::fields::{Atom, Key, Shape};
+use master_api::fields::{Atom, Key, Kind, Shape};
 use serde_json::Value;
 
 use super::{Cursor, Index, Node, Schema, Table, catalog};
@@ -122,6 +122,18 @@ impl<'a> Shape<'a> for Divided<'a> {
             (None, Node::Map(_)) => Atom::Map,
             (None, Node::Any) => Atom::Any,
             (None, _) => Atom::Leaf,
+        }
+    }
+
+    fn kind(self) -> Kind {
+        match &self.table().nodes[self.cursor.index] {
+            Node::Struct(_) | Node::Map(_) | Node::Builtin(_) => Kind::Object,
+            Node::List(_) => Kind::List,
+            Node::Text | Node::Bytes => Kind::Text,
+            Node::Int32 | Node::Int64 | Node::Float => Kind::Number,
+            Node::Bool => Kind::Bool,
+            Node::Time | Node::IntOrString | Node::Quantity => Kind::Scalar,
+            Node::Any | Node::SchemaOr(..) => Kind::Any,
         }
     }
 

@@ -6,6 +6,7 @@
 mod catalog;
 mod decode;
 mod division;
+mod go_names;
 mod typed;
 mod walk;
 

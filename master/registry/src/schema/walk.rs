@@ -9,7 +9,7 @@ use master_api::{go, meta, quantity, time};
 use serde_json::{Map, Value};
 
 use super::decode::FieldValidation;
-use super::{Index, Instead, Node, OBJECT_META, Schema, Struct, Table, catalog};
+use super::{Index, Instead, Node, OBJECT_META, Schema, Struct, Table, catalog, go_names};
 use crate::custom::structural::Structural;
 use crate::custom::{default, prune};
 
@@ -116,6 +116,8 @@ struct Place<'a> {
 enum Step<'a> {
     Root,
     Key(&'a str),
+    /// A field, of a type.
+    Field(&'a str, &'a str),
     /// The key of a map, which Go's decoder does not mention.
     Entry(&'a str),
     Item(usize),
@@ -126,6 +128,18 @@ impl<'a> Place<'a> {
 
     fn key(&'a self, key: &'a str) -> Self {
         Self { parent: Some(self), step: Step::Key(key) }
+    }
+
+    fn field(&'a self, owner: &'a str, name: &'a str) -> Self {
+        Self { parent: Some(self), step: Step::Field(owner, name) }
+    }
+
+    /// The innermost field, and the type that has it.
+    fn innermost(&self) -> Option<(&'a str, &'a str)> {
+        match self.step {
+            Step::Field(owner, name) => Some((owner, name)),
+            _ => self.parent.and_then(Place::innermost),
+        }
     }
 
     fn entry(&'a self, key: &'a str) -> Self {
@@ -143,6 +157,16 @@ impl<'a> Place<'a> {
         }
         match self.step {
             Step::Entry(_) if !is_whole => {}
+            Step::Field(owner, name) => {
+                if !text.is_empty() {
+                    text.push('.');
+                }
+                // Go's decoder tells the types that a field comes through.
+                if !is_whole {
+                    text.push_str(go_names::of(owner, name).through);
+                }
+                text.push_str(name);
+            }
             Step::Key(key) | Step::Entry(key) if text.is_empty() => text.push_str(key),
             Step::Key(key) | Step::Entry(key) => {
                 text.push('.');
@@ -181,9 +205,11 @@ impl Walk<'_> {
             | (Node::Text | Node::IntOrString, Value::String(_))
             | (Node::Bool, Value::Bool(_))
             | (Node::Float, Value::Number(_)) => Ok(()),
-            (Node::SchemaOr(inner, _), Value::Object(_)) => self.value(value, *inner, place, owner),
+            (Node::SchemaOr(inner, _), Value::Object(_)) => {
+                self.untold(|walk| walk.value(value, *inner, place, owner))
+            }
             (Node::SchemaOr(inner, Instead::List), Value::Array(items)) => {
-                self.items(items, *inner, place, owner)
+                self.untold(|walk| walk.items(items, *inner, place, owner))
             }
             (Node::SchemaOr(_, Instead::Bool), other) if !other.is_boolean() => {
                 Err("boolean or JSON schema expected".to_owned())
@@ -221,7 +247,7 @@ impl Walk<'_> {
             if failure.is_err() || value.is_null() {
                 return failure.is_err();
             }
-            let place = place.key(key);
+            let place = place.field(&kind.name, key);
             match kind.fields.get(key.as_str()) {
                 Some(index) => {
                     failure = self.value(value, *index, &place, &kind.name);
@@ -237,6 +263,14 @@ impl Walk<'_> {
             }
         });
         failure
+    }
+
+    /// Walks what upstream decodes in a way of its own: unknown fields of it are dropped without a word.
+    fn untold(&mut self, walk: impl FnOnce(&mut Self) -> Result<(), String>) -> Result<(), String> {
+        let told = self.findings.len();
+        let outcome = walk(self);
+        self.findings.truncate(told);
+        outcome
     }
 
     /// Whether a value is a list or map without anything in it.
@@ -318,7 +352,7 @@ impl Walk<'_> {
             Value::Number(number) if is_odd_port(number, &self.table.nodes[index]) => {
                 "int32".to_owned()
             }
-            _ => self.go_type(index),
+            _ => self.go_type_there(index, place),
         };
         match place.text(false) {
             path if path.is_empty() => {
@@ -330,6 +364,19 @@ impl Walk<'_> {
                     "json: cannot unmarshal {found} into Go struct field {owner}.{path} of type {go_type}"
                 )
             }
+        }
+    }
+
+    /// The type of what is at a place, by the name that its field gives it.
+    fn go_type_there(&self, index: Index, place: &Place<'_>) -> String {
+        let named = place.innermost().map(|(owner, name)| go_names::of(owner, name).kind);
+        let named = named.filter(|kind| !kind.is_empty());
+        match (&self.table.nodes[index], named) {
+            (Node::Text, Some(kind)) => kind.to_owned(),
+            (Node::List(inner), Some(kind)) if matches!(self.table.nodes[*inner], Node::Text) => {
+                format!("[]{kind}")
+            }
+            _ => self.go_type(index),
         }
     }
 
