@@ -13,10 +13,10 @@ use master_api::meta;
 use master_api::status::FieldError;
 use serde_json::{Value, json};
 
-use super::{names, validate};
+use super::{formats, names, validate};
 use crate::custom::is_established;
 use crate::fill::{absent, made, object, zero};
-use crate::strategy::{Companion, Cx, Shape, Strategy, fresh, kept, only_status};
+use crate::strategy::{Companion, Cx, Shape, Strategy, fresh, kept, status_and_metadata};
 
 /// Holds a definition until its objects are gone; the controller takes it away.
 const CLEANUP: &str = "customresourcecleanup.apiextensions.k8s.io";
@@ -61,13 +61,10 @@ impl Strategy for Definitions {
         remember_storage(new);
     }
 
-    fn status_carries_metadata(&self) -> bool {
-        false
-    }
-
     fn prepare_status_update(&self, new: &mut Value, old: &Value, cx: &Cx<'_>) {
-        only_status(new, old);
+        status_and_metadata(new, old);
         names::judge(new, cx);
+        remember_storage(new);
     }
 
     fn begin_deletion(&self, definition: &Value, now: Timestamp) -> Option<Value> {
@@ -89,8 +86,8 @@ impl Strategy for Definitions {
         validate::definition(new, old)
     }
 
-    fn validate_status(&self, new: &Value, _old: &Value) -> Vec<FieldError> {
-        validate::status(new)
+    fn warnings(&self, new: &Value, old: Option<&Value>) -> Vec<String> {
+        formats::warnings(new, old)
     }
 
     fn companions(
@@ -134,6 +131,9 @@ fn remember_storage(definition: &mut Value) {
     };
     let status = meta::object_mut(definition, &["status"]);
     let stored = status.entry("storedVersions").or_insert_with(|| json!([]));
+    if stored.is_null() {
+        *stored = json!([]);
+    }
     if let Some(stored) = stored.as_array_mut()
         && !stored.iter().any(|name| *name == *storage)
     {

@@ -158,57 +158,73 @@ fn extensions(schema: &Value, path: &FieldPath, errors: &mut Findings) {
 
 fn list_type(schema: &Value, path: &FieldPath, errors: &mut Findings) {
     let keys = schema["x-kubernetes-list-map-keys"].as_array().map_or(&[][..], Vec::as_slice);
-    let place = path.child("x-kubernetes-list-map-keys");
-    let kind = schema["x-kubernetes-list-type"].as_str().unwrap_or_default();
-    if !kind.is_empty() && schema["type"] != "array" {
+    let place = path.child("x-kubernetes-list-type");
+    let only_map = "must be map if x-kubernetes-list-map-keys is non-empty";
+    let Some(kind) = schema["x-kubernetes-list-type"].as_str() else {
+        if !keys.is_empty() {
+            errors.push(FieldError::required(place, only_map));
+        }
+        return;
+    };
+    if schema["type"] != "array" {
         let detail = "must be array if x-kubernetes-list-type is specified";
-        errors.push(FieldError::invalid(path.child("type"), schema["type"].clone(), detail));
+        errors.push(given(schema, "type", path, detail));
         return;
     }
-    match kind {
-        "" | "atomic" | "set" => {
-            if !keys.is_empty() {
-                let detail = "must be empty if x-kubernetes-list-type is not map";
-                errors.push(FieldError::forbidden(place, detail));
-            }
+    let known = ["atomic", "set", "map"];
+    if !known.contains(&kind) {
+        errors.push(FieldError::not_supported(place.clone(), kind, &known));
+    }
+    if kind != "map" {
+        if !keys.is_empty() {
+            errors.push(FieldError::invalid(place, kind, only_map));
         }
-        "map" => {
-            if keys.is_empty() {
-                let detail = "must not be empty if x-kubernetes-list-type is map";
-                errors.push(FieldError::required(place, detail));
-            }
-            map_keys(schema, keys, path, errors);
-        }
-        other => {
-            let place = path.child("x-kubernetes-list-type");
-            errors.push(FieldError::not_supported(place, other, &["atomic", "map", "set"]));
-        }
+        return;
+    }
+    if keys.is_empty() {
+        let detail = "must not be empty if x-kubernetes-list-type is map";
+        errors.push(FieldError::required(path.child("x-kubernetes-list-map-keys"), detail));
+    }
+    map_keys(schema, keys, path, errors);
+}
+
+/// What is said of a type that is another one, or none.
+fn given(schema: &Value, field: &str, path: &FieldPath, detail: &str) -> FieldError {
+    match schema[field].as_str() {
+        None | Some("") => FieldError::required(path.child(field), detail),
+        Some(found) => FieldError::invalid(path.child(field), found, detail),
     }
 }
 
 fn map_keys(schema: &Value, keys: &[Value], path: &FieldPath, errors: &mut Findings) {
     let items = &schema["items"];
+    if !items.is_object() {
+        let detail = "must have a schema if x-kubernetes-list-type is map";
+        errors.push(FieldError::required(path.child("items"), detail));
+        return;
+    }
     if items["type"] != "object" {
         let detail = "must be object if parent array's x-kubernetes-list-type is map";
         let place = path.child("items").child("type");
-        errors.push(FieldError::invalid(place, items["type"].clone(), detail));
+        let found = items["type"].as_str().unwrap_or_default();
+        errors.push(FieldError::invalid(place, found, detail));
         return;
     }
+    let place = path.child("x-kubernetes-list-map-keys");
+    let is_property =
+        |key: &&Value| key.as_str().is_some_and(|key| items["properties"].get(key).is_some());
+    if !keys.iter().all(|key| is_property(&key)) {
+        let detail = "entries must all be names of item properties";
+        errors.push(FieldError::invalid(place.clone(), keys.to_vec(), detail));
+    }
+    if keys.iter().map(Value::as_str).collect::<BTreeSet<_>>().len() < keys.len() {
+        let detail = "must not contain duplicate entries";
+        errors.push(FieldError::invalid(place, keys.to_vec(), detail));
+    }
     let required = items["required"].as_array().map_or(&[][..], Vec::as_slice);
-    let mut seen = BTreeSet::new();
-    for (at, key) in keys.iter().enumerate() {
+    for key in keys.iter().filter(is_property) {
         let name = key.as_str().unwrap_or_default();
-        let place = path.child("x-kubernetes-list-map-keys").index(at);
-        if !seen.insert(name) {
-            errors.push(FieldError::duplicate(place, name));
-            continue;
-        }
         let property = &items["properties"][name];
-        if property.is_null() {
-            let detail = "entries must all be names of item properties";
-            errors.push(FieldError::invalid(place, name, detail));
-            continue;
-        }
         let field = path.child("items").child("properties").key(name);
         if matches!(property["type"].as_str(), Some("object" | "array")) {
             let detail = "must be a scalar type if parent array's x-kubernetes-list-type is map";

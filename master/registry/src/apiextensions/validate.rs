@@ -53,7 +53,7 @@ pub(super) fn definition(new: &Value, old: Option<&Value>) -> Vec<FieldError> {
 }
 
 /// Rules for the status.
-pub(super) fn status(new: &Value) -> Vec<FieldError> {
+fn status(new: &Value) -> Vec<FieldError> {
     let mut errors = Vec::new();
     let versions: Vec<&str> = meta::items(new, &["spec", "versions"])
         .iter()
@@ -95,7 +95,7 @@ fn name(new: &Value, errors: &mut Findings) {
 fn group(spec: &Value, path: &FieldPath, errors: &mut Findings) {
     check::named(spec, "group", path, rules::dns1123_subdomain, errors);
     let group = meta::text(spec, &["group"]);
-    if !group.is_empty() && !group.contains('.') {
+    if rules::dns1123_subdomain(group).is_empty() && !group.contains('.') {
         let detail = "should be a domain with at least one dot";
         errors.push(FieldError::invalid(path.child("group"), group, detail));
     }
@@ -157,9 +157,18 @@ fn versions(spec: &Value, path: &FieldPath, old: Option<&Value>, errors: &mut Fi
     let mut are_unique = true;
     for (at, version) in versions.iter().enumerate() {
         let place = path.index(at);
-        check::named(version, "name", &place, rules::dns1035_label, errors);
-        are_unique &= seen.insert(meta::text(version, &["name"]));
+        let name = meta::text(version, &["name"]);
+        are_unique &= seen.insert(name);
         one_version(version, &Places::of(versions, &place), (at, old), errors);
+        let problems = rules::dns1035_label(name).into_iter();
+        errors.extend(problems.map(|it| FieldError::invalid(place.child("name"), name, it)));
+    }
+    // Upstream's internal version has the first one's name beside them, too.
+    if let Some(name) = versions.first().map(|first| meta::text(first, &["name"]))
+        && !name.is_empty()
+    {
+        let problems = rules::dns1035_label(name).into_iter();
+        errors.extend(problems.map(|it| FieldError::invalid("spec.version", name, it)));
     }
     if !are_unique {
         let detail = "must contain unique version names";
@@ -201,6 +210,9 @@ impl Places {
 
 /// The names only: the schemas would fill pages.
 fn shown(versions: &[Value]) -> Value {
+    if versions.is_empty() {
+        return Value::Null;
+    }
     versions.iter().map(|version| version["name"].clone()).collect()
 }
 
@@ -337,10 +349,10 @@ fn selectable(
             continue;
         };
         let found = names.iter().try_fold(&schema, |schema, name| schema.properties.get(*name));
-        let detail = match found.and_then(|found| found.kind) {
+        let detail = match found.map(|found| found.kind) {
             _ if names.first() == Some(&"metadata") => "must not point to fields in metadata",
             None => "is an invalid path: does not refer to a valid field",
-            Some(Type::Text | Type::Integer | Type::Boolean) => continue,
+            Some(Some(Type::Text | Type::Integer | Type::Boolean)) => continue,
             Some(_) => {
                 "must point to a field of type string, boolean or integer. Enum string fields and strings with formats are allowed."
             }

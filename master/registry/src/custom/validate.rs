@@ -50,12 +50,18 @@ fn walk(
     }
     if let Some(error) = wrong_type(schema, value, path) {
         found.push(error);
+        if value.is_number() && schema.kind == Some(Type::Integer) {
+            found.push(no_integer("Checked", &schema.checks.format, path));
+        }
         return;
     }
     combinations(&schema.checks, value, path, found);
     match value {
         Value::String(text) => text_checks(&schema.checks, text, path, found),
-        Value::Number(_) => number_checks(&schema.checks, value, path, found),
+        Value::Number(_) => {
+            let is_whole = schema.kind == Some(Type::Integer);
+            number_checks(&schema.checks, is_whole, value, path, found);
+        }
         Value::Array(items) => list(schema, items, old, path, found),
         Value::Object(fields) => object(schema, fields, old, path, is_root, found),
         Value::Null | Value::Bool(_) => {}
@@ -189,8 +195,32 @@ fn invalid(path: &str, value: impl Into<Value>, what: impl AsRef<str>) -> FieldE
     FieldError::invalid(field(path), value, format!("{path} in body {}", what.as_ref()))
 }
 
-fn number_checks(checks: &Checks, value: &Value, path: &str, found: &mut Vec<FieldError>) {
+/// A number that is not of the type, or format, that integers have here; which is told without a field.
+fn no_integer(what: &str, format: &str, path: &str) -> FieldError {
+    let of = if format.is_empty() {
+        "(default format)".to_owned()
+    } else {
+        format!("with format {format}")
+    };
+    let detail = format!("{what} value must be of type integer {of} in {path}");
+    FieldError::invalid("<nil>", "", detail)
+}
+
+fn number_checks(
+    checks: &Checks,
+    is_whole: bool,
+    value: &Value,
+    path: &str,
+    found: &mut Vec<FieldError>,
+) {
     let Some(number) = value.as_f64() else { return };
+    let bounds = [("Maximum boundary", &checks.maximum), ("Minimum boundary", &checks.minimum)];
+    for (what, bound) in bounds.iter().filter(|_| is_whole) {
+        let fraction = bound.as_ref().and_then(serde_json::Number::as_f64).map(f64::fract);
+        if fraction.is_some_and(|fraction| fraction != 0.0) {
+            found.push(no_integer(what, &checks.format, path));
+        }
+    }
     let mut complain = |what: String| found.push(invalid(path, value.clone(), what));
     if let Some(max) = checks.maximum.as_ref().and_then(serde_json::Number::as_f64) {
         let shown = checks.maximum.as_ref().map(ToString::to_string).unwrap_or_default();
@@ -220,11 +250,7 @@ fn number_checks(checks: &Checks, value: &Value, path: &str, found: &mut Vec<Fie
         _ => None,
     };
     if range.is_some_and(|(min, max)| number < min || number > max) {
-        let text = format!(
-            "Checked value must be of type integer with format {} in {path}",
-            checks.format
-        );
-        found.push(FieldError::invalid("<nil>", "", text));
+        found.push(no_integer("Checked", &checks.format, path));
     }
 }
 
