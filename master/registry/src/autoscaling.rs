@@ -58,6 +58,10 @@ impl Strategy for OldAutoscalers {
         Strategy::validate(&AUTOSCALERS, &stored, old)
     }
 
+    fn validate_status(&self, new: &Value, old: &Value) -> Vec<FieldError> {
+        crate::statuses::autoscaler(new, old)
+    }
+
     fn storage_form(&self, object: &mut Value) {
         let Some(fields) = object.as_object_mut() else { return };
         fields.insert("apiVersion".into(), "autoscaling/v2".into());

@@ -147,6 +147,32 @@ pub(crate) fn amounts(amounts: &Value, path: &FieldPath, errors: &mut Findings) 
     }
 }
 
+/// What is only there whole.
+const WHOLE: [&str; 9] = [
+    "configmaps",
+    "persistentvolumeclaims",
+    "pods",
+    "replicationcontrollers",
+    "resourcequotas",
+    "secrets",
+    "services",
+    "services.loadbalancers",
+    "services.nodeports",
+];
+
+/// An amount of what its name says: not negative, and whole where there are no parts of it.
+pub(crate) fn amount(name: &str, amount: &Value, path: FieldPath, errors: &mut Findings) {
+    let Some(parsed) = Quantity::from_json(amount) else { return };
+    if parsed.is_negative() {
+        errors.push(FieldError::invalid(path.clone(), parsed.to_string(), NOT_NEGATIVE));
+    }
+    let is_extended = name.contains('/') && !name.contains("kubernetes.io/");
+    let is_whole = WHOLE.contains(&name) || is_extended;
+    if is_whole && parsed.to_string().ends_with(['m', 'u', 'n']) {
+        errors.push(FieldError::invalid(path, parsed.to_string(), "must be an integer"));
+    }
+}
+
 /// Whether two values are the same, quantities compared as amounts and absence as null or empty.
 pub(crate) fn same(left: &Value, right: &Value) -> bool {
     match (left, right) {

@@ -15,6 +15,7 @@ use crate::check::{self, Findings};
 use crate::fill::{absent, object, objects, zero};
 use crate::objectmeta;
 use crate::plain::Plain;
+use crate::statuses;
 use crate::table::{Cell, or};
 
 /// Requests, constraints or configurations of one claim.
@@ -26,6 +27,7 @@ pub const RESOURCE_CLAIMS: Plain = Plain::bare()
     .status()
     .default(claim)
     .validate(claim_rules)
+    .validate_status(statuses::resource_claim)
     .cells(&[Cell::NAME, Cell::text("State", |claim, _| state(claim).into()), Cell::AGE]);
 
 pub const RESOURCE_CLAIM_TEMPLATES: Plain =
@@ -87,7 +89,7 @@ fn requests(spec: &mut Map<String, Value>) {
 fn amount(request: &mut Map<String, Value>) {
     zero(request, "allocationMode", "ExactCount");
     if request["allocationMode"] == "ExactCount" {
-        absent(request, "count", 1);
+        zero(request, "count", 1);
     }
     for toleration in objects(request, "tolerations") {
         absent(toleration, "operator", "Equal");

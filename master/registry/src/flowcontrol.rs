@@ -11,10 +11,16 @@ use crate::check::{self, Findings};
 use crate::fill::{absent, made, object};
 use crate::plain::Plain;
 use crate::rules::{self, Must, Rule};
+use crate::statuses;
 use crate::table::{Cell, or};
 
-pub const FLOW_SCHEMAS: Plain =
-    Plain::bare().status().generation().default(flow_schema).validate(flow_schema_rules).cells(&[
+pub const FLOW_SCHEMAS: Plain = Plain::bare()
+    .status()
+    .generation()
+    .default(flow_schema)
+    .validate(flow_schema_rules)
+    .validate_status(statuses::flow_control)
+    .cells(&[
         Cell::NAME,
         Cell::text("PriorityLevel", |schema, _| {
             or(schema, &["spec", "priorityLevelConfiguration", "name"], "")
@@ -35,6 +41,7 @@ pub const PRIORITY_LEVELS: Plain = Plain::bare()
     .generation()
     .default(priority_level)
     .validate(priority_level_rules)
+    .validate_status(statuses::flow_control)
     .cells(&[
         Cell::NAME,
         Cell::text("Type", |level, _| or(level, &["spec", "type"], "")),

@@ -30,6 +30,7 @@ pub mod resource;
 pub mod rows;
 mod rules;
 pub mod schema;
+mod statuses;
 pub mod storage;
 pub mod strategy;
 pub mod table;

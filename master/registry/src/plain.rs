@@ -17,11 +17,14 @@ pub struct Plain {
     shape: Shape,
     /// Whether a new object is of the first generation, or of none.
     is_counted_from_creation: bool,
+    /// Whether updates move the generation.
+    counts_updates: bool,
     judge: Option<Judge>,
     status_carries_metadata: bool,
     name_problems: fn(&str) -> Vec<String>,
     default: fn(&mut Value),
     validate: fn(&Value, Option<&Value>) -> Vec<FieldError>,
+    validate_status: fn(&Value, &Value) -> Vec<FieldError>,
     warnings: fn(&Value) -> Vec<String>,
     cells: &'static [Cell],
     selectable: &'static [Selectable],
@@ -39,11 +42,13 @@ impl Plain {
         Self {
             shape: Shape { status: false, generation: false },
             is_counted_from_creation: true,
+            counts_updates: true,
             judge: None,
             status_carries_metadata: false,
             name_problems: names::dns1123_subdomain,
             default: |_| {},
             validate: |_, _| Vec::new(),
+            validate_status: |_, _| Vec::new(),
             warnings: |_| Vec::new(),
             cells: NAME_AND_AGE,
             selectable: &[],
@@ -72,6 +77,12 @@ impl Plain {
         Self { is_counted_from_creation: false, ..self.generation() }
     }
 
+    /// A generation that stays what it was at creation.
+    #[must_use]
+    pub const fn generation_of_creation(self) -> Self {
+        Self { counts_updates: false, ..self.generation() }
+    }
+
     /// A status that says something of each new specification by itself.
     #[must_use]
     pub const fn judged(self, judge: Judge) -> Self {
@@ -94,6 +105,16 @@ impl Plain {
         Self { validate, ..self }
     }
 
+    /// What a written status must be like.
+    #[must_use]
+    pub const fn validate_status(
+        self,
+        validate_status: fn(&Value, &Value) -> Vec<FieldError>,
+    ) -> Self {
+        Self { validate_status, ..self }
+    }
+
+    /// What there is to say of a new object.
     #[must_use]
     pub const fn warnings(self, warnings: fn(&Value) -> Vec<String>) -> Self {
         Self { warnings, ..self }
@@ -132,7 +153,8 @@ impl Strategy for Plain {
     }
 
     fn prepare_update(&self, new: &mut Value, old: &Value, cx: &Cx<'_>) {
-        kept(new, old, self.shape);
+        let generation = self.shape.generation && self.counts_updates;
+        kept(new, old, Shape { generation, ..self.shape });
         if meta::generation(new) != meta::generation(old) {
             self.say(new, cx);
         }
@@ -154,8 +176,12 @@ impl Strategy for Plain {
         (self.validate)(new, old)
     }
 
-    fn warnings(&self, new: &Value, _old: Option<&Value>) -> Vec<String> {
-        (self.warnings)(new)
+    fn validate_status(&self, new: &Value, old: &Value) -> Vec<FieldError> {
+        (self.validate_status)(new, old)
+    }
+
+    fn warnings(&self, new: &Value, old: Option<&Value>) -> Vec<String> {
+        if old.is_some() { Vec::new() } else { (self.warnings)(new) }
     }
 
     fn fields(&self, object: &Value) -> BTreeMap<String, String> {

@@ -17,6 +17,7 @@ use crate::plain::Plain;
 use crate::pod::containers::container_resource;
 use crate::pod::validate::tolerations;
 use crate::rules::{self, Must};
+use crate::statuses;
 use crate::table::{Cell, count, or};
 
 pub const CONTROLLER_REVISIONS: Plain = Plain::bare().validate(revision_rules).cells(&[
@@ -32,8 +33,11 @@ pub const LEASES: Plain = Plain::bare().validate(lease).cells(&[
     Cell::AGE,
 ]);
 
-pub const PRIORITY_CLASSES: Plain =
-    Plain::bare().generation().default(priority_class).validate(priority_class_rules).cells(&[
+pub const PRIORITY_CLASSES: Plain = Plain::bare()
+    .generation_of_creation()
+    .default(priority_class)
+    .validate(priority_class_rules)
+    .cells(&[
         Cell::NAME,
         Cell::integer("Value", |class, _| count(class, &["value"])),
         Cell::boolean("Global-Default", |class, _| meta::is_true(class, &["globalDefault"]).into()),
@@ -47,8 +51,12 @@ pub const RUNTIME_CLASSES: Plain = Plain::bare().validate(runtime_class_rules).c
     Cell::AGE,
 ]);
 
-pub const AUTOSCALERS: Plain =
-    Plain::bare().status_and_metadata().default(autoscaler).validate(autoscalers::rules).cells(&[
+pub const AUTOSCALERS: Plain = Plain::bare()
+    .status_and_metadata()
+    .default(autoscaler)
+    .validate(autoscalers::rules)
+    .validate_status(statuses::autoscaler)
+    .cells(&[
         Cell::NAME,
         Cell::text("Reference", |autoscaler, _| {
             let text = |field: &str| meta::text(autoscaler, &["spec", "scaleTargetRef", field]);
@@ -81,6 +89,7 @@ pub const ADMISSION_POLICIES: Plain = Plain::bare()
     .generation()
     .default(admission_policy)
     .validate(policy_rules)
+    .validate_status(statuses::admission_policy)
     .cells(&[
         Cell::NAME,
         Cell::integer("Validations", |policy, _| {
@@ -102,8 +111,13 @@ pub const MUTATING_POLICIES: Plain =
     ]);
 
 /// Kept for clients: no request is passed on to another API server.
-pub const API_SERVICES: Plain =
-    Plain::bare().path_names().status().default(api_service).validate(api_service_rules).cells(&[
+pub const API_SERVICES: Plain = Plain::bare()
+    .path_names()
+    .status()
+    .default(api_service)
+    .validate(api_service_rules)
+    .validate_status(statuses::api_service)
+    .cells(&[
         Cell::NAME,
         Cell::text("Service", |service, _| {
             let text = |field: &str| meta::text(service, &["spec", "service", field]);

@@ -149,7 +149,8 @@ pub trait Strategy: Send + Sync + Debug {
         kept(new, old, self.shape());
     }
 
-    /// Whether a write of the status may change labels and annotations too, as upstream has it for most kinds.
+    /// Whether a write of the status may change labels, annotations, finalizers and owners too, as upstream has it for
+    /// most kinds.
     fn status_carries_metadata(&self) -> bool {
         true
     }
@@ -276,9 +277,10 @@ pub fn only_status(new: &mut Value, old: &Value) {
     *new = kept;
 }
 
-/// A status update keeps all but the status, labels and annotations.
+/// A status update keeps all but the status and what a client may say in the metadata.
 pub fn status_and_metadata(new: &mut Value, old: &Value) {
-    let metadata = ["labels", "annotations"].map(|field| (field, new["metadata"][field].clone()));
+    let fields = ["labels", "annotations", "finalizers", "ownerReferences"];
+    let metadata = fields.map(|field| (field, new["metadata"][field].clone()));
     only_status(new, old);
     for (field, value) in metadata {
         meta::set(new, field, value);
@@ -342,11 +344,12 @@ mod tests {
     }
 
     #[test]
-    fn labels_and_annotations_come_with_a_status() {
-        let old = json!({"metadata": {"name": "n", "labels": {"a": "1"}, "finalizers": ["f"]}, "spec": {"a": 1}});
-        let mut new = json!({"metadata": {"name": "n", "annotations": {"b": "2"}}, "spec": {"a": 2}, "status": {"x": 1}});
+    fn what_clients_say_in_the_metadata_comes_with_a_status() {
+        let old = json!({"metadata": {"name": "n", "generation": 3, "labels": {"a": "1"}, "finalizers": ["f"]}, "spec": {"a": 1}});
+        let mut new = json!({"metadata": {"name": "n", "generation": 9, "annotations": {"b": "2"}, "finalizers": ["g/h"]},
+            "spec": {"a": 2}, "status": {"x": 1}});
         status_and_metadata(&mut new, &old);
-        let expected = json!({"metadata": {"name": "n", "annotations": {"b": "2"}, "finalizers": ["f"]},
+        let expected = json!({"metadata": {"name": "n", "generation": 3, "annotations": {"b": "2"}, "finalizers": ["g/h"]},
             "spec": {"a": 1}, "status": {"x": 1}});
         assert_eq!(new, expected);
     }

@@ -132,6 +132,48 @@ pub(crate) fn status_counts(object: &Value, fields: &[&str]) -> Findings {
     errors
 }
 
+/// Of the pods that a status counts, none of these are more than all, and no more are available than are ready.
+pub(crate) fn status_parts(
+    object: &Value,
+    parts: &[&str],
+    than_ready: &str,
+    errors: &mut Findings,
+) {
+    let path = FieldPath::new("status");
+    let number = |field: &str| meta::number(object, &["status", field]).unwrap_or_default();
+    for part in parts {
+        if number(part) > number("replicas") {
+            let detail = "cannot be greater than status.replicas";
+            errors.push(FieldError::invalid(path.child(part), number(part), detail));
+        }
+    }
+    let available = number("availableReplicas");
+    if available > number("readyReplicas") {
+        errors.push(FieldError::invalid(path.child("availableReplicas"), available, than_ready));
+    }
+}
+
+/// The status of what keeps a number of pods.
+pub(crate) fn replica_status(object: &Value, counts: &[&str]) -> Findings {
+    let mut errors = status_counts(object, counts);
+    let parts = ["fullyLabeledReplicas", "readyReplicas", "availableReplicas"];
+    status_parts(object, &parts, "cannot be greater than readyReplicas", &mut errors);
+    errors
+}
+
+/// A count of collisions only grows.
+pub(crate) fn collisions(new: &Value, old: &Value, errors: &mut Findings) {
+    let count = |object| meta::number(object, &["status", "collisionCount"]);
+    let path = FieldPath::new("status").child("collisionCount");
+    match (count(new), count(old)) {
+        (None, Some(_)) => errors.push(FieldError::invalid(path, Value::Null, "cannot be unset")),
+        (Some(is), Some(was)) if is < was => {
+            errors.push(FieldError::invalid(path, is, "cannot be decremented"));
+        }
+        _ => {}
+    }
+}
+
 /// The time since a status field's moment, or something else where it is absent.
 pub(crate) fn since(object: &Value, path: &[&str], now: Timestamp, absent: &str) -> Value {
     match time::parse(meta::text(object, path)) {

@@ -136,6 +136,23 @@ impl Strategy for DaemonSets {
         errors
     }
 
+    fn validate_status(&self, new: &Value, old: &Value) -> Vec<FieldError> {
+        let counts = [
+            "currentNumberScheduled",
+            "numberMisscheduled",
+            "desiredNumberScheduled",
+            "numberReady",
+            "observedGeneration",
+            "updatedNumberScheduled",
+            "numberAvailable",
+            "numberUnavailable",
+            "collisionCount",
+        ];
+        let mut errors = workload::status_counts(new, &counts);
+        workload::collisions(new, old, &mut errors);
+        errors
+    }
+
     fn warnings(&self, new: &Value, old: Option<&Value>) -> Vec<String> {
         warnings::of_template(new, old, &["spec", "template"])
     }

@@ -78,15 +78,23 @@ impl Strategy for Deployments {
         errors
     }
 
-    fn validate_status(&self, new: &Value, _old: &Value) -> Vec<FieldError> {
+    fn validate_status(&self, new: &Value, old: &Value) -> Vec<FieldError> {
         let counts = [
             "observedGeneration",
             "replicas",
             "updatedReplicas",
             "readyReplicas",
             "availableReplicas",
+            "unavailableReplicas",
+            "terminatingReplicas",
+            "collisionCount",
         ];
-        workload::status_counts(new, &counts)
+        let mut errors = workload::status_counts(new, &counts);
+        let parts = ["updatedReplicas", "readyReplicas", "availableReplicas"];
+        let than_ready = "cannot be greater than readyReplicas";
+        workload::status_parts(new, &parts, than_ready, &mut errors);
+        workload::collisions(new, old, &mut errors);
+        errors
     }
 
     fn warnings(&self, new: &Value, old: Option<&Value>) -> Vec<String> {

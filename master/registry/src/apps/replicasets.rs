@@ -51,8 +51,15 @@ impl Strategy for ReplicaSets {
     }
 
     fn validate_status(&self, new: &Value, _old: &Value) -> Vec<FieldError> {
-        let counts = ["replicas", "fullyLabeledReplicas", "readyReplicas", "availableReplicas"];
-        workload::status_counts(new, &counts)
+        let counts = [
+            "replicas",
+            "fullyLabeledReplicas",
+            "readyReplicas",
+            "availableReplicas",
+            "terminatingReplicas",
+            "observedGeneration",
+        ];
+        workload::replica_status(new, &counts)
     }
 
     fn fields(&self, object: &Value) -> BTreeMap<String, String> {

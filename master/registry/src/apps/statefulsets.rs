@@ -123,14 +123,19 @@ impl Strategy for StatefulSets {
 
     fn validate_status(&self, new: &Value, _old: &Value) -> Vec<FieldError> {
         let counts = [
-            "observedGeneration",
             "replicas",
             "readyReplicas",
             "currentReplicas",
             "updatedReplicas",
             "availableReplicas",
+            "observedGeneration",
+            "collisionCount",
         ];
-        workload::status_counts(new, &counts)
+        let mut errors = workload::status_counts(new, &counts);
+        let parts = ["readyReplicas", "currentReplicas", "updatedReplicas", "availableReplicas"];
+        let than_ready = "cannot be greater than status.readyReplicas";
+        workload::status_parts(new, &parts, than_ready, &mut errors);
+        errors
     }
 
     fn validate(&self, new: &Value, old: Option<&Value>) -> Vec<FieldError> {

@@ -193,7 +193,7 @@ fn success(policy: &Value, completions: i64, path: &FieldPath, errors: &mut Find
 }
 
 /// How many indexes `0,2-4` are.
-fn count_indexes(text: &str, completions: i64) -> Result<i64, String> {
+pub(super) fn count_indexes(text: &str, completions: i64) -> Result<i64, String> {
     let mut total = 0;
     let mut last = -1;
     if text.is_empty() {

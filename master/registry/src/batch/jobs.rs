@@ -228,6 +228,10 @@ impl Strategy for Jobs {
         errors
     }
 
+    fn validate_status(&self, new: &Value, old: &Value) -> Vec<FieldError> {
+        super::job_status::validate(new, old)
+    }
+
     fn fields(&self, job: &Value) -> BTreeMap<String, String> {
         let succeeded = meta::number(job, &["status", "succeeded"]).unwrap_or_default();
         [("status.successful".to_owned(), succeeded.to_string())].into()

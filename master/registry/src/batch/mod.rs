@@ -2,4 +2,5 @@
 
 pub mod cronjobs;
 mod job_policies;
+mod job_status;
 pub mod jobs;

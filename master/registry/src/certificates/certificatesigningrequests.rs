@@ -85,19 +85,41 @@ impl Strategy for CertificateSigningRequests {
     /// Approval is the other subresource's: here the verdicts stay as they were.
     fn prepare_status_update(&self, new: &mut Value, old: &Value, cx: &Cx<'_>) {
         status_and_metadata(new, old);
-        let is_verdict =
-            |found: &&Value| matches!(meta::text(found, &["type"]), "Approved" | "Denied");
-        let mut conditions: Vec<Value> = meta::items(old, &["status", "conditions"])
-            .iter()
-            .filter(is_verdict)
-            .cloned()
-            .collect();
-        let others = meta::items(new, &["status", "conditions"]).iter();
-        conditions.extend(others.filter(|found| !is_verdict(found)).cloned());
+        let mut conditions = meta::items(new, &["status", "conditions"]).to_vec();
+        for verdict in VERDICTS_OF_OTHERS {
+            let is_it = |found: &&Value| found["type"] == verdict;
+            if !conditions.iter().any(|found| is_it(&found)) {
+                let kept = meta::items(old, &["status", "conditions"]).iter().filter(is_it);
+                conditions.extend(kept.cloned());
+            }
+        }
         stamp(&mut conditions, cx.now);
         if !conditions.is_empty() {
             meta::object_mut(new, &["status"]).insert("conditions".into(), conditions.into());
         }
+    }
+
+    fn validate_status(&self, new: &Value, old: &Value) -> Vec<FieldError> {
+        let mut errors = verdict_problems(new, old);
+        let count = |request: &Value, verdict: &str| {
+            let all = meta::items(request, &["status", "conditions"]);
+            all.iter().filter(|condition| condition["type"] == verdict).count()
+        };
+        let certificate = meta::text(new, &["status", "certificate"]);
+        let decoded = STANDARD.decode(certificate).unwrap_or_default();
+        let text = String::from_utf8_lossy(&decoded);
+        if !certificate.is_empty() && !text.contains("-----BEGIN CERTIFICATE-----") {
+            let detail = "must contain at least one CERTIFICATE PEM block";
+            let shown = "<certificate data>";
+            errors.push(FieldError::invalid("status.certificate", shown, detail));
+        }
+        for verdict in VERDICTS_OF_OTHERS {
+            if count(new, verdict) > count(old, verdict) {
+                let detail = format!("updates may not add a condition of type {verdict:?}");
+                errors.push(FieldError::forbidden("status.conditions", detail));
+            }
+        }
+        errors
     }
 
     fn validate(&self, new: &Value, old: Option<&Value>) -> Vec<FieldError> {
@@ -145,6 +167,9 @@ impl Strategy for CertificateSigningRequests {
 
     tabled!(CELLS);
 }
+
+/// Verdicts that only the subresource `approval` may add.
+const VERDICTS_OF_OTHERS: [&str; 2] = ["Approved", "Denied"];
 
 /// What is wrong with verdicts: they are said once, hold, and do not contradict each other.
 pub fn verdict_problems(new: &Value, old: &Value) -> Vec<FieldError> {

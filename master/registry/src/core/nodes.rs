@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use crate::check;
 use crate::pod::validate::EFFECTS;
 use crate::rules::{self, Must, Rule};
-use crate::strategy::{Cx, Shape, Strategy, keep_field};
+use crate::strategy::{Cx, Shape, Strategy, keep_field, status_and_metadata};
 use crate::table::{Cell, or, tabled};
 
 #[derive(Clone, Copy, Debug)]
@@ -115,6 +115,27 @@ impl Strategy for Nodes {
         keep_field(new, old, "status");
     }
 
+    fn prepare_status_update(&self, new: &mut Value, old: &Value, _cx: &Cx<'_>) {
+        status_and_metadata(new, old);
+        // Nodes were once configured by the API.
+        meta::object_mut(new, &["status"]).remove("config");
+    }
+
+    fn validate_status(&self, new: &Value, _old: &Value) -> Vec<FieldError> {
+        let mut errors = Vec::new();
+        let path = FieldPath::new("status").child("addresses");
+        let addresses = meta::items(new, &["status", "addresses"]);
+        for (at, address) in addresses.iter().enumerate() {
+            if addresses[..at].contains(address) {
+                // Upstream shows the fields of its Go type.
+                let shown = json!({"Type": address["type"], "Address": address["address"]});
+                errors.push(FieldError::duplicate(path.index(at), shown));
+            }
+        }
+        errors.extend(status_rules(new));
+        errors
+    }
+
     fn validate(&self, new: &Value, old: Option<&Value>) -> Vec<FieldError> {
         let mut errors = Vec::new();
         // Upstream tells taints as if they were metadata.
@@ -143,10 +164,7 @@ impl Strategy for Nodes {
             let detail = "may specify no more than one CIDR for each IP family";
             errors.push(FieldError::invalid("spec.podCIDRs", ranges.to_vec(), detail));
         }
-        for list in ["capacity", "allocatable"] {
-            let path = FieldPath::new("status").child(list);
-            check::amounts(&new["status"][list], &path, &mut errors);
-        }
+        errors.extend(status_rules(new));
         if let Some(old) = old {
             let was = meta::items(old, &["spec", "podCIDRs"]);
             if !was.is_empty() && ranges != was {
@@ -168,6 +186,47 @@ impl Strategy for Nodes {
     }
 
     tabled!(CELLS);
+}
+
+/// What a node may say of itself when it comes, too.
+fn status_rules(node: &Value) -> Vec<FieldError> {
+    let mut errors = Vec::new();
+    let path = FieldPath::new("status");
+    for list in ["capacity", "allocatable"] {
+        for (name, amount) in node["status"][list].as_object().into_iter().flatten() {
+            check::amount(name, amount, path.child(list).child(name), &mut errors);
+        }
+    }
+    features(node, &path.child("declaredFeatures"), &mut errors);
+    errors
+}
+
+/// What a node can do: names in order, each once.
+fn features(node: &Value, path: &FieldPath, errors: &mut Vec<FieldError>) {
+    let is_camel = |name: &str| {
+        name.starts_with(|c: char| c.is_ascii_uppercase())
+            && name.split('/').all(|segment| {
+                !segment.is_empty() && segment.bytes().all(|byte| byte.is_ascii_alphanumeric())
+            })
+    };
+    let names = meta::items(node, &["status", "declaredFeatures"]).iter();
+    let mut last = None;
+    for (at, name) in names.filter_map(Value::as_str).enumerate() {
+        let path = path.index(at);
+        if last == Some(name) {
+            errors.push(FieldError::duplicate(path.clone(), name));
+        } else if last.is_some_and(|last| name < last) {
+            let detail = "list must be sorted alphabetically";
+            errors.push(FieldError::invalid(path.clone(), name, detail));
+        }
+        if !is_camel(name) {
+            let detail = format!(
+                "invalid feature name {name:?}: must start with an UpperCamelCase segment, with subsequent segments separated by '/' (e.g., MyFeature or MyFeature/mySubFeature), and contain only alphanumeric characters and slashes"
+            );
+            errors.push(FieldError::invalid(path, name, detail));
+        }
+        last = Some(name);
+    }
 }
 
 #[cfg(test)]
@@ -201,6 +260,26 @@ mod tests {
         node["spec"] = json!({});
         assert_eq!(Nodes.row(&node, now)[1], "NotReady");
         assert_eq!(Nodes.row(&json!({}), now)[1], "Unknown");
+    }
+
+    #[test]
+    fn a_node_says_of_itself_what_makes_sense() {
+        let address = json!({"type": "InternalIP", "address": "1.1.1.1"});
+        let node = json!({"status": {"addresses": [address, address], "capacity": {"cpu": "-1", "pods": "1500m"},
+            "declaredFeatures": ["B", "A", "A", "C d"]}});
+        let found: Vec<String> =
+            Nodes.validate_status(&node, &node).iter().map(|error| error.to_string()).collect();
+        assert_eq!(
+            found[..5],
+            [
+                "status.addresses[1]: Duplicate value: {\"Address\":\"1.1.1.1\",\"Type\":\"InternalIP\"}",
+                "status.capacity.cpu: Invalid value: \"-1\": must be greater than or equal to 0",
+                "status.capacity.pods: Invalid value: \"1500m\": must be an integer",
+                "status.declaredFeatures[1]: Invalid value: \"A\": list must be sorted alphabetically",
+                "status.declaredFeatures[2]: Duplicate value: \"A\"",
+            ]
+        );
+        assert_eq!(found.len(), 6);
     }
 
     #[test]

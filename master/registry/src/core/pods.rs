@@ -8,8 +8,8 @@ use master_api::meta;
 use master_api::status::FieldError;
 use serde_json::{Value, json};
 
-use crate::fill;
-use crate::pod::{defaults, status, update, validate, warnings};
+use crate::fill::{self, zero};
+use crate::pod::{defaults, status, status_rules, update, validate, warnings};
 use crate::strategy::{Column, Companion, Cx, Shape, Strategy, fresh, status_and_metadata};
 use crate::table::{self, Cell, or_none};
 
@@ -71,9 +71,11 @@ impl Strategy for Pods {
 
     fn prepare_status_update(&self, new: &mut Value, old: &Value, _cx: &Cx<'_>) {
         status_and_metadata(new, old);
+        meta::set(new, "ownerReferences", old["metadata"]["ownerReferences"].clone());
+        let status = meta::object_mut(new, &["status"]);
         // The class is the server's; a node that reports a status may leave it out.
         if let Some(class) = meta::at(old, &["status", "qosClass"]) {
-            meta::object_mut(new, &["status"]).insert("qosClass".into(), class.clone());
+            zero(status, "qosClass", class.clone());
         }
     }
 
@@ -103,17 +105,7 @@ impl Strategy for Pods {
     }
 
     fn validate_status(&self, new: &Value, old: &Value) -> Vec<FieldError> {
-        let mut errors = Vec::new();
-        let node = |pod| meta::text(pod, &["spec", "nodeName"]);
-        if node(new) != node(old) {
-            let detail = "may not be changed directly";
-            errors.push(FieldError::forbidden("status.nodeName", detail));
-        }
-        for (at, address) in meta::items(new, &["status", "podIPs"]).iter().enumerate() {
-            let path = FieldPath::new("status.podIPs").index(at);
-            validate::ip(address, "ip", &path, &mut errors);
-        }
-        errors
+        status_rules::validate(new, old)
     }
 
     fn fields(&self, pod: &Value) -> BTreeMap<String, String> {

@@ -62,7 +62,14 @@ impl Strategy for ReplicationControllers {
     }
 
     fn validate_status(&self, new: &Value, _old: &Value) -> Vec<FieldError> {
-        workload::status_counts(new, &["replicas", "readyReplicas", "availableReplicas"])
+        let counts = [
+            "replicas",
+            "fullyLabeledReplicas",
+            "readyReplicas",
+            "availableReplicas",
+            "observedGeneration",
+        ];
+        workload::replica_status(new, &counts)
     }
 
     fn fields(&self, object: &Value) -> BTreeMap<String, String> {

@@ -63,6 +63,14 @@ fn quota_resource(name: &str, path: &FieldPath) -> Findings {
     errors
 }
 
+/// Amounts of what can be limited.
+fn limits(amounts: &Value, path: &FieldPath, errors: &mut Findings) {
+    for (name, amount) in amounts.as_object().into_iter().flatten() {
+        errors.extend(quota_resource(name, &path.key(name)));
+        check::amount(name, amount, path.key(name), errors);
+    }
+}
+
 /// Which pods a quota is about.
 fn scopes(spec: &Value, errors: &mut Findings) {
     let scopes = meta::items(spec, &["scopes"]);
@@ -107,13 +115,18 @@ impl Strategy for ResourceQuotas {
         Shape { status: true, generation: false }
     }
 
+    fn validate_status(&self, new: &Value, _old: &Value) -> Vec<FieldError> {
+        let mut errors = Vec::new();
+        for list in ["hard", "used"] {
+            let path = FieldPath::new("status").child(list);
+            limits(&new["status"][list], &path, &mut errors);
+        }
+        errors
+    }
+
     fn validate(&self, new: &Value, old: Option<&Value>) -> Vec<FieldError> {
         let mut errors = Vec::new();
-        let path = FieldPath::new("spec").child("hard");
-        for name in new["spec"]["hard"].as_object().into_iter().flatten().map(|(name, _)| name) {
-            errors.extend(quota_resource(name, &path.key(name)));
-        }
-        check::amounts(&new["spec"]["hard"], &path, &mut errors);
+        limits(&new["spec"]["hard"], &FieldPath::new("spec").child("hard"), &mut errors);
         scopes(&new["spec"], &mut errors);
         if let Some(old) = old
             && set(new) != set(old)

@@ -205,7 +205,21 @@ fn statuses_are_judged_by_kind() {
     };
     #[rustfmt::skip]
     let cases = [
-        ("statefulsets", json!({"replicas": -1}), vec!["status.replicas: Invalid value: -1: must be greater than or equal to 0"]),
+        ("statefulsets", json!({"collisionCount": -1}), vec!["status.collisionCount: Invalid value: -1: must be greater than or equal to 0"]),
+        ("statefulsets", json!({"replicas": 3, "readyReplicas": 1, "availableReplicas": 2}),
+         vec!["status.availableReplicas: Invalid value: 2: cannot be greater than status.readyReplicas"]),
+        ("deployments", json!({"replicas": 1, "updatedReplicas": 2, "readyReplicas": 1, "availableReplicas": 1}),
+         vec!["status.updatedReplicas: Invalid value: 2: cannot be greater than status.replicas"]),
+        ("replicasets", json!({"replicas": 1, "availableReplicas": 1}), vec!["status.availableReplicas: Invalid value: 1: cannot be greater than readyReplicas"]),
+        ("replicationcontrollers", json!({"replicas": 1, "fullyLabeledReplicas": 2}),
+         vec!["status.fullyLabeledReplicas: Invalid value: 2: cannot be greater than status.replicas"]),
+        ("daemonsets", json!({"numberReady": -1}), vec!["status.numberReady: Invalid value: -1: must be greater than or equal to 0"]),
+        ("resourcequotas", json!({"used": {"pods": "1500m"}}), vec!["status.used[pods]: Invalid value: \"1500m\": must be an integer"]),
+        ("services", json!({"loadBalancer": {"ingress": [{"ip": "1.1.1.1"}]}}),
+         vec!["status.loadBalancer.ingress: Forbidden: may only be used when `spec.type` is 'LoadBalancer'"]),
+        ("ingresses", json!({"loadBalancer": {"ingress": [{"ip": "1.1.1.1"}]}}), vec![]),
+        ("certificatesigningrequests", json!({"certificate": "aGVsbG8="}),
+         vec!["status.certificate: Invalid value: \"<certificate data>\": must contain at least one CERTIFICATE PEM block"]),
         ("namespaces", json!({"phase": "Active"}), vec![]),
         ("namespaces", json!({"phase": "Nope"}), vec!["status.Phase: Invalid value: \"Nope\": may only be 'Active' if `deletionTimestamp` is empty"]),
         ("poddisruptionbudgets", json!({"conditions": [{"type": "A", "status": "True"}]}),
@@ -214,6 +228,24 @@ fn statuses_are_judged_by_kind() {
     for (plural, status, expected) in cases {
         assert_eq!(found(plural, status.clone()), expected, "{plural} {status}");
     }
+}
+
+/// As often as kube-apiserver 1.36.3 tells it.
+#[test]
+fn findings_of_some_kinds_are_told_twice_on_update() {
+    let all = builtin();
+    let found = |plural: &str, object: Value| -> usize {
+        let resource = all.iter().find(|it| it.plural == plural).expect("the kind is there");
+        let mut old = object.clone();
+        old["spec"] = json!({});
+        let told = |old: Option<&Value>| resource.strategy.validate(&object, old).len();
+        resource.validate(&object, Some(&old)).len() - told(Some(&old))
+    };
+    let node =
+        json!({"metadata": {"name": "n"}, "spec": {"taints": [{"key": "k", "effect": "x"}]}});
+    assert_eq!(found("nodes", node), 1);
+    let class = json!({"metadata": {"name": "c"}, "provisioner": "Bad!"});
+    assert_eq!(found("storageclasses", class), 0);
 }
 
 /// What kube-apiserver 1.36.3 said of the same creations.

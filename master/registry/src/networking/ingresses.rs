@@ -77,6 +77,10 @@ impl Strategy for Ingresses {
         Shape { status: true, generation: true }
     }
 
+    fn validate_status(&self, new: &Value, _old: &Value) -> Vec<FieldError> {
+        crate::statuses::load_balancer(new, false)
+    }
+
     fn validate(&self, new: &Value, _old: Option<&Value>) -> Vec<FieldError> {
         let mut errors = Vec::new();
         let path = FieldPath::new("spec");

@@ -2,6 +2,7 @@
 
 use serde_json::{Map, Value, json};
 
+use super::image::pull_policy;
 use crate::fill::{absent, made, object, objects, zero};
 
 type Fields = Map<String, Value>;
@@ -88,17 +89,6 @@ fn container(container: &mut Fields) {
                 http_get(hook);
             }
         }
-    }
-}
-
-/// `Always` for images tagged `latest` or not at all, else `IfNotPresent`.
-fn pull_policy(image: &str) -> &'static str {
-    let name = image.rsplit('/').next().unwrap_or_default();
-    let is_pinned = image.contains('@');
-    match name.split_once(':') {
-        _ if is_pinned => "IfNotPresent",
-        Some((_, "latest")) | None => "Always",
-        Some(_) => "IfNotPresent",
     }
 }
 
@@ -189,18 +179,6 @@ fn requests_from_limits(container: &mut Fields) {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn pull_policies_follow_the_tag() {
-        #[rustfmt::skip]
-        let cases = [
-            ("nginx", "Always"), ("nginx:latest", "Always"), ("nginx:1.2", "IfNotPresent"),
-            ("host:5000/nginx", "Always"), ("host:5000/a/nginx:v1", "IfNotPresent"), ("nginx@sha256:ab", "IfNotPresent"),
-        ];
-        for (image, expected) in cases {
-            assert_eq!(pull_policy(image), expected, "{image}");
-        }
-    }
 
     #[test]
     fn a_pod_gets_what_upstream_gives_it() {

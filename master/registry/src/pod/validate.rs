@@ -159,15 +159,6 @@ fn sysctls(spec: &Value, path: &FieldPath, errors: &mut Findings) {
     }
 }
 
-/// A text, where present, must be an IP address.
-pub(crate) fn ip(object: &Value, field: &str, path: &FieldPath, errors: &mut Findings) {
-    let text = meta::text(object, &[field]);
-    if !text.is_empty() && text.parse::<std::net::IpAddr>().is_err() {
-        let detail = "must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)";
-        errors.push(FieldError::invalid(path.child(field), text, detail));
-    }
-}
-
 fn dns(spec: &Value, path: &FieldPath, errors: &mut Findings) {
     check::required_one_of(spec, "dnsPolicy", path, &DNS_POLICIES, errors);
     let servers = meta::items(spec, &["dnsConfig", "nameservers"]);

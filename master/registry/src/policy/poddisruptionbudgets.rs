@@ -7,6 +7,7 @@ use serde_json::Value;
 
 use crate::check;
 use crate::rules::{self, Must};
+use crate::statuses;
 use crate::strategy::{Shape, Strategy};
 use crate::table::{Cell, count, tabled};
 
@@ -41,17 +42,7 @@ impl Strategy for PodDisruptionBudgets {
     }
 
     fn validate_status(&self, new: &Value, _old: &Value) -> Vec<FieldError> {
-        let mut errors = Vec::new();
-        let path = FieldPath::new("status").child("conditions");
-        for (at, condition) in meta::items(new, &["status", "conditions"]).iter().enumerate() {
-            let path = path.index(at);
-            check::named(condition, "type", &path, names::qualified_name, &mut errors);
-            let known = ["False", "True", "Unknown"];
-            check::required_one_of(condition, "status", &path, &known, &mut errors);
-            check::required(condition, "lastTransitionTime", &path, &mut errors);
-            check::required(condition, "reason", &path, &mut errors);
-        }
-        errors
+        statuses::disruption_budget(new)
     }
 
     fn validate(&self, new: &Value, _old: Option<&Value>) -> Vec<FieldError> {

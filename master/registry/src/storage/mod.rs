@@ -11,6 +11,7 @@ use crate::check;
 use crate::fill::{absent, made};
 use crate::networking::default_name;
 use crate::plain::Plain;
+use crate::statuses;
 use crate::table::{Cell, or};
 
 pub const STORAGE_CLASSES: Plain =
@@ -27,8 +28,12 @@ pub const STORAGE_CLASSES: Plain =
         Cell::AGE,
     ]);
 
-pub const CSI_DRIVERS: Plain =
-    Plain::bare().generation_of_updates().default(csi_driver).validate(rules::csi_driver).cells(&[
+pub const CSI_DRIVERS: Plain = Plain::bare()
+    .generation_of_updates()
+    .default(csi_driver)
+    .validate(rules::csi_driver)
+    .warnings(driver_warnings)
+    .cells(&[
         Cell::NAME,
         Cell::boolean("AttachRequired", |driver, _| flag(driver, "attachRequired")),
         Cell::boolean("PodInfoOnMount", |driver, _| flag(driver, "podInfoOnMount")),
@@ -52,8 +57,11 @@ pub const CSI_STORAGE_CAPACITIES: Plain = Plain::bare().validate(rules::capacity
     }),
 ]);
 
-pub const VOLUME_ATTACHMENTS: Plain =
-    Plain::bare().status().validate(volume_attachment_rules).cells(&[
+pub const VOLUME_ATTACHMENTS: Plain = Plain::bare()
+    .status()
+    .validate(volume_attachment_rules)
+    .validate_status(statuses::volume_attachment)
+    .cells(&[
         Cell::NAME,
         Cell::text("Attacher", |attachment, _| or(attachment, &["spec", "attacher"], "")),
         Cell::text("PV", |attachment, _| {
@@ -71,6 +79,13 @@ pub const VOLUME_ATTRIBUTES_CLASSES: Plain = Plain::bare().validate(rules::attri
     Cell::text("DriverName", |class, _| or(class, &["driverName"], "")),
     Cell::AGE,
 ]);
+
+fn driver_warnings(driver: &Value) -> Vec<String> {
+    let tokens = meta::items(driver, &["spec", "tokenRequests"]);
+    let is_settled = meta::at(driver, &["spec", "serviceAccountTokenInSecrets"]).is_some();
+    let text = "spec.serviceAccountTokenInSecrets is unset; if supported by this CSI driver, set to true to prevent possible logging of tokens in volume attributes";
+    if tokens.is_empty() || is_settled { Vec::new() } else { vec![text.to_owned()] }
+}
 
 fn flag(driver: &Value, field: &str) -> Value {
     meta::is_true(driver, &["spec", field]).into()

@@ -124,6 +124,7 @@ impl Strategy for Services {
         }
         if kind == "LoadBalancer" {
             absent(spec, "allocateLoadBalancerNodePorts", true);
+            balanced_addresses(service);
         }
     }
 
@@ -139,7 +140,22 @@ impl Strategy for Services {
         keep_allocated(new, old);
         same_addresses(new, Some(old));
         drop_for_type(new, old);
+        if needs_cluster_ip(new) && needs_cluster_ip(old) {
+            let spec = meta::object_mut(new, &["spec"]);
+            for field in ["ipFamilies", "ipFamilyPolicy"] {
+                absent(spec, field, old["spec"][field].clone());
+            }
+        }
         families(new);
+    }
+
+    fn validate_status(&self, new: &Value, _old: &Value) -> Vec<FieldError> {
+        let entries = meta::items(new, &["status", "loadBalancer", "ingress"]);
+        if kind(new) != "LoadBalancer" && !entries.is_empty() {
+            let detail = "may only be used when `spec.type` is 'LoadBalancer'";
+            return vec![FieldError::forbidden("status.loadBalancer.ingress", detail)];
+        }
+        crate::statuses::load_balancer(new, true)
     }
 
     fn validate(&self, new: &Value, old: Option<&Value>) -> Vec<FieldError> {
@@ -316,12 +332,42 @@ fn drop_for_type(new: &mut Value, old: &Value) {
     }
 }
 
+/// Addresses of a balancer are the service's own, unless it says that it is a proxy.
+fn balanced_addresses(service: &mut Value) {
+    let entries = service.pointer_mut("/status/loadBalancer/ingress");
+    for entry in entries.and_then(Value::as_array_mut).into_iter().flatten() {
+        if let Some(entry) = entry.as_object_mut().filter(|entry| entry.contains_key("ip")) {
+            absent(entry, "ipMode", "VIP");
+        }
+    }
+}
+
+/// Whether a service has neither an address nor pods of its own.
+fn is_headless_without_selector(service: &Value) -> bool {
+    let selector = service["spec"]["selector"].as_object();
+    service["spec"]["clusterIP"] == "None" && selector.is_none_or(Map::is_empty)
+}
+
 /// Address families: this cluster has IPv4.
 fn families(service: &mut Value) {
     if needs_cluster_ip(service) {
+        let leads_nowhere = is_headless_without_selector(service);
         let spec = meta::object_mut(service, &["spec"]);
+        // What somebody writes into its endpoints may be of any family.
+        absent(
+            spec,
+            "ipFamilyPolicy",
+            if leads_nowhere { "RequireDualStack" } else { "SingleStack" },
+        );
         absent(spec, "ipFamilies", json!(["IPv4"]));
-        absent(spec, "ipFamilyPolicy", "SingleStack");
+        let is_dual = spec["ipFamilyPolicy"] != "SingleStack";
+        if leads_nowhere
+            && is_dual
+            && let Some([only]) = spec["ipFamilies"].as_array().map(Vec::as_slice)
+        {
+            let other = if only == "IPv4" { "IPv6" } else { "IPv4" };
+            spec["ipFamilies"] = json!([only, other]);
+        }
     }
     if let Some(spec) = service.as_object_mut().and_then(|fields| object(fields, "spec")) {
         for port in objects(spec, "ports") {

@@ -8,7 +8,8 @@ use master_api::{meta, names};
 use serde_json::{Value, json};
 
 use super::{
-    cluster_ips, is_headless, is_reachable_from_outside, kind, needs_cluster_ip, needs_health_port,
+    cluster_ips, is_headless, is_headless_without_selector, is_reachable_from_outside, kind,
+    needs_cluster_ip, needs_health_port,
 };
 use crate::check::{self, Findings};
 use crate::objectmeta;
@@ -215,17 +216,19 @@ fn addresses(new: &Value, path: &FieldPath, errors: &mut Findings) {
             errors.push(FieldError::invalid(place.index(at), *address, detail));
         }
     }
+    let leads_nowhere = is_headless_without_selector(new);
     for (at, family) in meta::items(spec, &["ipFamilies"]).iter().enumerate() {
         let place = path.child("ipFamilies").index(at);
         match family.as_str() {
             Some("IPv4") => {}
+            Some("IPv6") if leads_nowhere => {}
             Some("IPv6") => {
                 errors.push(FieldError::invalid(place, "IPv6", "not configured on this cluster"));
             }
             _ => errors.push(FieldError::not_supported(place, family.clone(), &["IPv4", "IPv6"])),
         }
     }
-    if spec["ipFamilyPolicy"] == "RequireDualStack" {
+    if spec["ipFamilyPolicy"] == "RequireDualStack" && !leads_nowhere {
         let detail = "this cluster is not configured for dual-stack services";
         let place = path.child("ipFamilyPolicy");
         errors.push(FieldError::invalid(place, "RequireDualStack", detail));
