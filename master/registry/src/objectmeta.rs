@@ -15,8 +15,77 @@ const STANDARD_FINALIZERS: [&str; 3] = ["kubernetes", "orphan", "foregroundDelet
 /// Where other finalizers may be without a domain, too.
 const FREE_GROUPS: [&str; 2] = ["apiextensions.k8s.io", "apiregistration.k8s.io"];
 
+/// What a kind looks at once more when it is updated, after what upstream does for all kinds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Looks {
+    /// At what has changed.
+    at_change: bool,
+    /// At the whole of the metadata, as when it was created.
+    at_whole: bool,
+}
+
+/// Kinds that look at both, in groups other than those of [`looks`].
+const LOOK_AT_BOTH: [(&str, &str); 24] = [
+    ("", "configmaps"),
+    ("", "endpoints"),
+    ("", "namespaces"),
+    ("", "nodes"),
+    ("", "persistentvolumeclaims"),
+    ("", "persistentvolumes"),
+    ("", "pods"),
+    ("", "secrets"),
+    ("", "serviceaccounts"),
+    ("apiregistration.k8s.io", "apiservices"),
+    ("apps", "controllerrevisions"),
+    ("batch", "jobs"),
+    ("certificates.k8s.io", "certificatesigningrequests"),
+    ("networking.k8s.io", "ingressclasses"),
+    ("networking.k8s.io", "ingresses"),
+    ("networking.k8s.io", "ipaddresses"),
+    ("node.k8s.io", "runtimeclasses"),
+    ("rbac.authorization.k8s.io", "clusterrolebindings"),
+    ("rbac.authorization.k8s.io", "clusterroles"),
+    ("rbac.authorization.k8s.io", "rolebindings"),
+    ("rbac.authorization.k8s.io", "roles"),
+    ("storage.k8s.io", "csistoragecapacities"),
+    ("storage.k8s.io", "storageclasses"),
+    ("storage.k8s.io", "volumeattributesclasses"),
+];
+
+/// How often a finding is told depends on the kind: this is how kube-apiserver 1.36.3 tells it.
+fn looks(resource: &Resource) -> Looks {
+    let (group, plural) = (&*resource.group, &*resource.plural);
+    let (at_change, at_whole) = match (group, plural) {
+        ("policy", _) | ("", "events") => (false, false),
+        ("admissionregistration.k8s.io" | "flowcontrol.apiserver.k8s.io", _)
+        | ("", "limitranges")
+        | ("discovery.k8s.io", "endpointslices")
+        | ("storage.k8s.io", "csinodes" | "volumeattachments") => (false, true),
+        ("resource.k8s.io", plural) => (true, plural != "resourceslices"),
+        of => (true, LOOK_AT_BOTH.contains(&of)),
+    };
+    Looks { at_change, at_whole }
+}
+
+/// A part of an object is looked at for what has changed only, by most.
+fn looks_at_part(resource: &Resource) -> Looks {
+    match (&*resource.group, &*resource.plural) {
+        ("policy", _) | ("batch", "cronjobs") => Looks { at_change: false, at_whole: false },
+        (group, _) => Looks { at_change: true, at_whole: group == "certificates.k8s.io" },
+    }
+}
+
+/// What is wrong with the metadata of an object that is written by way of one of its parts.
+pub fn validate_part(resource: &Resource, new: &Value, old: &Value) -> Vec<FieldError> {
+    judged(resource, new, Some(old), looks_at_part(resource))
+}
+
 /// What is wrong with the metadata, at creation (`old` is `None`) or update.
 pub fn validate(resource: &Resource, new: &Value, old: Option<&Value>) -> Vec<FieldError> {
+    judged(resource, new, old, looks(resource))
+}
+
+fn judged(resource: &Resource, new: &Value, old: Option<&Value>, looks: Looks) -> Vec<FieldError> {
     let mut common = labels(new, &FieldPath::new("metadata"));
     common.extend(annotations(new, &FieldPath::new("metadata")));
     common.extend(owners(new));
@@ -27,14 +96,16 @@ pub fn validate(resource: &Resource, new: &Value, old: Option<&Value>) -> Vec<Fi
         errors.extend(standard_finalizers(resource, new));
         return errors;
     };
-    // Upstream looks at an update from three sides, and its Status names a finding as often.
-    let mut update = added_finalizers(new, old);
-    update.extend(immutable(new, old));
-    update.extend(common.iter().cloned());
-    let mut errors = common;
-    errors.extend(finalizers(new));
-    errors.extend(update.iter().cloned());
-    errors.extend(update);
+    // Upstream looks at an update from several sides, and its Status names a finding as often.
+    let mut change = added_finalizers(new, old);
+    change.extend(immutable(new, old));
+    change.extend(common.iter().cloned());
+    let mut whole = common;
+    whole.extend(finalizers(new));
+    let mut errors = whole.clone();
+    errors.extend(change.iter().cloned());
+    errors.extend(change.into_iter().filter(|_| looks.at_change));
+    errors.extend(whole.into_iter().filter(|_| looks.at_whole));
     errors.extend(standard_finalizers(resource, new));
     errors
 }
@@ -250,7 +321,17 @@ mod tests {
         };
         let uid = r#"metadata.uid: Invalid value: "zzz": field is immutable"#;
         assert_eq!(findings(&with("uid", "zzz".into()), &old), [uid, uid]);
-        assert_eq!(findings(&with("labels", json!({"a b": "c"})), &old).len(), 3);
+        assert_eq!(findings(&with("labels", json!({"a b": "c"})), &old).len(), 4);
+        let all = crate::list::builtin();
+        #[rustfmt::skip]
+        let cases = [("secrets", 4, 3), ("services", 3, 3), ("limitranges", 3, 3), ("poddisruptionbudgets", 2, 2),
+            ("clusterroles", 4, 3), ("cronjobs", 3, 2), ("deviceclasses", 4, 3), ("certificatesigningrequests", 4, 4)];
+        for (plural, whole, part) in cases {
+            let resource = all.iter().find(|it| it.plural == plural).expect("the kind is there");
+            let new = with("labels", json!({"a b": "c"}));
+            assert_eq!(validate(resource, &new, Some(&old)).len(), whole, "{plural}");
+            assert_eq!(validate_part(resource, &new, &old).len(), part, "{plural}");
+        }
         let plain = r#"metadata.finalizers[0]: Invalid value: "x": name is neither a standard finalizer name nor is it fully qualified"#;
         assert_eq!(findings(&with("finalizers", json!(["x"])), &old), [plain]);
 

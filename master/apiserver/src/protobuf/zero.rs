@@ -101,7 +101,7 @@ fn zero(field: &Field, place: Place) -> Option<Value> {
         return field.keeps_zero.then_some(Value::Null);
     }
     if field.is_pointer {
-        return None;
+        return field.keeps_zero.then_some(Value::Null);
     }
     match (parts(field), field.kind) {
         (Some(inner), _) => {
@@ -115,6 +115,7 @@ fn zero(field: &Field, place: Place) -> Option<Value> {
         (None, "string") if field.keeps_zero => Some("".into()),
         (None, "bool") if field.keeps_zero => Some(false.into()),
         (None, "int32" | "int64") if field.keeps_zero => Some(0.into()),
+        (None, "quantity") if field.keeps_zero => Some("0".into()),
         _ => None,
     }
 }
@@ -131,8 +132,8 @@ mod tests {
             "operatingSystem": "", "architecture": ""}});
         #[rustfmt::skip]
         let cases = [
-            ("apps/v1", "Deployment", json!({"spec": {"strategy": {}, "template": {"metadata": {}, "spec": {"containers": null}}}, "status": {}})),
-            ("apps/v1", "ReplicaSet", json!({"spec": {"template": {"metadata": {}, "spec": {"containers": null}}}, "status": {"replicas": 0}})),
+            ("apps/v1", "Deployment", json!({"spec": {"selector": null, "strategy": {}, "template": {"metadata": {}, "spec": {"containers": null}}}, "status": {}})),
+            ("apps/v1", "ReplicaSet", json!({"spec": {"selector": null, "template": {"metadata": {}, "spec": {"containers": null}}}, "status": {"replicas": 0}})),
             ("networking.k8s.io/v1", "Ingress", json!({"spec": {}, "status": {"loadBalancer": {}}})),
             ("resource.k8s.io/v1", "ResourceClaim", json!({"spec": {"devices": {"requests": null}}, "status": {}})),
             ("v1", "ConfigMap", json!({})),
@@ -168,6 +169,18 @@ mod tests {
         let mut set = json!({});
         fill_field(&mut set, "apps/v1", "StatefulSet", "status");
         assert_eq!(set, json!({"status": {"replicas": 0, "availableReplicas": 0}}));
+    }
+
+    #[test]
+    fn pointers_and_amounts_that_are_always_written_are_there() {
+        let mut slice = json!({"spec": {"devices": [{"name": "d", "capacity": {"c": {}}}]}});
+        fill(&mut slice, "resource.k8s.io/v1", "ResourceSlice");
+        assert_eq!(slice["spec"]["devices"][0]["capacity"], json!({"c": {"value": "0"}}));
+        let backend = json!({"resource": {"kind": "K", "name": "n"}});
+        let mut ingress = json!({"spec": {"defaultBackend": backend}});
+        fill(&mut ingress, "networking.k8s.io/v1", "Ingress");
+        let expected = json!({"apiGroup": null, "kind": "K", "name": "n"});
+        assert_eq!(ingress["spec"]["defaultBackend"]["resource"], expected);
     }
 
     #[test]

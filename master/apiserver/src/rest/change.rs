@@ -164,14 +164,18 @@ fn prepare(
     let request =
         server.admission_request(call, target, Operation::Update, change.subresource, Some(old));
     server.admission.mutate(&request, &mut new)?;
+    if change.rules == Rules::Whole && strategy.shape().generation {
+        // What admission has put back, or added, counts too.
+        strategy.prepare_update(&mut new, old, &cx);
+    }
     let errors: Vec<FieldError> = match change.rules {
         Rules::Whole => resource.validate(&new, Some(old)),
         Rules::Status => {
-            let mut errors = objectmeta::validate(resource, &new, Some(old));
+            let mut errors = objectmeta::validate_part(resource, &new, old);
             errors.extend(strategy.validate_status(&new, old));
             errors
         }
-        Rules::Metadata => objectmeta::validate(resource, &new, Some(old)),
+        Rules::Metadata => objectmeta::validate_part(resource, &new, old),
     };
     if !errors.is_empty() {
         return Err(ApiError::invalid(&resource.group, &resource.kind, &target.name, errors));

@@ -342,8 +342,20 @@ fn admitted_plan(
     let begun = (!meta::is_terminating(old))
         .then(|| target.resource.strategy.begin_deletion(old, server.now()))
         .flatten();
-    let old = begun.as_ref().unwrap_or(old);
-    Ok(plan(old, default_grace_s, orphans, options, server.now()))
+    let Some(begun) = begun else {
+        let is_event = target.resource.kind == "Event" && target.resource.custom.is_none();
+        let alone = DeleteOptions { propagation: None, ..options.clone() };
+        // Nothing depends on an event.
+        let options = if is_event { &alone } else { options };
+        return Ok(plan(old, default_grace_s, orphans, options, server.now()));
+    };
+    // What has a beginning of its own counts it as no change, and its dependents are its own business.
+    let own = DeleteOptions { propagation: None, ..options.clone() };
+    let mut plan = plan(&begun, default_grace_s, orphans, &own, server.now());
+    if let Plan::Mark(new) = &mut plan {
+        meta::set(new, "generation", begun["metadata"]["generation"].clone());
+    }
+    Ok(plan)
 }
 
 fn preconditions(target: &Target, old: &Value, options: &DeleteOptions) -> Result<(), ApiError> {
@@ -352,9 +364,12 @@ fn preconditions(target: &Target, old: &Value, options: &DeleteOptions) -> Resul
             "the {what} in the precondition ({wanted}) does not match the {what} in record ({found}). The object might have been {how}"
         );
         let resource = &target.resource;
-        // Namespaces have a deletion of their own upstream.
-        let is_namespace = resource.group.is_empty() && resource.plural == "namespaces";
-        let told = if is_namespace { &resource.plural } else { &resource.kind };
+        // These have a deletion of their own upstream.
+        let has_own = matches!(
+            (&*resource.group, &*resource.plural),
+            ("", "namespaces") | ("apiextensions.k8s.io", "customresourcedefinitions")
+        );
+        let told = if has_own { &resource.plural } else { &resource.kind };
         Err(ApiError::conflict(&resource.group, told, &target.name, message))
     };
     let (uid, version) = (meta::uid(old), meta::resource_version(old));

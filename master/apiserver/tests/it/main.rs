@@ -10,6 +10,7 @@ mod attacks_logs;
 mod attacks_nodes;
 mod crd;
 mod crd_definitions;
+mod edges;
 mod kubectl;
 mod kubelet;
 mod objects;

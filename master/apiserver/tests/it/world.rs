@@ -82,6 +82,13 @@ impl World {
         self.user("kubernetes-admin", "system:masters")
     }
 
+    /// A superuser who is told at once what others send again by themselves.
+    pub(crate) fn impatient(&self) -> kube::Client {
+        let mut config = config(&self.admin_kubeconfig());
+        config.default_retry = false;
+        kube::Client::try_from(config).unwrap()
+    }
+
     /// A user with a certificate, over TLS.
     pub(crate) fn user(&self, name: &str, group: &str) -> kube::Client {
         let (cert, key) = issue(&self.issuer, name, group, ExtendedKeyUsagePurpose::ClientAuth);
@@ -168,10 +175,14 @@ async fn serve(
 }
 
 fn client(kubeconfig: &Value) -> kube::Client {
+    kube::Client::try_from(config(kubeconfig)).unwrap()
+}
+
+fn config(kubeconfig: &Value) -> kube::Config {
     let kubeconfig = serde_json::from_value(kubeconfig.clone()).unwrap();
     let options = kube::config::KubeConfigOptions::default();
     let config = kube::Config::from_custom_kubeconfig(kubeconfig, &options);
-    kube::Client::try_from(futures::executor::block_on(config).unwrap()).unwrap()
+    futures::executor::block_on(config).unwrap()
 }
 
 fn kubeconfig(

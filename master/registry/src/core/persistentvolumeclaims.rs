@@ -10,7 +10,7 @@ use super::persistentvolumes::{access_modes, modes};
 use crate::check::{Findings, same};
 use crate::fill::{absent, made};
 use crate::rules::{self, Must, Rule};
-use crate::strategy::{Cx, Shape, Strategy, fresh};
+use crate::strategy::{Cx, Shape, Strategy, fresh, kept};
 use crate::table::{Cell, or, tabled};
 
 #[derive(Clone, Copy, Debug)]
@@ -75,21 +75,17 @@ fn is_bound(claim: &Value) -> bool {
     !meta::text(claim, &["spec", "volumeName"]).is_empty()
 }
 
-/// A source that is told in the old way can be read in the new one, and the other way round. Of the old way, sources that
-/// it does not know are left out.
+/// Whether the old way of telling a source knows it.
+fn is_known(source: &Value) -> bool {
+    matches!(
+        (meta::text(source, &["apiGroup"]), meta::text(source, &["kind"])),
+        ("", "PersistentVolumeClaim") | ("snapshot.storage.k8s.io", "VolumeSnapshot")
+    )
+}
+
+/// A source that is told in the old way can be read in the new one, and the other way round.
 fn mirror_source(claim: &mut Value) {
     let spec = meta::object_mut(claim, &["spec"]);
-    let is_known = |source: &Value| {
-        let text = |field: &str| meta::text(source, &[field]).to_owned();
-        let of = (text("apiGroup"), text("kind"));
-        matches!(
-            (&*of.0, &*of.1),
-            ("", "PersistentVolumeClaim") | ("snapshot.storage.k8s.io", "VolumeSnapshot")
-        )
-    };
-    if spec.get("dataSource").is_some_and(|source| !is_known(source)) {
-        spec.remove("dataSource");
-    }
     match (spec.get("dataSource").cloned(), spec.get("dataSourceRef").cloned()) {
         (Some(source), None) => drop(spec.insert("dataSourceRef".into(), source)),
         (None, Some(source)) if is_known(&source) && source.get("namespace").is_none() => {
@@ -112,7 +108,21 @@ impl Strategy for PersistentVolumeClaims {
     fn prepare_create(&self, new: &mut Value, _cx: &Cx<'_>) {
         fresh(new, self.shape());
         new["status"] = json!({"phase": "Pending"});
+        let spec = meta::object_mut(new, &["spec"]);
+        if spec.get("dataSource").is_some_and(|source| !is_known(source)) {
+            spec.remove("dataSource");
+        }
         mirror_source(new);
+    }
+
+    /// Who knows only one of the two ways changes nothing by leaving out the other.
+    fn prepare_update(&self, new: &mut Value, old: &Value, _cx: &Cx<'_>) {
+        kept(new, old, self.shape());
+        mirror_source(new);
+    }
+
+    fn validate_status(&self, new: &Value, old: &Value) -> Vec<FieldError> {
+        crate::statuses::volume_claim(new, old)
     }
 
     fn validate(&self, new: &Value, old: Option<&Value>) -> Vec<FieldError> {

@@ -69,12 +69,17 @@ impl Strategy for Pods {
         }
     }
 
-    fn prepare_status_update(&self, new: &mut Value, old: &Value, _cx: &Cx<'_>) {
+    fn prepare_status_update(&self, new: &mut Value, old: &Value, cx: &Cx<'_>) {
         status_and_metadata(new, old);
         meta::set(new, "ownerReferences", old["metadata"]["ownerReferences"].clone());
         let status = meta::object_mut(new, &["status"]);
-        // The class is the server's; a node that reports a status may leave it out.
+        // The class is the server's. A status may leave it out; and what a node makes of it itself must not keep the rest of
+        // what it reports from being known.
+        let is_node = cx.identity.groups.iter().any(|group| group == "system:nodes");
         if let Some(class) = meta::at(old, &["status", "qosClass"]) {
+            if is_node {
+                status.insert("qosClass".into(), class.clone());
+            }
             zero(status, "qosClass", class.clone());
         }
     }

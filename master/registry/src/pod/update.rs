@@ -44,13 +44,27 @@ pub(crate) fn validate(new: &Value, old: &Value, errors: &mut Findings) {
     }
     let mut allowed = new["spec"].clone();
     adopt(&mut allowed, &old["spec"], is_gated);
-    if !same(&allowed, &old["spec"]) {
+    if !same(&allowed, &old["spec"]) || selectors(&allowed) != selectors(&old["spec"]) {
         let detail = format!(
             "pod updates may not change fields other than {CHANGEABLE}\n{}",
             differences(&allowed, &old["spec"])
         );
         errors.push(FieldError::forbidden(spec, detail));
     }
+}
+
+/// Which terms of a pod's affinity to others have selectors: one that selects everything is not none.
+fn selectors(spec: &Value) -> Vec<[bool; 2]> {
+    let mut found = Vec::new();
+    for kind in ["podAffinity", "podAntiAffinity"] {
+        let terms = |list: &str| meta::items(spec, &["affinity", kind, list]).iter();
+        let preferred = terms("preferredDuringSchedulingIgnoredDuringExecution");
+        let preferred = preferred.map(|weighted| &weighted["podAffinityTerm"]);
+        for term in terms("requiredDuringSchedulingIgnoredDuringExecution").chain(preferred) {
+            found.push(["labelSelector", "namespaceSelector"].map(|it| !term[it].is_null()));
+        }
+    }
+    found
 }
 
 fn only_seconds_changed(new: &[Value], old: &[Value]) -> bool {

@@ -174,10 +174,12 @@ pub(super) fn storage_class(new: &Value, errors: &mut Findings) {
     rules::check(new, &FieldPath::default(), rules, errors);
     let terms = meta::items(new, &["allowedTopologies"]);
     for (at, term) in terms.iter().enumerate() {
-        if terms[..at].iter().any(|before| check::same(before, term)) {
-            let path = FieldPath::new("allowedTopologies").index(at).child("matchLabelExpressions");
-            errors.push(FieldError::duplicate(path, ""));
-        }
+        // Upstream compares a term that says nothing with as many of the kind, none of them anybody's.
+        let nobodys =
+            if meta::items(term, &["matchLabelExpressions"]).is_empty() { terms.len() } else { 0 };
+        let same = terms[..at].iter().filter(|before| check::same(before, term)).count();
+        let path = FieldPath::new("allowedTopologies").index(at).child("matchLabelExpressions");
+        errors.extend((0..nobodys + same).map(|_| FieldError::duplicate(path.clone(), "")));
     }
 }
 
