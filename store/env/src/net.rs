@@ -3,6 +3,7 @@
 //! Production hands in TCP (with mutual TLS, see [`crate::tls`]), a simulation its own network. Nothing above
 //! this trait names a socket.
 
+mod cork;
 mod memory;
 
 use std::fmt::Debug;
@@ -13,6 +14,7 @@ use futures::future::BoxFuture;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 
+pub use cork::{Cork, Corked, cork};
 pub use memory::MemoryNetwork;
 
 /// Connections that may wait to be accepted, as tokio has it.

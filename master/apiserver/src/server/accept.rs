@@ -5,13 +5,14 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http_body_util::BodyExt;
+use futures::FutureExt as _;
+use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use master_api::access::Identity;
-use store_env::net::BoxStream;
+use store_env::net::{self, BoxStream, cork};
 use store_env::task::{Crew, TaskResult};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::TlsAcceptor;
@@ -83,7 +84,8 @@ impl Server {
         stop: CancellationToken,
     ) {
         let user = identity.user.clone();
-        if let Err(error) = speak(self, TokioIo::new(stream), Client::Known(identity), stop).await {
+        let conversation = speak(self, stream, Client::Known(identity), stop).boxed();
+        if let Err(error) = conversation.await {
             tracing::debug!(user, %error, "connection");
         }
     }
@@ -105,7 +107,7 @@ async fn connection(
         Err(_) => return tracing::debug!(%peer, "TLS handshake took too long"),
     };
     let client = Client::Certified(peer_certificate(&stream));
-    if let Err(error) = speak(server, TokioIo::new(stream), client, stop).await {
+    if let Err(error) = speak(server, stream, client, stop).await {
         tracing::debug!(%peer, %error, "connection");
     }
 }
@@ -120,15 +122,12 @@ enum Client {
 }
 
 /// Speaks HTTP until the client goes, or `stop` and the requests under way are answered.
-async fn speak<I>(
+async fn speak(
     server: Arc<Server>,
-    io: I,
+    stream: impl net::Stream,
     client: Client,
     stop: CancellationToken,
-) -> Result<(), Box<dyn std::error::Error + Send + Sync>>
-where
-    I: hyper::rt::Read + hyper::rt::Write + Unpin + Send + 'static,
-{
+) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
     let _counted = Gauge::up(&server.metrics.connections);
     let service = service_fn(|request: http::Request<Incoming>| {
         let (server, client) = (server.clone(), client.clone());
@@ -142,14 +141,15 @@ where
         }
     });
     let builder = builder();
-    let connection = builder.serve_connection_with_upgrades(io, service);
+    let (stream, cork) = cork(stream);
+    let connection = builder.serve_connection_with_upgrades(TokioIo::new(stream), service);
     let mut connection = std::pin::pin!(connection);
     tokio::select! {
         biased;
-        ended = &mut connection => ended,
+        ended = cork.drive(connection.as_mut()) => ended,
         () = stop.cancelled() => {
             connection.as_mut().graceful_shutdown();
-            connection.await
+            cork.drive(connection).await
         }
     }
 }
