@@ -241,7 +241,7 @@ impl FieldError {
             text.push_str(": ");
             match &self.bad_value {
                 Value::String(value) => text.push_str(&go::quoted(value)),
-                value => text.push_str(&value.to_string()),
+                value => text.push_str(&shown(value)),
             }
         }
         if !self.detail.is_empty() {
@@ -249,6 +249,18 @@ impl FieldError {
             text.push_str(&self.detail);
         }
         text
+    }
+}
+
+/// A value as JSON. Go writes the fields of its types in their order, which of those that are shown is another than that of
+/// the alphabet in selectors.
+fn shown(value: &Value) -> String {
+    let Value::Object(fields) = value else { return value.to_string() };
+    match (fields.get("matchLabels"), fields.get("matchExpressions")) {
+        (Some(labels), Some(expressions)) if fields.len() == 2 => {
+            format!(r#"{{"matchLabels":{labels},"matchExpressions":{expressions}}}"#)
+        }
+        _ => value.to_string(),
     }
 }
 
@@ -295,6 +307,8 @@ mod tests {
             (FieldError::forbidden("spec", "no"), "spec: Forbidden: no"),
             (FieldError::too_long("data", 1), "data: Too long: may not be more than 1 byte"),
             (FieldError::invalid("s", json!({"a": 1}), "no"), r#"s: Invalid value: {"a":1}: no"#),
+            (FieldError::invalid("s", json!({"matchExpressions": [], "matchLabels": {"a": "b"}}), "no"),
+             r#"s: Invalid value: {"matchLabels":{"a":"b"},"matchExpressions":[]}: no"#),
         ];
         for (error, expected) in cases {
             assert_eq!(error.to_string(), expected);

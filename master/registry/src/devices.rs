@@ -15,6 +15,7 @@ use crate::check::{self, Findings};
 use crate::fill::{absent, object, objects, zero};
 use crate::objectmeta;
 use crate::plain::Plain;
+use crate::rules::{self, Must};
 use crate::statuses;
 use crate::table::{Cell, or};
 
@@ -146,10 +147,10 @@ fn claim_spec(spec: &Value, path: &FieldPath) -> Findings {
     }
     for (index, request) in meta::items(devices, &["requests"]).iter().enumerate() {
         let place = path.child("requests").index(index);
-        check::named(request, "name", &place, names::dns1123_label, &mut errors);
+        label(request, &place, &mut errors);
         let name = meta::text(request, &["name"]);
         if !known.insert(name.to_owned()) {
-            errors.push(FieldError::duplicate(place.child("name"), name));
+            errors.push(FieldError::duplicate(place.clone(), name));
         }
         request_rules(request, &place, &mut known, &mut errors);
     }
@@ -164,6 +165,12 @@ fn claim_spec(spec: &Value, path: &FieldPath) -> Findings {
         opaque(config, &place, &mut errors);
     }
     errors
+}
+
+/// A name, which is wrong if it is not there.
+fn label(object: &Value, path: &FieldPath, errors: &mut Findings) {
+    let rule = ("name", Must::BeGivenFormed(names::dns1123_label));
+    rules::check(object, path, &[rule], errors);
 }
 
 fn request_rules(
@@ -186,10 +193,10 @@ fn request_rules(
         (None, false) => {
             for (index, choice) in choices.iter().enumerate() {
                 let place = path.child("firstAvailable").index(index);
-                check::named(choice, "name", &place, names::dns1123_label, errors);
+                label(choice, &place, errors);
                 let (main, sub) = (meta::text(request, &["name"]), meta::text(choice, &["name"]));
                 if !known.insert(format!("{main}/{sub}")) {
-                    errors.push(FieldError::duplicate(place.child("name"), sub));
+                    errors.push(FieldError::duplicate(place.clone(), sub));
                 }
                 devices(choice, &place, errors);
             }
@@ -229,9 +236,7 @@ fn selectors(holder: &Value, path: &FieldPath, errors: &mut Findings) {
         }
         let place = place.child("cel").child("expression");
         let source = meta::text(selector, &["cel", "expression"]);
-        if source.is_empty() {
-            errors.push(FieldError::required(place, ""));
-        } else if let Some(wrong) = wrong_selector(source) {
+        if let Some(wrong) = wrong_selector(source) {
             errors.push(FieldError::invalid(place, source, wrong));
         }
     }
@@ -406,10 +411,10 @@ fn slice_rules(new: &Value, old: Option<&Value>) -> Findings {
     let mut known = BTreeSet::new();
     for (index, device) in meta::items(spec, &["devices"]).iter().enumerate() {
         let place = path.child("devices").index(index);
-        check::named(device, "name", &place, names::dns1123_label, &mut errors);
+        label(device, &place, &mut errors);
         let name = meta::text(device, &["name"]);
         if !known.insert(name) {
-            errors.push(FieldError::duplicate(place.child("name"), name));
+            errors.push(FieldError::duplicate(place.clone(), name));
         }
         device_rules(device, &place, &mut errors);
     }

@@ -109,6 +109,10 @@ impl Problem {
 
     /// With the line and a mark under the place.
     fn shown(&self, source: &str) -> String {
+        if source.is_empty() {
+            // There is no line to show.
+            return format!("ERROR: <input>:1:0: {}", self.message);
+        }
         let before: String = source.chars().take(self.at).collect();
         let line = before.matches('\n').count();
         let column = before.chars().rev().take_while(|c| *c != '\n').count();

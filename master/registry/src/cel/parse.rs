@@ -62,7 +62,10 @@ impl Parser {
             Token::Text(text) => format!("{text:?}"),
             Token::Bytes(_) => "bytes".to_owned(),
         };
-        let message = format!("Syntax error: mismatched input '{shown}' expecting {expecting}");
+        // One token too many before the end is told as such.
+        let is_last = matches!(self.tokens.get(self.next + 1), Some((_, Token::End)));
+        let how = if expecting == "<EOF>" && is_last { "extraneous" } else { "mismatched" };
+        let message = format!("Syntax error: {how} input '{shown}' expecting {expecting}");
         Problem::new(self.at(), message)
     }
 

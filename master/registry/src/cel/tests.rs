@@ -126,6 +126,8 @@ fn objects_are_typed_by_their_schema() {
         ("self.s.frob()", "ERROR: <input>:1:12: undeclared reference to 'frob' (in container '')"),
         ("nobody", "ERROR: <input>:1:1: undeclared reference to 'nobody' (in container '')"),
         ("self.n >", "ERROR: <input>:1:9: Syntax error: mismatched input '<EOF>' expecting {'[', '{', '(', '.', '-', '!', 'true', 'false', 'null', NUM_FLOAT, NUM_INT, NUM_UINT, STRING, BYTES, IDENTIFIER}"),
+        ("self.n !", "ERROR: <input>:1:8: Syntax error: extraneous input '!' expecting <EOF>"),
+        ("self.n ! x", "ERROR: <input>:1:8: Syntax error: mismatched input '!' expecting <EOF>"),
         ("self.n.all(x, true)", "ERROR: <input>:1:5: expression of type 'int' cannot be range of a comprehension (must be list, map, or dynamic)"),
     ];
     for (source, expected) in cases {

@@ -188,7 +188,8 @@ fn mirror_addresses(pod: &mut Value) {
     let one = meta::text(pod, &["status", "podIP"]).to_owned();
     let first = ip(pod).unwrap_or_default().to_owned();
     let (field, value) = match (one.as_str(), first.as_str()) {
-        (one, "") if !one.is_empty() => ("podIPs", json!([{ "ip": one }])),
+        // The old field counts where they differ.
+        (one, first) if !one.is_empty() && one != first => ("podIPs", json!([{ "ip": one }])),
         ("", first) if !first.is_empty() => ("podIP", first.into()),
         _ => return,
     };
@@ -254,6 +255,14 @@ mod tests {
 
     fn findings(spec: Value) -> Vec<String> {
         Pods.validate(&pod(spec), None).iter().map(ToString::to_string).collect()
+    }
+
+    #[test]
+    fn the_old_field_for_an_address_counts_where_the_new_one_differs() {
+        let mut pod =
+            json!({"status": {"podIP": "1.1.1.1", "podIPs": [{"ip": "1.1.1.2"}, {"ip": "::1"}]}});
+        mirror_addresses(&mut pod);
+        assert_eq!(pod["status"]["podIPs"], json!([{"ip": "1.1.1.1"}]));
     }
 
     #[test]

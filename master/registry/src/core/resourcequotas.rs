@@ -51,14 +51,15 @@ fn quota_resource(name: &str, path: &FieldPath) -> Findings {
         .into_iter()
         .map(|problem| FieldError::invalid(path.clone(), name, problem))
         .collect();
+    let is_formed = errors.is_empty();
     let is_standard = STANDARD.contains(&name) || name.contains("hugepages-");
     if !name.contains('/') && !is_standard {
-        for detail in [
-            "must be a standard resource type or fully qualified",
-            "must be a standard resource for quota",
-        ] {
+        if is_formed {
+            let detail = "must be a standard resource type or fully qualified";
             errors.push(FieldError::invalid(path.clone(), name, detail));
         }
+        let detail = "must be a standard resource for quota";
+        errors.push(FieldError::invalid(path.clone(), name, detail));
     }
     errors
 }

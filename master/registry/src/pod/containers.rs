@@ -89,7 +89,7 @@ fn one(container: &Value, path: &FieldPath, context: &mut Context, errors: &mut 
     }
     let policies = ["Always", "IfNotPresent", "Never"];
     check::required_one_of(container, "imagePullPolicy", path, &policies, errors);
-    let messages = ["FallbackToLogsOnError", "File"];
+    let messages = ["File", "FallbackToLogsOnError"];
     check::one_of(container, "terminationMessagePolicy", path, &messages, errors);
     ports(container, &path.child("ports"), context, errors);
     environment(container, path, errors);
