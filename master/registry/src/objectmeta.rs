@@ -106,7 +106,9 @@ fn judged(resource: &Resource, new: &Value, old: Option<&Value>, looks: Looks) -
     errors.extend(change.iter().cloned());
     errors.extend(change.into_iter().filter(|_| looks.at_change));
     errors.extend(whole.into_iter().filter(|_| looks.at_whole));
-    errors.extend(standard_finalizers(resource, new));
+    let standard = standard_finalizers(resource, new);
+    errors.extend(standard.iter().filter(|_| looks.at_whole).cloned());
+    errors.extend(standard);
     errors
 }
 
@@ -333,7 +335,7 @@ mod tests {
             assert_eq!(validate_part(resource, &new, &old).len(), part, "{plural}");
         }
         let plain = r#"metadata.finalizers[0]: Invalid value: "x": name is neither a standard finalizer name nor is it fully qualified"#;
-        assert_eq!(findings(&with("finalizers", json!(["x"])), &old), [plain]);
+        assert_eq!(findings(&with("finalizers", json!(["x"])), &old), [plain, plain]);
 
         let dying = with("deletionTimestamp", "2026-01-01T00:00:00Z".into());
         let mut held = dying.clone();

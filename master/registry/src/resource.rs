@@ -20,11 +20,6 @@ pub type Text = Cow<'static, str>;
 pub const STORED_VERBS: [&str; 8] =
     ["create", "delete", "deletecollection", "get", "list", "patch", "update", "watch"];
 
-/// Kinds of which an update is judged like a new object, and then once more with what it replaces: upstream tells each
-/// finding as often.
-const JUDGED_TWICE: [(&str, &str); 3] =
-    [("", "nodes"), ("", "persistentvolumes"), ("autoscaling", "horizontalpodautoscalers")];
-
 /// One kind in one version.
 #[derive(Clone, Debug)]
 pub struct Resource {
@@ -101,9 +96,6 @@ impl Resource {
     pub fn validate(&self, new: &Value, old: Option<&Value>) -> Vec<FieldError> {
         let mut errors = objectmeta::validate(self, new, old);
         errors.extend(self.strategy.validate(new, old));
-        if old.is_some() && JUDGED_TWICE.contains(&(&*self.group, &*self.plural)) {
-            errors.extend(self.strategy.validate(new, None));
-        }
         errors
     }
 }

@@ -156,6 +156,10 @@ impl Strategy for Nodes {
                 errors.push(error);
             }
         }
+        if old.is_some() {
+            // Upstream looks at them once more.
+            errors.extend(errors.clone());
+        }
         let ranges = ("podCIDRs[]", Must::BeFormed(rules::range));
         rules::check(&new["spec"], &FieldPath::new("spec"), &[ranges], &mut errors);
         let ranges = meta::items(new, &["spec", "podCIDRs"]);
@@ -289,7 +293,7 @@ mod tests {
         let old = json!({"spec": {"podCIDRs": ["10.0.1.0/24"]}});
         let fields: Vec<String> =
             Nodes.validate(&node, Some(&old)).into_iter().map(|error| error.field).collect();
-        assert_eq!(fields, ["metadata.taints[1]", "spec.podCIDRs"]);
+        assert_eq!(fields, ["metadata.taints[1]", "metadata.taints[1]", "spec.podCIDRs"]);
         let two = json!({"spec": {"podCIDRs": ["10.0.0.0/24", "10.0.1.0/24"]}});
         let said = "spec.podCIDRs: Invalid value: [\"10.0.0.0/24\",\"10.0.1.0/24\"]: may specify no more than one CIDR for each IP family";
         assert_eq!(Nodes.validate(&two, None)[0].to_string(), said);

@@ -226,6 +226,8 @@ impl Strategy for PersistentVolumes {
             errors.push(FieldError::forbidden(path.child(extra), detail));
         }
         if let Some(old) = old {
+            // Upstream looks at a volume by itself twice.
+            errors.extend(errors.clone());
             if source(old) != sources {
                 let detail = "spec.persistentvolumesource is immutable after creation";
                 errors.push(FieldError::forbidden(path.child("persistentvolumesource"), detail));
