@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use k8s_openapi::api::core::v1::{Container, PodSpec};
+use k8s_openapi::api::core::v1::{Container, ContainerStatus, PodSpec, PodStatus};
 use k8s_openapi::apimachinery::pkg::api::resource;
 use master_api::quantity::Quantity;
 
@@ -66,29 +66,31 @@ impl Resources {
 }
 
 /// What a pod needs of a node: its containers together, or its greediest moment while starting, with
-/// its runtime's overhead.
-pub(crate) fn request_of(spec: &PodSpec) -> Resources {
-    need(spec, false)
+/// its runtime's overhead. A container that is being resized counts with the most of what it wants, was
+/// allocated and has.
+pub(crate) fn request_of(spec: &PodSpec, status: Option<&PodStatus>) -> Resources {
+    need(spec, status, false)
 }
 
 /// The same with upstream's guess for containers that state nothing.
-pub(crate) fn guess_of(spec: &PodSpec) -> Resources {
-    need(spec, true)
+pub(crate) fn guess_of(spec: &PodSpec, status: Option<&PodStatus>) -> Resources {
+    need(spec, status, true)
 }
 
-fn need(spec: &PodSpec, guess: bool) -> Resources {
+fn need(spec: &PodSpec, status: Option<&PodStatus>, guess: bool) -> Resources {
     let mut running = Resources::default();
     for container in &spec.containers {
-        running.add(&of_container(container, guess));
+        running.add(&of_container(container, status, guess));
     }
     // Side cars (init containers that restart) run on beside whatever starts after them.
     let mut side_cars = Resources::default();
     let mut starting = Resources::default();
     for container in spec.init_containers.iter().flatten() {
         let mut moment = side_cars.clone();
-        moment.add(&of_container(container, guess));
+        let is_side_car = container.restart_policy.as_deref() == Some("Always");
+        moment.add(&of_container(container, status.filter(|_| is_side_car), guess));
         starting.raise(&moment);
-        if container.restart_policy.as_deref() == Some("Always") {
+        if is_side_car {
             side_cars = moment;
         }
     }
@@ -111,9 +113,33 @@ fn need(spec: &PodSpec, guess: bool) -> Resources {
     running
 }
 
-fn of_container(container: &Container, guess: bool) -> Resources {
+/// What the node says of a container, once it says what the container has.
+fn status_of<'a>(status: &'a PodStatus, name: &str) -> Option<&'a ContainerStatus> {
+    let lists = [&status.container_statuses, &status.init_container_statuses];
+    let mut all = lists.into_iter().flatten().flatten();
+    all.find(|found| found.name == name && found.resources.is_some())
+}
+
+/// Whether the node will never give the pod what its specification says by now.
+fn is_infeasible(status: &PodStatus) -> bool {
+    let mut conditions = status.conditions.iter().flatten();
+    let pending = conditions.find(|found| found.type_ == "PodResizePending");
+    pending.is_some_and(|found| found.reason.as_deref() == Some("Infeasible"))
+}
+
+fn of_container(container: &Container, status: Option<&PodStatus>, guess: bool) -> Resources {
     let requests = container.resources.as_ref().and_then(|resources| resources.requests.as_ref());
     let mut amounts = requests.map(Resources::read).unwrap_or_default();
+    let own = status.and_then(|status| Some((status, status_of(status, &container.name)?)));
+    if let Some((status, own)) = own {
+        if is_infeasible(status) {
+            amounts = Resources::default();
+        }
+        let actual = own.resources.as_ref().and_then(|resources| resources.requests.as_ref());
+        for known in [actual, own.allocated_resources.as_ref()].into_iter().flatten() {
+            amounts.raise(&Resources::read(known));
+        }
+    }
     if guess && amounts.cpu_m == 0 {
         amounts.cpu_m = UNSTATED_CPU_M;
     }
@@ -150,19 +176,41 @@ mod tests {
         ];
         for (spec, cpu_m) in table {
             let read: PodSpec = serde_json::from_value(spec.clone()).unwrap();
-            assert_eq!(request_of(&read).cpu_m, cpu_m, "{spec}");
+            assert_eq!(request_of(&read, None).cpu_m, cpu_m, "{spec}");
         }
         let mut side_car = container("500m");
         side_car["restartPolicy"] = json!("Always");
         let spec = json!({ "initContainers": [side_car, container("1")], "containers": [container("100m")] });
         let read: PodSpec = serde_json::from_value(spec).unwrap();
-        assert_eq!(request_of(&read).cpu_m, 1500);
+        assert_eq!(request_of(&read, None).cpu_m, 1500);
+    }
+
+    #[test]
+    fn container_that_is_resized_counts_with_the_most_of_what_it_wants_and_has() {
+        let spec = json!({ "containers": [container("200m")] });
+        let spec: PodSpec = serde_json::from_value(spec).unwrap();
+        let check = |allocated: &str, actual: &str, reason: &str, cpu_m: i64| {
+            let status = json!({
+                "conditions": [{ "type": "PodResizePending", "status": "True", "reason": reason }],
+                "containerStatuses": [{
+                    "name": "c", "image": "", "imageID": "", "ready": true, "restartCount": 0,
+                    "allocatedResources": { "cpu": allocated },
+                    "resources": { "requests": { "cpu": actual } },
+                }],
+            });
+            let status: PodStatus = serde_json::from_value(status).unwrap();
+            assert_eq!(request_of(&spec, Some(&status)).cpu_m, cpu_m, "{allocated} {actual}");
+        };
+        check("200m", "300m", "", 300);
+        check("300m", "100m", "", 300);
+        check("100m", "100m", "Deferred", 200);
+        check("100m", "150m", "Infeasible", 150);
     }
 
     #[test]
     fn silent_containers_are_guessed_for_scores_only() {
         let read: PodSpec =
             serde_json::from_value(json!({ "containers": [{ "name": "c" }] })).unwrap();
-        assert_eq!((request_of(&read).cpu_m, guess_of(&read).cpu_m), (0, 100));
+        assert_eq!((request_of(&read, None).cpu_m, guess_of(&read, None).cpu_m), (0, 100));
     }
 }

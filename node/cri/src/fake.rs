@@ -407,6 +407,7 @@ impl Runtime for Fake {
                 Some((at, code, reason)) => (*at, *code, reason.clone()),
             };
             let image = container.config.image.clone().unwrap_or_default();
+            let resources = container.config.linux.clone().and_then(|linux| linux.resources);
             Ok(v1::ContainerStatus {
                 id: id.to_owned(),
                 metadata: container.config.metadata.clone(),
@@ -420,6 +421,10 @@ impl Runtime for Fake {
                 reason,
                 labels: container.config.labels.clone(),
                 annotations: container.config.annotations.clone(),
+                resources: resources.map(|linux| v1::ContainerResources {
+                    linux: Some(linux),
+                    ..Default::default()
+                }),
                 ..Default::default()
             })
         })
@@ -428,9 +433,18 @@ impl Runtime for Fake {
     async fn update_resources(
         &self,
         id: &str,
-        _resources: v1::LinuxContainerResources,
+        resources: v1::LinuxContainerResources,
     ) -> Result<()> {
-        self.with(|state, _| state.container(id).map(drop))
+        self.with(|state, _| {
+            let container = state.container_mut(id)?;
+            if !running(container) {
+                return Err(Error::Failed(format!("container {id} is not running")));
+            }
+            let call = format!("update {}", name_of(&container.config));
+            container.config.linux.get_or_insert_default().resources = Some(resources);
+            state.calls.push(call);
+            Ok(())
+        })
     }
 
     async fn reopen_log(&self, id: &str) -> Result<()> {

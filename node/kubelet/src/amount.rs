@@ -2,6 +2,8 @@
 //!
 //! The API server has checked the quantities; what cannot be read here counts as absent.
 
+use std::collections::BTreeMap;
+
 use k8s_openapi::api::core::v1::Container;
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 
@@ -60,6 +62,34 @@ pub(crate) fn request<'a>(container: &'a Container, resource: &str) -> Option<&'
 /// What a container may not exceed.
 pub(crate) fn limit<'a>(container: &'a Container, resource: &str) -> Option<&'a Quantity> {
     container.resources.as_ref()?.limits.as_ref()?.get(resource)
+}
+
+/// Writes an amount into a list, in thousandths of a core or in bytes. Zero takes it out; what is there
+/// already as `known` keeps its notation.
+pub(crate) fn put(list: &mut BTreeMap<String, Quantity>, resource: &str, amount: u64, known: u64) {
+    if amount == known {
+        return;
+    }
+    if amount == 0 {
+        list.remove(resource);
+        return;
+    }
+    let text = match resource {
+        "cpu" if amount.is_multiple_of(1_000) => (amount / 1_000).to_string(),
+        "cpu" => format!("{amount}m"),
+        _ => {
+            let units = [(1_u64 << 40, "Ti"), (1 << 30, "Gi"), (1 << 20, "Mi"), (1 << 10, "Ki")];
+            let unit = units.into_iter().find(|(unit, _)| amount.is_multiple_of(*unit));
+            let (unit, suffix) = unit.unwrap_or((1, ""));
+            format!("{}{suffix}", amount / unit)
+        }
+    };
+    list.insert(resource.to_owned(), Quantity(text));
+}
+
+/// Thousandths of a core from a weight.
+pub(crate) fn milli_of_shares(shares: u64) -> u64 {
+    (shares * 1_000).div_ceil(1_024)
 }
 
 /// Weight of a share of CPU on cgroup v1.

@@ -27,6 +27,18 @@ pub(crate) struct Limits {
     pub(crate) memory_bytes: Option<u64>,
 }
 
+impl Limits {
+    /// What lets a group live under either: the larger of both, or none.
+    pub(crate) fn or_wider(self, other: Self) -> Self {
+        let larger = |one: Option<u64>, two: Option<u64>| Some(one?.max(two?));
+        Self {
+            cpu_shares: larger(self.cpu_shares, other.cpu_shares),
+            cpu_quota_us: larger(self.cpu_quota_us, other.cpu_quota_us),
+            memory_bytes: larger(self.memory_bytes, other.memory_bytes),
+        }
+    }
+}
+
 /// The limits of a whole pod: a limit holds only if every container has one.
 pub(crate) fn pod_limits(pod: &Pod) -> Limits {
     let sum = |resource: &str| {
@@ -72,6 +84,14 @@ impl Cgroups {
         let path = qos::cgroup_path(root, pod);
         self.ensure(&path, pod_limits(pod))?;
         Ok(path)
+    }
+
+    /// Gives a pod's group other limits. Without a root there are no groups.
+    pub(crate) fn limit_pod(&self, root: &str, pod: &Pod, limits: Limits) -> Result<()> {
+        match root.is_empty() {
+            true => Ok(()),
+            false => self.ensure(&qos::cgroup_path(root, pod), limits),
+        }
     }
 
     fn ensure(&self, path: &str, limits: Limits) -> Result<()> {

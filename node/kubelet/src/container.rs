@@ -10,6 +10,7 @@ use crate::env;
 use crate::error::{Error, Result};
 use crate::pod;
 use crate::qos;
+use crate::resize;
 use crate::sandbox;
 use crate::view;
 
@@ -98,6 +99,7 @@ fn annotations(inputs: &Inputs<'_>) -> Vec<(String, String)> {
         (view::RESTART_COUNT, inputs.restarts.to_string()),
         (view::MESSAGE_PATH, path.to_owned()),
         (view::MESSAGE_POLICY, policy.to_owned()),
+        (view::STARTED_WITH, resize::annotation(container)),
         (view::GRACE_PERIOD, pod::grace_s(inputs.pod).to_string()),
     ];
     all.into_iter().map(|(key, value)| (key.to_owned(), value)).collect()

@@ -15,6 +15,7 @@ use crate::config::Config;
 use crate::events::Recorder;
 use crate::field::Facts;
 use crate::image::Images;
+use crate::ledger::Ledger;
 use crate::objects::Objects;
 use crate::pod;
 use crate::probe::Probes;
@@ -56,6 +57,7 @@ pub(crate) struct Context {
     pub(crate) statuses: Arc<Statuses>,
     pub(crate) services: Option<Store<Service>>,
     pub(crate) machine: Machine,
+    pub(crate) ledger: Ledger,
     /// `None` for a node without masters.
     pub(crate) masters: Option<Masters>,
 }

@@ -23,6 +23,7 @@ use crate::context::{Context, Machine};
 use crate::error::{Error, Result};
 use crate::events;
 use crate::image::Images;
+use crate::ledger::Ledger;
 use crate::node;
 use crate::objects::Objects;
 use crate::pleg::{self, Listing};
@@ -85,6 +86,7 @@ pub(crate) fn assemble(
         probes: Probes::new(runtime.clone(), clock.clone(), recorder.clone()),
         cgroups: Cgroups::detect(),
         machine: Machine::read(),
+        ledger: Ledger::new(),
         masters,
         events: recorder,
         config: config.clone(),

@@ -14,10 +14,11 @@ use k8s_openapi::api::core::v1::{Container, Pod};
 
 use crate::backoff::Backoff;
 use crate::pod::{self, Restart, Role};
+use crate::resize::{Changes, Update};
 use crate::view::{ContainerView, PodView, SandboxView, State};
 
 /// One step towards the specification.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Action {
     /// Stop a sandbox that is of no use any more, with everything in it.
     StopSandbox { id: String },
@@ -29,6 +30,8 @@ pub(crate) enum Action {
     Remove { id: String },
     /// Forget a sandbox that has ended and holds nothing.
     RemoveSandbox { id: String },
+    /// Give running containers other limits.
+    Resize { updates: Vec<Update> },
     /// Create and start a container.
     Start { name: String, restarts: u32 },
 }
@@ -42,13 +45,15 @@ pub(crate) enum Why {
     Changed,
     /// The runtime lost track of it.
     Unknown,
+    /// It is to have other limits, and its policy says that it starts with them.
+    Resized,
 }
 
 /// Why a container is not being started right now: reason and message of its waiting state.
 pub(crate) type Waiting = (String, String);
 
 /// What to do, what not to do yet, and when to look again.
-#[derive(Debug, Default, PartialEq, Eq)]
+#[derive(Debug, Default, PartialEq)]
 pub(crate) struct Plan {
     pub(crate) actions: Vec<Action>,
     pub(crate) waiting: BTreeMap<String, Waiting>,
@@ -72,6 +77,8 @@ pub(crate) struct Inputs<'a> {
     pub(crate) pod: &'a Pod,
     pub(crate) view: &'a PodView,
     pub(crate) health: &'a Health,
+    /// What a resize asks of running containers.
+    pub(crate) changes: &'a Changes,
     pub(crate) backoff: &'a Backoff,
     pub(crate) now_ms: u64,
 }
@@ -106,7 +113,7 @@ pub(crate) fn is_finished(pod: &Pod, view: &PodView) -> bool {
 /// The next steps for a pod that is to run.
 pub(crate) fn plan(inputs: &Inputs<'_>) -> Plan {
     let mut planner = Planner { inputs, plan: Plan::default() };
-    if is_finished(inputs.pod, inputs.view) {
+    if inputs.changes.awaited.is_empty() && is_finished(inputs.pod, inputs.view) {
         planner.plan.is_finished = true;
         return planner.plan;
     }
@@ -167,6 +174,9 @@ impl Planner<'_> {
             }
         }
         self.mains(Some(sandbox));
+        if !self.inputs.changes.updates.is_empty() {
+            self.push(Action::Resize { updates: self.inputs.changes.updates.clone() });
+        }
     }
 
     /// Whether the init container has ended well; if not, what brings it there.
@@ -207,12 +217,13 @@ impl Planner<'_> {
                 self.start(container);
                 continue;
             };
+            let is_awaited = self.inputs.changes.awaited.contains(&container.name);
             let is_here = sandbox.is_some_and(|sandbox| sandbox.id == found.sandbox_id);
             match &found.state {
                 State::Running if is_here => drop(self.stop_if_unfit(found, container)),
                 // It goes down with its sandbox, and is looked at again then.
                 State::Running => {}
-                State::Exited { code, .. } if !policy.wants(*code) => {}
+                State::Exited { code, .. } if !policy.wants(*code) && !is_awaited => {}
                 State::Exited { .. } => self.start(container),
                 State::Created | State::Unknown => self.replace(found, container),
             }
@@ -223,6 +234,7 @@ impl Planner<'_> {
         let why = match self.inputs.health.failed.get(&found.id) {
             Some(message) => Why::Unhealthy(message.clone()),
             None if found.hash != pod::container_hash(container) => Why::Changed,
+            None if self.inputs.changes.restarts.contains(&found.id) => Why::Resized,
             None => return false,
         };
         self.push(Action::Stop { id: found.id.clone(), name: found.name.clone(), why });

@@ -18,6 +18,7 @@ pub(crate) use conditions::is_own;
 
 use crate::plan::Waiting;
 use crate::pod;
+use crate::resize::{Progress, Record};
 use crate::view::PodView;
 
 /// Everything a status is made from.
@@ -35,6 +36,9 @@ pub(crate) struct Inputs<'a> {
     pub(crate) started: &'a BTreeSet<String>,
     /// Termination messages by container id.
     pub(crate) messages: &'a BTreeMap<String, String>,
+    /// What resized containers were given.
+    pub(crate) record: &'a Record,
+    pub(crate) progress: &'a Progress,
     /// All containers are stopped for good.
     pub(crate) is_terminated: bool,
     /// Why the node brought the pod down, such as `DeadlineExceeded`.

@@ -51,6 +51,17 @@ impl Node {
         Self::start(dir, fake, clock)
     }
 
+    /// One whose sources and housekeeping do not run.
+    fn idle() -> Self {
+        let clock = TokioClock::shared(1_700_000_000_000);
+        let fake = Arc::new(Fake::new(clock.clone()));
+        let (dir, stop) = (tempfile::tempdir().unwrap(), CancellationToken::new());
+        let config = config(dir.path());
+        let parts = Parts { config, clock: clock.clone(), runtime: fake.clone(), api: None };
+        let (context, _) = assemble(parts, &mut Group::under(&stop)).unwrap();
+        Self { dir, fake, clock, stop, context, running: None }
+    }
+
     fn start(
         dir: tempfile::TempDir,
         fake: Arc<Fake>,
@@ -230,4 +241,117 @@ async fn pod_past_its_deadline_is_brought_down() {
     node.reaches(&uid, "Running true 0 -").await;
     node.reaches(&uid, "Failed false 0 Completed").await;
     assert_eq!(node.status(&uid).unwrap().reason.as_deref(), Some("DeadlineExceeded"));
+}
+
+/// A worker of a pod of the API, without the API: told what the specification is.
+struct Resized {
+    node: Node,
+    desired: tokio::sync::watch::Sender<crate::worker::Desired>,
+    pod: k8s_openapi::api::core::v1::Pod,
+}
+
+impl Resized {
+    /// A pod `web` with a container `a` of this size.
+    fn new(resources: &str, rest: &str) -> Self {
+        let node = Node::idle();
+        let text = format!(
+            "{{apiVersion: v1, kind: Pod, metadata: {{name: web, uid: u, generation: 1}},
+               spec: {{containers: [{{name: a, image: app:1, resources: {resources}{rest}}}]}}}}"
+        );
+        let pod: k8s_openapi::api::core::v1::Pod = serde_saphyr::from_str(&text).unwrap();
+        let desired = crate::worker::Desired { pod: Arc::new(pod.clone()), is_removed: false };
+        let (desired, news) = tokio::sync::watch::channel(desired);
+        let this = Self { node, desired, pod };
+        this.work(news);
+        this
+    }
+
+    fn work(&self, news: tokio::sync::watch::Receiver<crate::worker::Desired>) {
+        let worker = crate::worker::Worker::new(self.node.context.clone(), news, Arc::default());
+        let stop = self.node.stop.clone();
+        #[expect(clippy::disallowed_methods, reason = "it ends with the node")]
+        tokio::spawn(worker.run(stop));
+    }
+
+    fn resize(&mut self, resources: &str) {
+        let container = &mut self.pod.spec.as_mut().unwrap().containers[0];
+        container.resources = serde_saphyr::from_str(resources).unwrap();
+        *self.pod.metadata.generation.as_mut().unwrap() += 1;
+        self.desired.send_modify(|desired| desired.pod = Arc::new(self.pod.clone()));
+    }
+
+    /// `REQUEST LIMIT ALLOCATED RESTARTS CONDITION…` of CPU.
+    fn sizes(&self) -> String {
+        let Some(status) = self.node.status("u") else { return "none".to_owned() };
+        let first = status.container_statuses.unwrap_or_default().into_iter().next().unwrap();
+        let cpu = |list: Option<std::collections::BTreeMap<String, _>>| {
+            let list: std::collections::BTreeMap<
+                String,
+                k8s_openapi::apimachinery::pkg::api::resource::Quantity,
+            > = list.unwrap_or_default();
+            list.get("cpu").map_or("-".to_owned(), |quantity| quantity.0.clone())
+        };
+        let shown = first.resources.unwrap_or_default();
+        let allocated = cpu(first.allocated_resources);
+        let (request, limit) = (cpu(shown.requests), cpu(shown.limits));
+        let restarts = first.restart_count;
+        let mut text = format!("{request} {limit} {allocated} {restarts}");
+        for found in status.conditions.iter().flatten().filter(|it| it.type_.contains("Resize")) {
+            let reason = found.reason.as_deref().unwrap_or_default();
+            let generation = found.observed_generation.unwrap();
+            text += &format!(" {} {reason} {generation}", found.type_);
+        }
+        text
+    }
+
+    async fn reaches(&self, expected: &str) {
+        for _ in 0..6_000 {
+            if self.sizes() == expected {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+        panic!("{expected:?} not reached; it is {:?}", self.sizes());
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn running_container_is_resized_where_it_is() {
+    let mut pod = Resized::new("{requests: {cpu: 100m}, limits: {cpu: 200m}}", "");
+    pod.reaches("100m 200m 100m 0").await;
+    pod.resize("{requests: {cpu: 150m}, limits: {cpu: 250m}}");
+    pod.reaches("150m 250m 150m 0").await;
+    let calls = pod.node.fake.calls();
+    assert_eq!(calls[calls.len() - 1..], ["update a"], "{calls:?}");
+    assert_eq!(pod.node.status("u").unwrap().observed_generation, Some(2));
+    // Once is enough, and a kubelet that starts again knows it.
+    pod.work(pod.desired.subscribe());
+    tokio::time::sleep(Duration::from_secs(300)).await;
+    assert_eq!(pod.node.fake.calls(), calls);
+}
+
+#[tokio::test(start_paused = true)]
+async fn resize_that_the_policy_wants_so_starts_the_container_again() {
+    let policy = ", resizePolicy: [{resourceName: cpu, restartPolicy: RestartContainer}]";
+    let mut pod = Resized::new("{requests: {cpu: 100m}}", policy);
+    pod.reaches("100m - 100m 0").await;
+    pod.resize("{requests: {cpu: 150m}}");
+    pod.reaches("150m - 150m 1").await;
+    assert_eq!(pod.node.started("a"), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn resize_waits_until_there_is_room_and_what_never_fits_is_told_so() {
+    let mut pod = Resized::new("{requests: {cpu: 100m}}", "");
+    pod.reaches("100m - 100m 0").await;
+    let (all, context) = (pod.node.context.machine.cpu_milli, pod.node.context.clone());
+    pod.resize(&format!("{{requests: {{cpu: {}m}}}}", all + 1));
+    pod.reaches("100m - 100m 0 PodResizePending Infeasible 2").await;
+    let other = crate::resize::Need { cpu_milli: all / 2, memory_bytes: 0 };
+    context.ledger.expect("other", other);
+    pod.resize(&format!("{{requests: {{cpu: {}m}}}}", all - 1));
+    pod.reaches("100m - 100m 0 PodResizePending Deferred 3").await;
+    assert!(!pod.node.fake.calls().iter().any(|call| call == "update a"));
+    context.ledger.forget("other");
+    pod.reaches(&format!("{0}m - {0}m 0", all - 1)).await;
 }

@@ -9,6 +9,9 @@ use std::net::IpAddr;
 use node_cri::v1;
 use node_cri::{Result, Runtime};
 
+use crate::amount;
+use crate::resize::Actual;
+
 pub(crate) const POD_NAME: &str = "io.kubernetes.pod.name";
 pub(crate) const POD_NAMESPACE: &str = "io.kubernetes.pod.namespace";
 pub(crate) const POD_UID: &str = "io.kubernetes.pod.uid";
@@ -17,6 +20,8 @@ pub(crate) const CONTAINER_HASH: &str = "io.kubernetes.container.hash";
 pub(crate) const RESTART_COUNT: &str = "io.kubernetes.container.restartCount";
 pub(crate) const MESSAGE_PATH: &str = "io.kubernetes.container.terminationMessagePath";
 pub(crate) const MESSAGE_POLICY: &str = "io.kubernetes.container.terminationMessagePolicy";
+/// The resources with which a container was started, as JSON.
+pub(crate) const STARTED_WITH: &str = "io.trireme.container.resources";
 pub(crate) const GRACE_PERIOD: &str = "io.kubernetes.pod.terminationGracePeriod";
 
 /// What a container is doing.
@@ -43,6 +48,7 @@ pub(crate) struct ContainerView {
     pub(crate) hash: String,
     pub(crate) log_path: String,
     pub(crate) user: Option<(i64, i64, Vec<i64>)>,
+    pub(crate) actual: Actual,
     pub(crate) annotations: BTreeMap<String, String>,
 }
 
@@ -140,6 +146,16 @@ fn sandbox_view(status: &v1::PodSandboxStatus) -> SandboxView {
     }
 }
 
+fn actual(limits: v1::LinuxContainerResources) -> Actual {
+    let some = |value: i64| u64::try_from(value).ok().filter(|value| *value > 0);
+    let quota = some(limits.cpu_quota).zip(some(limits.cpu_period));
+    Actual {
+        cpu_request_milli: some(limits.cpu_shares).map(amount::milli_of_shares),
+        cpu_limit_milli: quota.map(|(quota, period)| quota * 1_000 / period),
+        memory_limit_bytes: some(limits.memory_limit_in_bytes),
+    }
+}
+
 fn container_view(sandbox_id: &str, status: v1::ContainerStatus) -> ContainerView {
     let state = match status.state() {
         v1::ContainerState::ContainerCreated => State::Created,
@@ -158,6 +174,8 @@ fn container_view(sandbox_id: &str, status: v1::ContainerStatus) -> ContainerVie
     let annotations: BTreeMap<String, String> = status.annotations.into_iter().collect();
     let restarts = annotations.get(RESTART_COUNT).and_then(|count| count.parse().ok());
     let user = status.user.and_then(|user| user.linux);
+    let limits = status.resources.and_then(|resources| resources.linux);
+    let actual = limits.map_or_else(Actual::default, actual);
     ContainerView {
         id: status.id,
         name: status.metadata.map(|metadata| metadata.name).unwrap_or_default(),
@@ -170,6 +188,7 @@ fn container_view(sandbox_id: &str, status: v1::ContainerStatus) -> ContainerVie
         image_id: status.image_ref,
         hash: annotations.get(CONTAINER_HASH).cloned().unwrap_or_default(),
         log_path: status.log_path,
+        actual,
         user: user.map(|user| (user.uid, user.gid, user.supplemental_groups)),
         annotations,
     }

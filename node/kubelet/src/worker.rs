@@ -9,6 +9,8 @@
 //! - A pod that is coming down never starts a container again.
 //! - The API object is released only after all containers, volumes and cgroups are gone.
 
+mod sizes;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
@@ -25,6 +27,7 @@ use crate::messages;
 use crate::plan::{self, Action, Health, Plan, Waiting, Why};
 use crate::pod;
 use crate::qos;
+use crate::resize::{Changes, Progress, Record};
 use crate::rotate;
 use crate::start;
 use crate::status;
@@ -82,6 +85,12 @@ pub(crate) struct Worker {
     /// The containers were told to end.
     is_ending: bool,
     is_down: bool,
+    /// What resized containers were given.
+    record: Record,
+    progress: Progress,
+    /// Containers that were stopped to start with other limits.
+    awaited: BTreeSet<String>,
+    resize_retry_ms: u64,
 }
 
 impl Worker {
@@ -90,7 +99,11 @@ impl Worker {
         desired: watch::Receiver<Desired>,
         poke: Arc<Notify>,
     ) -> Self {
-        let uid = pod::uid(&desired.borrow().pod).to_owned();
+        let (uid, progress) = {
+            let pod = &desired.borrow().pod;
+            (pod::uid(pod).to_owned(), Progress::read(pod))
+        };
+        let record = sizes::read(&cx.config.pod_dir(&uid));
         Self {
             cx,
             uid,
@@ -106,12 +119,18 @@ impl Worker {
             retries: 0,
             is_ending: false,
             is_down: false,
+            record,
+            progress,
+            awaited: BTreeSet::new(),
+            resize_retry_ms: 0,
         }
     }
 
     /// Works until nothing is left of the pod, or the kubelet stops (and the pod goes on).
     pub(crate) async fn run(mut self, stop: CancellationToken) {
+        let mut freed = self.cx.ledger.freed();
         loop {
+            freed.mark_unchanged();
             let desired = self.desired.borrow_and_update().clone();
             let must_end = desired.must_end() || self.is_finished || self.verdict.is_some();
             let mut news = self.desired.clone();
@@ -144,6 +163,7 @@ impl Worker {
                 () = stop.cancelled() => return,
                 changed = self.desired.changed() => if changed.is_err() { return },
                 () = self.poke.notified() => {}
+                Ok(()) = freed.changed(), if self.progress.is_deferred() => {}
                 () = tokio::time::sleep(pause) => {}
             }
         }
@@ -174,13 +194,15 @@ impl Worker {
 
     async fn sync(&mut self, pod: &Arc<Pod>) -> Result<Next> {
         let mut view = self.read(pod).await?;
+        let pod = &self.settle(pod, &view)?;
         for _ in 0..ROUNDS_MAX {
             let now_ms = self.cx.clock.unix_ms();
             if self.is_past_its_deadline(pod, now_ms) {
                 self.report(pod, &view, &BTreeMap::new());
                 return Ok(Next::Now);
             }
-            let plan = self.plan(pod, &view, now_ms);
+            let changes = self.changes(pod, &view, now_ms);
+            let plan = self.plan(pod, &view, &changes, now_ms);
             self.tell_of_waits(pod, &plan.waiting);
             self.report(pod, &view, &plan.waiting);
             if plan.is_finished {
@@ -203,7 +225,7 @@ impl Worker {
         Ok(Next::At(self.cx.clock.unix_ms() + RETRY_FIRST_MS))
     }
 
-    fn plan(&self, pod: &Pod, view: &PodView, now_ms: u64) -> Plan {
+    fn plan(&self, pod: &Pod, view: &PodView, changes: &Changes, now_ms: u64) -> Plan {
         let mut health = Health::default();
         for found in view.running() {
             let Some((_, container)) = pod::container(pod, &found.name) else { continue };
@@ -215,7 +237,7 @@ impl Worker {
             }
         }
         let backoff = &self.backoff;
-        plan::plan(&plan::Inputs { pod, view, health: &health, backoff, now_ms })
+        plan::plan(&plan::Inputs { pod, view, health: &health, changes, backoff, now_ms })
     }
 
     /// One event for each wait, when it begins.
@@ -240,6 +262,9 @@ impl Worker {
                 _ => None,
             };
             wake_ms = wake_ms.min(retry_ms.unwrap_or(now_ms + 2_000).max(now_ms + 200));
+        }
+        if matches!(self.progress.under_way, Some((Some(_), _))) {
+            wake_ms = wake_ms.min(self.resize_retry_ms.max(now_ms));
         }
         match self.deadline_ms(pod) {
             Some(deadline_ms) => wake_ms.min(deadline_ms.max(now_ms)),
@@ -285,7 +310,16 @@ impl Worker {
                     *view = self.read(pod).await?;
                     self.report(pod, view, &BTreeMap::new());
                 }
-                Action::Stop { id, why, .. } => self.stop(pod, view, &id, why).await?,
+                Action::Stop { id, name, why } => {
+                    if why == Why::Resized {
+                        self.awaited.insert(name);
+                    }
+                    self.stop(pod, view, &id, why).await?;
+                }
+                Action::Resize { updates } => {
+                    changed |= self.resize(pod, view, &updates).await;
+                    continue;
+                }
                 Action::Remove { id } => {
                     cx.runtime.remove_container(&id).await?;
                     if let Some(found) = view.containers.iter().find(|found| found.id == id) {
@@ -327,6 +361,7 @@ impl Worker {
             Why::Changed => {
                 format!("Container {} definition changed, will be restarted", found.name)
             }
+            Why::Resized => format!("Container {} resize requires restart", found.name),
             Why::Unknown => format!("Container {} is lost, will be restarted", found.name),
         };
         let spec = pod::container(pod, &found.name).map(|(_, container)| container);
@@ -349,6 +384,7 @@ impl Worker {
         let Some((_, spec)) = pod::container(pod, name) else { return Ok(false) };
         let now_ms = self.cx.clock.unix_ms();
         self.refresh_volumes(pod, view, now_ms).await;
+        self.make_room(pod, name)?;
         let result = start::container(&self.cx, pod, view, spec, restarts).await;
         if let Err(Error::Runtime(node_cri::Error::Unreachable(_))) = &result {
             return result.map(|()| false);
@@ -420,6 +456,8 @@ impl Worker {
             ready: &ready,
             started: &started,
             messages: &self.messages,
+            record: &self.record,
+            progress: &self.progress,
             is_terminated: self.is_down,
             verdict: self.verdict.as_ref(),
             host_ip: self.cx.config.node_ip,
@@ -430,8 +468,8 @@ impl Worker {
 
     /// Brings the pod down, and then removes its traces as far as nobody needs them any more.
     async fn end(&mut self, desired: &Desired) -> Result<Next> {
-        let pod = &desired.pod;
-        let mut view = self.read(pod).await?;
+        let mut view = self.read(&desired.pod).await?;
+        let pod = &self.record.as_allocated(&desired.pod, &view);
         if view.is_anything_up() {
             self.is_down = false;
             if !desired.is_removed {
@@ -446,6 +484,7 @@ impl Worker {
             }
         }
         self.is_down = true;
+        self.cx.ledger.forget(&self.uid);
         if !pod::is_terminal(pod) && !desired.is_removed {
             self.report(pod, &view, &BTreeMap::new());
         }

@@ -11,6 +11,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::context::Context;
 use crate::pod;
+use crate::resize;
 use crate::worker::{Desired, Worker};
 
 #[derive(Debug)]
@@ -58,6 +59,9 @@ impl Workers {
                 slot.desired
                     .send_if_modified(|desired| !std::mem::replace(&mut desired.is_removed, true));
             }
+        }
+        for (uid, pod) in wanted.iter().filter(|(uid, _)| !self.slots.contains_key(*uid)) {
+            self.cx.ledger.expect(uid, resize::need(pod));
         }
         for (uid, pod) in wanted {
             match self.slots.get(uid) {

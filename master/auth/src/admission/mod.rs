@@ -16,6 +16,7 @@ mod default_toleration_seconds;
 mod limit_ranger;
 mod namespace_lifecycle;
 mod node_restriction;
+mod pod_resize;
 mod pod_security;
 mod pod_topology_labels;
 mod priority;
@@ -130,6 +131,7 @@ pub fn chain(authorizer: &Arc<Authorizer>) -> Chain {
             Box::new(storage_object_in_use::StorageObjectInUseProtection),
             Box::new(runtime_class::RuntimeClass),
             Box::new(limit_ranger::LimitRanger),
+            Box::new(pod_resize::PodResize),
             Box::new(pod_security::PodSecurity),
             Box::new(certificates::Certificates::new(Arc::clone(authorizer))),
             Box::new(rbac_escalation::RbacEscalation::new(Arc::clone(authorizer))),

@@ -22,6 +22,7 @@ use self::usage::{Amounts, matches_scopes, of_object, relevant};
 use crate::admission::{Operation, Plugin, Request};
 use crate::json::{items, object_at, text};
 
+pub(super) use self::usage::requests_of;
 pub use self::usage::{COUNTED, counted_resources};
 
 /// A quota that a write is charged to.

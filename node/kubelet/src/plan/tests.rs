@@ -72,6 +72,7 @@ fn view_of(pod: &Pod, state: &str) -> (PodView, Health) {
             hash,
             log_path: String::new(),
             user: None,
+            actual: Default::default(),
             annotations: BTreeMap::new(),
         };
         view.containers.insert(0, found);
@@ -87,6 +88,9 @@ fn show(plan: &Plan) -> String {
             Action::CreateSandbox { attempt } => format!("up {attempt}"),
             Action::Stop { id, .. } => format!("stop {id}"),
             Action::Remove { id } | Action::RemoveSandbox { id } => format!("forget {id}"),
+            Action::Resize { updates } => {
+                updates.iter().map(|it| format!("resize {}", it.id)).collect()
+            }
             Action::Start { name, restarts } => format!("start {name}{restarts}"),
         });
     }
@@ -100,8 +104,9 @@ fn show(plan: &Plan) -> String {
 fn plan_of(policy: &str, containers: &str, state: &str, backoff: &Backoff) -> Plan {
     let pod = pod_of(policy, containers);
     let (view, health) = view_of(&pod, state);
-    let inputs = Inputs { pod: &pod, view: &view, health: &health, backoff, now_ms: 2_000 };
-    plan(&inputs)
+    let changes = Changes::default();
+    let (pod, view, health, changes) = (&pod, &view, &health, &changes);
+    plan(&Inputs { pod, view, health, changes, backoff, now_ms: 2_000 })
 }
 
 #[track_caller]

@@ -7,8 +7,15 @@ use super::{Inputs, time};
 use crate::pod::{self, Role};
 
 /// The conditions that a kubelet writes; all others are carried over.
-const OWNED: [&str; 5] =
-    ["PodReadyToStartContainers", "Initialized", "Ready", "ContainersReady", "PodScheduled"];
+const OWNED: [&str; 7] = [
+    "PodReadyToStartContainers",
+    "Initialized",
+    "Ready",
+    "ContainersReady",
+    "PodScheduled",
+    "PodResizePending",
+    "PodResizeInProgress",
+];
 
 /// Whether the kubelet writes conditions of this kind.
 pub(crate) fn is_own(kind: &str) -> bool {
@@ -33,7 +40,36 @@ pub(super) fn conditions(
     ];
     let before = inputs.before.conditions.iter().flatten();
     let foreign = before.filter(|found| !is_own(&found.type_)).cloned();
-    verdicts.into_iter().map(|verdict| dated(inputs, verdict)).chain(foreign).collect()
+    let own = verdicts.into_iter().map(|verdict| dated(inputs, verdict));
+    let is_over = matches!(phase, "Succeeded" | "Failed");
+    let resize = resize(inputs).filter(|_| !is_over);
+    own.chain(resize).chain(foreign).collect()
+}
+
+/// A resize that waits, and one that is under way. Neither is there without one.
+fn resize(inputs: &Inputs<'_>) -> impl Iterator<Item = PodCondition> {
+    let progress = inputs.progress;
+    let pending = progress.pending.as_ref().map(|(reason, message, generation)| {
+        ("PodResizePending", Some(*reason), Some(message.clone()), *generation)
+    });
+    let under_way = progress.under_way.as_ref().map(|(error, generation)| {
+        let reason = error.as_ref().map(|_| "Error");
+        ("PodResizeInProgress", reason, error.clone(), *generation)
+    });
+    pending.into_iter().chain(under_way).map(|(kind, reason, message, generation)| {
+        let mut before = inputs.before.conditions.iter().flatten();
+        let same = before.find(|found| found.type_ == kind && found.reason.as_deref() == reason);
+        let since = same.and_then(|found| found.last_transition_time.clone());
+        PodCondition {
+            type_: kind.to_owned(),
+            status: "True".to_owned(),
+            reason: reason.map(str::to_owned),
+            message,
+            last_transition_time: since.or(Some(time(inputs.now_ms))),
+            last_probe_time: None,
+            observed_generation: generation,
+        }
+    })
 }
 
 fn dated(inputs: &Inputs<'_>, (kind, is_true, reason, message): Verdict) -> PodCondition {

@@ -7,6 +7,7 @@ use k8s_openapi::api::core::v1::{
 
 use super::{Inputs, time};
 use crate::pod::{self, Role};
+use crate::resize;
 use crate::view::{ContainerView, State};
 
 /// The statuses, apart as the API wants them.
@@ -24,30 +25,20 @@ impl Statuses {
 
 pub(super) fn statuses(inputs: &Inputs<'_>) -> Statuses {
     let mut statuses = Statuses::default();
-    let mut is_initialized = true;
     for (role, container) in pod::containers(inputs.pod) {
-        let status = one(inputs, role, container, is_initialized);
+        let status = one(inputs, role, container);
         match role {
             Role::Main => statuses.mains.push(status),
-            Role::Init | Role::Sidecar => {
-                let has_started = role == Role::Sidecar && status.started == Some(true);
-                is_initialized &= status.ready || has_started;
-                statuses.inits.push(status);
-            }
+            Role::Init | Role::Sidecar => statuses.inits.push(status),
         }
     }
     statuses
 }
 
-fn one(
-    inputs: &Inputs<'_>,
-    role: Role,
-    container: &Container,
-    is_initialized: bool,
-) -> ContainerStatus {
+fn one(inputs: &Inputs<'_>, role: Role, container: &Container) -> ContainerStatus {
     let image = container.image.clone().unwrap_or_default();
     let Some(latest) = inputs.view.latest(&container.name) else {
-        return not_there(inputs, container, is_initialized);
+        return not_there(inputs, container);
     };
     let id = latest.id.as_str();
     let mut status = ContainerStatus {
@@ -57,6 +48,8 @@ fn one(
         container_id: Some(format!("containerd://{id}")),
         restart_count: i32::try_from(latest.restarts).unwrap_or(i32::MAX),
         started: Some(inputs.started.contains(id)),
+        resources: Some(resize::shown(container, latest, inputs.record)),
+        allocated_resources: container.resources.as_ref().and_then(|found| found.requests.clone()),
         user: latest.user.as_ref().map(|(uid, gid, groups)| ContainerUser {
             linux: Some(LinuxContainerUser {
                 uid: *uid,
@@ -72,9 +65,6 @@ fn one(
             status.ready = role != Role::Init && inputs.ready.contains(id);
             status.state = Some(running(latest));
             status.last_state = earlier(inputs, latest);
-            status.resources = container.resources.clone();
-            status.allocated_resources =
-                container.resources.as_ref().and_then(|found| found.requests.clone());
         }
         State::Exited { code, .. } => {
             status.ready = role == Role::Init && *code == 0;
@@ -103,7 +93,7 @@ fn one(
 }
 
 /// The runtime has nothing of this name: it was never started, or forgotten.
-fn not_there(inputs: &Inputs<'_>, container: &Container, is_initialized: bool) -> ContainerStatus {
+fn not_there(inputs: &Inputs<'_>, container: &Container) -> ContainerStatus {
     let lists = [&inputs.before.container_statuses, &inputs.before.init_container_statuses];
     let mut known = lists.into_iter().flatten().flatten();
     let before = known.find(|status| status.name == container.name);
@@ -141,10 +131,13 @@ fn not_there(inputs: &Inputs<'_>, container: &Container, is_initialized: bool) -
         });
         return status;
     }
+    let inits = pod::spec(inputs.pod).init_containers.as_ref();
+    let has_inits = inits.is_some_and(|inits| !inits.is_empty());
     let (reason, message) = match inputs.waiting.get(&container.name) {
         Some((reason, message)) => (reason.as_str(), Some(message)),
-        None if is_initialized => ("ContainerCreating", None),
-        None => ("PodInitializing", None),
+        // Of a pod with init containers, upstream says so of whatever has not started, first or last.
+        None if has_inits => ("PodInitializing", None),
+        None => ("ContainerCreating", None),
     };
     status.state = Some(waiting(reason, message));
     status

@@ -3,6 +3,9 @@
 use serde_json::json;
 
 use super::*;
+use k8s_openapi::api::core::v1::ContainerStatus;
+
+use crate::resize::{Progress, Record};
 use crate::view::{ContainerView, SandboxView, State};
 
 fn pod_of(policy: &str, spec: serde_json::Value) -> Pod {
@@ -42,6 +45,7 @@ fn view_of(state: &str) -> PodView {
             hash: String::new(),
             log_path: String::new(),
             user: None,
+            actual: Default::default(),
             annotations: BTreeMap::new(),
         };
         view.containers.insert(0, found);
@@ -67,6 +71,8 @@ fn status_of(case: &Case<'_>) -> PodStatus {
         ready: &running,
         started: &running,
         messages: &BTreeMap::new(),
+        record: &Record::default(),
+        progress: &Progress::default(),
         is_terminated: case.is_terminated,
         verdict: case.verdict.as_ref(),
         host_ip: "192.0.2.10".parse().unwrap(),
@@ -118,11 +124,15 @@ fn init_containers_keep_a_pod_pending() {
         assert_eq!(status.phase.as_deref(), Some(phase), "{state}");
         assert_eq!(condition(&status, "Initialized"), initialized, "{state}");
         let main = status.container_statuses.unwrap().remove(0);
-        let waiting = main.state.and_then(|state| state.waiting?.reason);
-        assert_eq!(waiting.as_deref().unwrap_or("-"), reason, "{state}");
+        let why = |status: ContainerStatus| status.state.and_then(|state| state.waiting?.reason);
+        assert_eq!(why(main).as_deref().unwrap_or("-"), reason, "{state}");
+        let init = status.init_container_statuses.unwrap().remove(0);
+        let expected = if state.is_empty() { Some("PodInitializing") } else { None };
+        assert_eq!(why(init).as_deref(), expected, "{state}");
     };
     check("i run", "Pending", "False ContainersNotInitialized", "PodInitializing");
-    check("i 0", "Pending", "True -", "ContainerCreating");
+    check("", "Pending", "False ContainersNotInitialized", "PodInitializing");
+    check("i 0", "Pending", "True -", "PodInitializing");
     check("i 1", "Failed", "False ContainersNotInitialized", "PodInitializing");
     check("i 0, a run", "Running", "True -", "-");
     check("i 0, a 0", "Succeeded", "True PodCompleted", "-");
@@ -169,6 +179,8 @@ fn conditions_of_others_and_moments_of_change_are_kept() {
         ready: &running,
         started: &running,
         messages: &BTreeMap::new(),
+        record: &Record::default(),
+        progress: &Progress::default(),
         is_terminated: false,
         verdict: None,
         host_ip: "192.0.2.10".parse().unwrap(),

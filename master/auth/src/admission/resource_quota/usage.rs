@@ -136,6 +136,11 @@ fn of_pod(pod: &Value) -> Amounts {
     found
 }
 
+/// What a pod asks of its node, by resource.
+pub(in crate::admission) fn requests_of(pod: &Value) -> Amounts {
+    pod_total(pod, "requests")
+}
+
 /// Containers together or the greediest init container, and the runtime's overhead.
 fn pod_total(pod: &Value, field: &str) -> Amounts {
     let pointer = format!("/resources/{field}");

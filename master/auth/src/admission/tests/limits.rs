@@ -234,3 +234,31 @@ fn node_ports_and_storage_count() {
     root.check("create core persistentvolumeclaims a/c", claim, None,
         "persistentvolumeclaims \"c\" is forbidden: exceeded quota: q, requested: requests.storage=2Gi, used: requests.storage=0, limited: requests.storage=1Gi");
 }
+
+#[test]
+fn pod_is_not_resized_beyond_its_node() {
+    let objects = cluster();
+    let mut small = core("Node", "small");
+    small["status"] = json!({ "allocatable": { "cpu": "2", "memory": "1Gi" } });
+    objects.put(small);
+    let on_node = |requests: Value, node: &str| {
+        let mut pod = sized(requests, json!({}));
+        pod["spec"]["nodeName"] = json!(node);
+        pod
+    };
+    let check = |requests: Value, node: &str, expected: &str| {
+        let old = on_node(json!({ "cpu": "1" }), node);
+        let mut new = on_node(requests, node);
+        let said = as_root(&objects).run("update core pods/resize a/p", &mut new, Some(&old));
+        let said = said.err().unwrap_or_default();
+        assert_eq!(said.strip_prefix("pods \"p\" is forbidden: ").unwrap_or(&said), expected);
+    };
+    check(json!({ "cpu": "2", "memory": "1Gi" }), "small", "");
+    check(json!({ "cpu": "9" }), "", "");
+    check(
+        json!({ "cpu": "2001m", "memory": "2Gi" }),
+        "small",
+        "node didn't have enough allocatable resources: cpu, requested: 2001, allocatable: 2000; memory, requested: 2147483648, allocatable: 1073741824",
+    );
+    check(json!({ "cpu": "2" }), "gone", "node \"gone\" not found");
+}
