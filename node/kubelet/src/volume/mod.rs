@@ -187,17 +187,19 @@ impl Volumes {
             Error::ContainerConfig(format!("volume \"{}\" not found", mount.name))
         })?;
         let root = self.path(pod, volume);
-        let part = match (&mount.sub_path, &mount.sub_path_expr) {
-            (Some(part), _) if !part.is_empty() => part.clone(),
-            (_, Some(expression)) if !expression.is_empty() => env::expand(expression, |name| {
-                variables.iter().find(|(key, _)| key == name).map(|(_, value)| value.clone())
-            }),
-            _ => return Ok(root),
-        };
+        let Some(part) = sub_path(mount, variables)? else { return Ok(root) };
         let parts = self.config.pod_dir(pod::uid(pod)).join("volume-subpaths");
         let target = parts.join(&mount.name).join(container).join(index.to_string());
         let made = target.clone();
-        blocking(move || mounts::part(&root, &part, &made)).await?;
+        let result = blocking(move || mounts::part(&root, &part, &made)).await;
+        result.map_err(|error| {
+            // The container's owner is not told what is on this machine.
+            tracing::warn!(pod = pod::key(pod), container, %error, "part of a volume not mounted");
+            Error::ContainerConfig(format!(
+                "failed to prepare subPath for volumeMount {:?} of container {container:?}",
+                mount.name
+            ))
+        })?;
         Ok(target)
     }
 
@@ -223,6 +225,38 @@ impl Volumes {
         let entries = std::fs::read_dir(self.config.pods_dir()).into_iter().flatten().flatten();
         entries.map(|entry| entry.file_name().to_string_lossy().into_owned()).collect()
     }
+}
+
+/// The part of a volume that a mount is about, if not the whole.
+fn sub_path(mount: &VolumeMount, variables: &[(String, String)]) -> Result<Option<String>> {
+    let refuse = |why: String| Err(Error::ContainerConfig(why));
+    let expression = mount.sub_path_expr.as_deref().filter(|text| !text.is_empty());
+    let part = match expression {
+        None => mount.sub_path.clone().unwrap_or_default(),
+        Some(expression) => {
+            let missing = std::cell::RefCell::new(BTreeSet::new());
+            let part = env::expand(expression, |name| {
+                let found = variables.iter().find(|(key, _)| key == name);
+                let value = found.map(|(_, value)| value.clone()).filter(|value| !value.is_empty());
+                if value.is_none() {
+                    missing.borrow_mut().insert(name.to_owned());
+                }
+                value
+            });
+            let missing: Vec<String> = missing.into_inner().into_iter().collect();
+            if !missing.is_empty() {
+                return refuse(format!("missing value for {}", missing.join(", ")));
+            }
+            part
+        }
+    };
+    if part.starts_with('/') {
+        return refuse(format!("error SubPath `{part}` must not be an absolute path"));
+    }
+    if part.split('/').any(|name| name == "..") {
+        return refuse(format!("unable to provision SubPath `{part}`: must not contain '..'"));
+    }
+    Ok(Some(part).filter(|part| !part.is_empty()))
 }
 
 fn fs_group(pod: &Pod) -> Option<u32> {
@@ -255,4 +289,37 @@ fn empty_dir(path: &Path, source: &EmptyDirVolumeSource, group: Option<u32>) -> 
     }
     let permissions = std::fs::Permissions::from_mode(mode);
     std::fs::set_permissions(path, permissions).map_err(Error::io(path))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn part_of_a_volume_is_named_by_what_is_known_and_stays_within() {
+        let variables = [("UP", ".."), ("ROOT", "/tmp"), ("NAME", "web"), ("EMPTY", "")]
+            .map(|(key, value)| (key.to_owned(), value.to_owned()));
+        let check = |plain: &str, expression: &str, expected: &str| {
+            let text = |text: &str| Some(text.to_owned()).filter(|text| !text.is_empty());
+            let mount = VolumeMount {
+                sub_path: text(plain),
+                sub_path_expr: text(expression),
+                ..Default::default()
+            };
+            let said = match sub_path(&mount, &variables) {
+                Ok(part) => part.unwrap_or_default(),
+                Err(error) => {
+                    assert_eq!(error.reason(), "CreateContainerConfigError");
+                    error.to_string()
+                }
+            };
+            assert_eq!(said, expected, "{plain} {expression}");
+        };
+        check("", "", "");
+        check("a/b", "", "a/b");
+        check("", "logs/$(NAME)", "logs/web");
+        check("", "$(UP)", "unable to provision SubPath `..`: must not contain '..'");
+        check("", "$(ROOT)", "error SubPath `/tmp` must not be an absolute path");
+        check("", "$(WHO)/$(EMPTY)", "missing value for EMPTY, WHO");
+    }
 }

@@ -83,12 +83,21 @@ fn make_beneath(volume: &std::os::fd::OwnedFd, part: &str) -> nix::Result<()> {
         .flags(OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC)
         .resolve(ResolveFlag::RESOLVE_BENEATH);
     let mut parent = volume.try_clone().map_err(|_| nix::Error::EMFILE)?;
+    // Whoever may write to the volume may write to its parts.
+    let by_descriptor = |fd: &std::os::fd::OwnedFd| format!("/proc/self/fd/{}", fd.as_raw_fd());
+    let io =
+        |error: std::io::Error| error.raw_os_error().map_or(nix::Error::EIO, nix::Error::from_raw);
+    let permissions = std::fs::metadata(by_descriptor(volume)).map_err(io)?.permissions();
     for name in part.split('/').filter(|name| !name.is_empty()) {
         match nix::sys::stat::mkdirat(&parent, name, Mode::from_bits_truncate(0o755)) {
-            Ok(()) | Err(nix::Error::EEXIST) => {}
+            Ok(()) => {
+                parent = openat2(&parent, name, how)?;
+                std::fs::set_permissions(by_descriptor(&parent), permissions.clone())
+                    .map_err(io)?;
+            }
+            Err(nix::Error::EEXIST) => parent = openat2(&parent, name, how)?,
             Err(error) => return Err(error),
         }
-        parent = openat2(&parent, name, how)?;
     }
     Ok(())
 }
@@ -136,7 +145,7 @@ pub(crate) fn remove(directory: &Path) -> Result<()> {
 
 #[cfg(test)]
 mod tests {
-    use std::os::unix::fs::symlink;
+    use std::os::unix::fs::{PermissionsExt, symlink};
 
     use super::*;
 
@@ -160,7 +169,11 @@ mod tests {
         std::fs::create_dir(&root).unwrap();
         std::fs::create_dir(&pod).unwrap();
         let target = pod.join("subpath");
+        std::fs::set_permissions(&root, std::fs::Permissions::from_mode(0o2777)).unwrap();
         part(&root, "a/b", &target).unwrap();
+        for made in ["a", "a/b"] {
+            assert_eq!(std::fs::metadata(root.join(made)).unwrap().mode() & 0o7777, 0o2777);
+        }
         part(&root, "a/b", &target).unwrap();
         std::fs::write(target.join("file"), "kept").unwrap();
         remove(&pod).unwrap();
