@@ -8,6 +8,7 @@
 //!   status remembers it (first as "uncounted", by uid; then, with the finalizer gone, as a number).
 
 mod plan;
+mod policy;
 
 use std::sync::Arc;
 

@@ -30,8 +30,60 @@ pub async fn run(server: &Server, call: &mut Call, target: &Target) -> Result<Re
     if is_protected(pod.value()) && !options.dry_run {
         take_from_budget(server, call, target, pod.value()).await?;
     }
+    if !options.dry_run {
+        mark(server, call, target, &mut options).await?;
+    }
     delete::delete(server, call, target, &options).await?.said(&mut call.warnings);
     answer_value(call, StatusCode::CREATED, &status::done(StatusCode::CREATED.as_u16()))
+}
+
+/// Writes into the pod why it goes: a Job's failure policy may look for it.
+async fn mark(
+    server: &Server,
+    call: &mut Call,
+    target: &Target,
+    options: &mut DeleteOptions,
+) -> Result<(), ApiError> {
+    let now = time::seconds(server.now());
+    let (uid, version) = (options.uid.clone(), options.resource_version.clone());
+    let produce = |old: &Value| {
+        let differs = |wanted: &Option<String>, field: &str| {
+            let has = meta::text(old, &["metadata", field]);
+            wanted.as_ref().is_some_and(|wanted| wanted != has)
+        };
+        if differs(&uid, "uid") || differs(&version, "resourceVersion") {
+            return Err(target.conflict("the preconditions of the eviction are not met"));
+        }
+        Ok(marked(old, &now))
+    };
+    let wanted = Change {
+        subresource: "status",
+        rules: Rules::Status,
+        ownership: Ownership::Kept,
+        produce: &produce,
+    };
+    let entry = change(server, call, target, &wanted).await?;
+    if options.resource_version.is_some() {
+        options.resource_version =
+            Some(meta::text(entry.value(), &["metadata", "resourceVersion"]).to_owned());
+    }
+    Ok(())
+}
+
+/// The pod with its condition `DisruptionTarget`.
+fn marked(pod: &Value, now: &str) -> Value {
+    const KIND: &str = "DisruptionTarget";
+    let mut conditions = meta::items(pod, &["status", "conditions"]).to_vec();
+    let before = conditions.iter().find(|found| found["type"] == KIND && found["status"] == "True");
+    let since = before.map_or_else(|| now.into(), |found| found["lastTransitionTime"].clone());
+    conditions.retain(|found| found["type"] != KIND);
+    conditions.push(serde_json::json!({
+        "type": KIND, "status": "True", "reason": "EvictionByEvictionAPI",
+        "message": "Eviction API: evicting", "lastTransitionTime": since, "lastProbeTime": null,
+    }));
+    let mut pod = pod.clone();
+    meta::object_mut(&mut pod, &["status"]).insert("conditions".into(), conditions.into());
+    pod
 }
 
 /// A pod that serves nobody may go whatever budgets say.
@@ -123,5 +175,15 @@ mod tests {
         let once = disrupted(&budget, "p", "now").unwrap();
         assert_eq!(once["status"], json!({"disruptionsAllowed": 0, "disruptedPods": {"p": "now"}}));
         assert_eq!(disrupted(&once, "q", "now").unwrap_err().code(), 429);
+    }
+
+    #[test]
+    fn evicted_pod_says_once_why_it_goes() {
+        let pod = json!({"metadata": {"name": "p"}, "status": {"conditions": [{"type": "Ready", "status": "True"}]}});
+        let once = marked(&pod, "now");
+        let twice = marked(&once, "later");
+        assert_eq!(once, twice);
+        assert_eq!(once["status"]["conditions"][0]["type"], "Ready");
+        assert_eq!(once["status"]["conditions"][1]["reason"], "EvictionByEvictionAPI");
     }
 }

@@ -8,6 +8,7 @@ use k8s_openapi::api::batch::v1::{Job, JobCondition, JobSpec, JobStatus, Uncount
 use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
+use super::policy::{self, Verdict};
 use super::{INDEX, TRACKING};
 use crate::controller::Requeue;
 use crate::owner::{annotation, is_terminating};
@@ -56,7 +57,7 @@ pub(super) fn plan(job: &Job, pods: &[Arc<Pod>], now: &Time) -> Plan {
     let spec = job.spec.clone().unwrap_or_default();
     let status = job.status.clone().unwrap_or_default();
     let mut plan = Plan { status, ..Plan::default() };
-    count(&mut plan, pods, spec.completions);
+    count(&mut plan, &spec, pods);
     let active: Vec<Arc<Pod>> = pods.iter().filter(|pod| pods::is_active(pod)).cloned().collect();
     if is_finished(&plan.status) {
         after_finish(&mut plan, &spec, now);
@@ -75,19 +76,8 @@ pub(super) fn plan(job: &Job, pods: &[Arc<Pod>], now: &Time) -> Plan {
     plan.status.ready = Some(number(ready));
     plan.status.terminating = Some(number(going));
     plan.status.active = Some(number(active.len())).filter(|active| *active > 0);
-    let failing = decided(&plan.status, "FailureTarget");
-    let failing = failing.or_else(|| {
-        let (reason, text) = failure(&plan.status, &spec, &active, now)?;
-        Some((reason.to_owned(), text.to_owned()))
-    });
-    if let Some((reason, text)) = failing {
-        finish(&mut plan, &active, now, ("FailureTarget", "Failed"), &reason, &text);
-    } else if decided(&plan.status, "SuccessCriteriaMet").is_some()
-        || is_complete(&plan.status, &spec, &active, pods)
-    {
-        let text = "Reached expected number of succeeded pods";
-        let kinds = ("SuccessCriteriaMet", "Complete");
-        finish(&mut plan, &active, now, kinds, "CompletionsReached", text);
+    if let Some((kinds, reason, text)) = outcome(&plan.status, &spec, &active, pods, now) {
+        finish(&mut plan, &active, now, kinds, &reason, &text);
     } else if is_suspended {
         set(&mut plan.status, "Suspended", "JobSuspended", "Job suspended", now);
         plan.status.start_time = None;
@@ -100,14 +90,41 @@ pub(super) fn plan(job: &Job, pods: &[Arc<Pod>], now: &Time) -> Plan {
     plan
 }
 
-/// Why it was settled before how the job ends, if it was: what its last pods do meanwhile changes nothing.
-fn decided(status: &JobStatus, target: &str) -> Option<(String, String)> {
-    let found = condition(status, target)?;
-    Some((found.reason.clone().unwrap_or_default(), found.message.clone().unwrap_or_default()))
+/// The condition that says how a job is going to end, and the one that says that it has.
+type Kinds = (&'static str, &'static str);
+const FAILS: Kinds = ("FailureTarget", "Failed");
+const SUCCEEDS: Kinds = ("SuccessCriteriaMet", "Complete");
+
+/// How the job ends, with reason and message, if it does. What was said once stays.
+fn outcome(
+    status: &JobStatus,
+    spec: &JobSpec,
+    active: &[Arc<Pod>],
+    pods: &[Arc<Pod>],
+    now: &Time,
+) -> Option<(Kinds, String, String)> {
+    for kinds in [SUCCEEDS, FAILS] {
+        if let Some(said) = condition(status, kinds.0) {
+            let text = |text: &Option<String>| text.clone().unwrap_or_default();
+            return Some((kinds, text(&said.reason), text(&said.message)));
+        }
+    }
+    if let Some(why) = policy::failure(spec, pods) {
+        return Some((FAILS, "PodFailurePolicy".to_owned(), why));
+    }
+    if let Some((reason, text)) = failure(status, spec, active, now) {
+        return Some((FAILS, reason.to_owned(), text.to_owned()));
+    }
+    if let Some(text) = policy::success(spec, status.completed_indexes.as_deref().unwrap_or("")) {
+        return Some((SUCCEEDS, "SuccessPolicy".to_owned(), text));
+    }
+    let text = "Reached expected number of succeeded pods";
+    is_complete(status, spec, active, pods)
+        .then(|| (SUCCEEDS, "CompletionsReached".to_owned(), text.to_owned()))
 }
 
 /// The three steps of counting a finished pod.
-fn count(plan: &mut Plan, pods: &[Arc<Pod>], completions: Option<i32>) {
+fn count(plan: &mut Plan, spec: &JobSpec, pods: &[Arc<Pod>]) {
     let status = &mut plan.status;
     let mut uncounted = status.uncounted_terminated_pods.take().unwrap_or_default();
     let carrying: BTreeSet<String> =
@@ -129,8 +146,12 @@ fn count(plan: &mut Plan, pods: &[Arc<Pod>], completions: Option<i32>) {
         let uid = uid(pod);
         let list = match pods::phase(pod) {
             "Succeeded" => succeeded,
+            "Failed" if policy::judge(spec, pod) == Verdict::Ignored => {
+                plan.release.push(pod.clone());
+                continue;
+            }
             "Failed" => failed,
-            _ if is_terminating(&pod.metadata) => failed,
+            _ if is_terminating(&pod.metadata) && !policy::waits_for_the_end(spec) => failed,
             _ => continue,
         };
         if !list.contains(&uid) {
@@ -140,7 +161,7 @@ fn count(plan: &mut Plan, pods: &[Arc<Pod>], completions: Option<i32>) {
                 let mut all = parse_indexes(&indexes);
                 all.insert(index);
                 // A job may have become smaller meanwhile.
-                all.retain(|index| completions.is_none_or(|completions| *index < completions));
+                all.retain(|index| spec.completions.is_none_or(|completions| *index < completions));
                 status.completed_indexes = Some(print_indexes(&all));
             }
         }
@@ -216,7 +237,7 @@ fn finish(
     plan: &mut Plan,
     active: &[Arc<Pod>],
     now: &Time,
-    (target, last): (&str, &str),
+    (target, last): Kinds,
     reason: &str,
     text: &str,
 ) {
@@ -275,7 +296,14 @@ fn fill(plan: &mut Plan, spec: &JobSpec, pods: &[Arc<Pod>], active: &[Arc<Pod>],
         plan.delete = sorted;
         return;
     }
-    let missing = (wanted - active.len()).min(CREATES_MAX);
+    let going: Vec<&Arc<Pod>> = match policy::waits_for_the_end(spec) {
+        true => pods
+            .iter()
+            .filter(|pod| is_terminating(&pod.metadata) && !pods::is_terminal(pod))
+            .collect(),
+        false => Vec::new(),
+    };
+    let missing = wanted.saturating_sub(active.len() + going.len()).min(CREATES_MAX);
     if missing == 0 {
         return;
     }
@@ -286,7 +314,7 @@ fn fill(plan: &mut Plan, spec: &JobSpec, pods: &[Arc<Pod>], active: &[Arc<Pod>],
     }
     plan.create = if spec.completion_mode.as_deref() == Some("Indexed") {
         let mut taken = parse_indexes(plan.status.completed_indexes.as_deref().unwrap_or_default());
-        taken.extend(active.iter().filter_map(|pod| index_of(pod)));
+        taken.extend(active.iter().chain(going).filter_map(|pod| index_of(pod)));
         let all = 0..spec.completions.unwrap_or(0);
         all.filter(|index| !taken.contains(index)).take(missing).map(Some).collect()
     } else {
@@ -335,7 +363,7 @@ fn after_finish(plan: &mut Plan, spec: &JobSpec, now: &Time) {
 }
 
 /// `0-2,5`
-fn parse_indexes(text: &str) -> BTreeSet<i32> {
+pub(super) fn parse_indexes(text: &str) -> BTreeSet<i32> {
     let range = |part: &str| {
         let (from, to) = part.split_once('-').unwrap_or((part, part));
         Some(from.parse::<i32>().ok()?..=to.parse().ok()?)

@@ -167,3 +167,53 @@ fn job_that_failed_by_restarts_stays_failed_while_its_pods_go() {
     assert_eq!(world.settle(), 0);
     assert_eq!((world.made, world.told().split(", ").last()), (1, Some("Failed")));
 }
+
+#[test]
+fn failures_that_a_policy_ignores_are_made_up_for_and_one_that_it_names_ends_the_job() {
+    let rules = json!([
+        {"action": "Ignore", "onPodConditions": [{"type": "DisruptionTarget", "status": "True"}]},
+        {"action": "FailJob", "onPodConditions": [{"type": "Bad", "status": "True"}]},
+    ]);
+    let mut world = World::new(json!({"completions": 2, "parallelism": 2, "backoffLimit": 0,
+        "completionMode": "Indexed", "podFailurePolicy": {"rules": rules}}));
+    let fail = |world: &mut World, kind: &str| {
+        let mut pod = (*world.pods[0]).clone();
+        let condition = json!([{"type": kind, "status": "True"}]);
+        let status = pod.status.get_or_insert_default();
+        status.phase = Some("Failed".to_owned());
+        status.conditions = serde_json::from_value(condition).unwrap();
+        world.pods[0] = Arc::new(pod);
+    };
+    assert_eq!(world.settle(), 2);
+    // A pod that is going is waited for: its end decides what it counts for.
+    let mut going = (*world.pods[0]).clone();
+    going.metadata.deletion_timestamp = Some(Time(at(1)));
+    world.pods[0] = Arc::new(going);
+    assert_eq!(world.settle(), 1);
+    assert_eq!((world.told(), world.pods.len()), ("0 ok, 0 failed, runs".to_owned(), 2));
+    fail(&mut world, "DisruptionTarget");
+    world.settle();
+    world.pods.remove(0);
+    world.now_s += 1_000;
+    assert_eq!(world.settle(), 2);
+    assert_eq!(world.told(), "0 ok, 0 failed, runs");
+    fail(&mut world, "Bad");
+    assert_eq!(world.settle(), 0);
+    let status = world.job.status.clone().unwrap();
+    assert_eq!(condition(&status, "Failed").unwrap().reason.as_deref(), Some("PodFailurePolicy"));
+}
+
+#[test]
+fn success_policy_ends_an_indexed_job_early() {
+    let mut world =
+        World::new(json!({"completions": 5, "parallelism": 2, "completionMode": "Indexed",
+        "backoffLimit": 0, "successPolicy": {"rules": [{"succeededIndexes": "0"}]}}));
+    assert_eq!(world.settle(), 2);
+    world.end("Succeeded");
+    assert_eq!(world.settle(), 0);
+    assert_eq!(world.told(), "1 ok, 0 failed, Complete");
+    let status = world.job.status.clone().unwrap();
+    assert_eq!(condition(&status, "Complete").unwrap().reason.as_deref(), Some("SuccessPolicy"));
+    // What fails while it is brought down changes nothing.
+    assert!(condition(&status, "FailureTarget").is_none());
+}

@@ -62,10 +62,6 @@ pub(super) fn plan(
             Some(_) => {}
         }
         if one_by_one && !pod.is_some_and(serves) {
-            // A pod of an old revision that never gets ready must not stop its own replacement.
-            if steps.is_empty() {
-                steps.extend(stuck(pod, update, ordinal >= partition));
-            }
             return (status, steps);
         }
     }
@@ -93,13 +89,6 @@ pub(super) fn plan(
         }
     }
     (status, steps)
-}
-
-/// An old pod that does not serve, and that a new template may mend.
-fn stuck(pod: Option<&Arc<Pod>>, update: &str, may_update: bool) -> Option<Step> {
-    let pod = pod.filter(|pod| !is_terminating(&pod.metadata) && may_update)?;
-    let is_old = label(&pod.metadata, HASH) != Some(update);
-    (is_old && pods::phase(pod) != "Pending").then(|| Step::Delete(pod.clone()))
 }
 
 fn observed(
@@ -191,7 +180,9 @@ mod tests {
         check("OrderedReady", 3, 2, "0=old 1=old 2=new", "");
         check("OrderedReady", 2, 1, "", "+0=old");
         check("OrderedReady", 1, 0, "0:pending=old", "");
-        check("OrderedReady", 1, 0, "0=old!", "-0");
+        // Whoever does not serve is waited for, whatever its revision: as upstream, somebody must look at it.
+        check("OrderedReady", 1, 0, "0=old!", "");
+        check("OrderedReady", 3, 0, "0=old 1=old! 2=old", "");
         check("OrderedReady", 1, 0, "0=old:failed", "-0");
     }
 }
