@@ -3,6 +3,7 @@
 `../run.sh` starts the cluster and says where it is (see `lab.py`); each class is one flow.
 """
 
+import base64
 import json
 import logging
 import threading
@@ -14,6 +15,7 @@ from kubernetes.leaderelection import leaderelection
 from kubernetes.leaderelection.electionconfig import Config
 from kubernetes.leaderelection.resourcelock.configmaplock import ConfigMapLock
 from kubernetes.stream import portforward, stream
+from kubernetes.stream.ws_client import create_websocket, get_websocket_url
 
 import lab
 
@@ -289,6 +291,66 @@ class Containers(lab.Flow):
             log(container="nobody")
         with self.refused(404, "NotFound"):
             self.core.read_namespaced_pod_log("nobody", self.namespace)
+
+    def test_logs_over_a_websocket(self):
+        lab.until("it has said both lines", lambda: self.core.read_namespaced_pod_log("talker", self.namespace).count("\n") == 2)
+        settings = self.core.api_client.configuration
+        url = get_websocket_url(f"{settings.host}/api/v1/namespaces/{self.namespace}/pods/talker/log")
+        for protocol, decode in [("binary.k8s.io", bytes), ("base64.binary.k8s.io", base64.b64decode)]:
+            socket = create_websocket(settings, url, {"sec-websocket-protocol": protocol})
+            pieces = []
+            while (received := socket.recv_data())[0] != 8:  # until it is closed
+                pieces.append(decode(received[1]))
+            self.assertEqual(b"".join(pieces), b"one\ntwo\n")
+
+    def test_a_pod_is_resized_where_it_runs(self):
+        """The container gets other limits and goes on; one whose policy says so is started again."""
+        name, namespace = "sized", self.namespace
+
+        def size(cpu, memory):
+            return {"requests": {"cpu": cpu, "memory": memory}, "limits": {"cpu": cpu, "memory": memory}}
+
+        def containers(cpu, memory):
+            return [{"name": each, "resources": size(cpu, memory)} for each in ("stays", "restarts")]
+
+        common = {"image": "busybox", "command": ["sleep", "3600"]}
+        policies = [{"resourceName": "memory", "restartPolicy": "RestartContainer"}]
+        made = [{**common, **each} for each in containers("100m", "32Mi")]
+        made[1]["resizePolicy"] = policies
+        spec = {"terminationGracePeriodSeconds": 0, "containers": made}
+        self.core.create_namespaced_pod(namespace, {"metadata": {"name": name}, "spec": spec})
+
+        def shown():
+            pod = self.core.read_namespaced_pod(name, namespace)
+            resizes = [each for each in pod.status.conditions or [] if "Resize" in each.type]
+            if resizes or pod.status.observed_generation != pod.metadata.generation:
+                return None
+            return {
+                each.name: (each.resources.limits, each.allocated_resources, each.restart_count)
+                for each in pod.status.container_statuses or []
+                if each.state.running
+            }
+
+        def expected(cpu, memory, restarts):
+            amounts = {"cpu": cpu, "memory": memory}
+            return {"stays": (amounts, amounts, 0), "restarts": (amounts, amounts, restarts)}
+
+        def kernel(container):
+            script = "cd /sys/fs/cgroup; cat cpu/cpu.cfs_quota_us memory/memory.limit_in_bytes 2>/dev/null || cat cpu.max memory.max"
+            words = self.exec(["sh", "-c", script], name=name, container=container).split()
+            return [word for word in words if word != "100000"]
+
+        lab.until("the pod runs", lambda: shown() == expected("100m", "32Mi", 0))
+        self.assertEqual(kernel("stays"), ["10000", str(32 << 20)])
+        for cpu, memory, restarts in [("200m", "48Mi", 1), ("150m", "40Mi", 2)]:
+            patch = {"spec": {"containers": containers(cpu, memory)}}
+            self.core.patch_namespaced_pod_resize(name, namespace, patch)
+            lab.until(f"it has {cpu}, {memory}", lambda: shown() == expected(cpu, memory, restarts))
+            for container in ("stays", "restarts"):
+                quota = str(int(cpu.removesuffix("m")) * 100)
+                self.assertEqual(kernel(container), [quota, str(int(memory.removesuffix("Mi")) << 20)])
+        with self.refused(403, "Forbidden", "node didn't have enough allocatable resources: cpu"):
+            self.core.patch_namespaced_pod_resize(name, namespace, {"spec": {"containers": containers("999", "40Mi")}})
 
     def exec(self, command, **how):
         how = {"stdout": True, "stderr": True, "stdin": False, "tty": False, **how}

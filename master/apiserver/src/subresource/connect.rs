@@ -15,7 +15,8 @@ use serde_json::Value;
 use tokio::net::TcpStream;
 
 use super::kubelet::{self, Answer, Place};
-use super::{log_options, tunnel};
+use super::links::Links;
+use super::{backend, log_options, log_socket, tunnel};
 use crate::body::{Body, RequestBody};
 use crate::call::{Call, Response};
 use crate::query::percent_encode;
@@ -33,7 +34,8 @@ pub async fn run(
 ) -> Result<Response, ApiError> {
     let is_stream =
         matches!(subresource, Subresource::Exec | Subresource::Attach | Subresource::PortForward);
-    if is_stream || call.headers.contains_key(http::header::UPGRADE) {
+    let is_log = subresource == Subresource::Log;
+    if is_stream || (!is_log && call.headers.contains_key(http::header::UPGRADE)) {
         may_create(server, call)?;
     }
     let mut nothing = Value::Null;
@@ -80,7 +82,7 @@ fn place_of(server: &Server, pod: &Value) -> Result<Option<Place>, ApiError> {
     kubelet::place(&found).map(Some)
 }
 
-async fn log(server: &Server, call: &Call, target: &Target) -> Result<Response, ApiError> {
+async fn log(server: &Server, call: &mut Call, target: &Target) -> Result<Response, ApiError> {
     log_options::check(&call.query, &target.name)?;
     let pod = pod(server, target).await?;
     let container = container(&pod, call.query.get("container"))?;
@@ -113,6 +115,9 @@ async fn log(server: &Server, call: &Call, target: &Target) -> Result<Response, 
     }
     if code.is_server_error() {
         return Err(ApiError::Internal(text(answer).await));
+    }
+    if log_socket::is_wanted(&call.headers) {
+        return log_socket::join(server, call, answer);
     }
     Ok(pass_on(answer))
 }
@@ -254,15 +259,20 @@ async fn service_proxy(
     let wanted = wanted.ok_or_else(|| {
         ApiError::Unavailable(format!("no service port {port:?} found for service {name:?}"))
     })?;
-    let backend = backend(server, &target.namespace, name, wanted);
-    let (ip, port) = backend.ok_or_else(|| {
+    let endpoint = endpoint(server, &target.namespace, name, wanted);
+    let (ip, port) = endpoint.ok_or_else(|| {
         ApiError::Unavailable(format!("no endpoints available for service {name:?}"))
     })?;
     dial(server, call, scheme, name, &ip, port).await
 }
 
 /// A ready endpoint of a service's port.
-fn backend(server: &Server, namespace: &str, service: &str, port: &Value) -> Option<(String, u16)> {
+fn endpoint(
+    server: &Server,
+    namespace: &str,
+    service: &str,
+    port: &Value,
+) -> Option<(String, u16)> {
     let slices = server.cacher.list("discovery.k8s.io", "endpointslices", Some(namespace));
     let port_name = port["name"].as_str().unwrap_or("");
     slices.iter().find_map(|slice| {
@@ -314,9 +324,6 @@ async fn dial(
     ip: &str,
     port: u16,
 ) -> Result<Response, ApiError> {
-    if scheme == "https" {
-        return Err(ApiError::bad_request("proxying to https backends is not supported"));
-    }
     // None yet, or one of this very machine's.
     let ip = ip.parse().ok().filter(|ip: &IpAddr| is_foreign(*ip));
     let ip = ip.ok_or_else(|| ApiError::bad_request("address not allowed"))?;
@@ -331,8 +338,29 @@ async fn dial(
         }
         Err(_) => return Err(ApiError::Unavailable(format!("{name:?} did not answer in time"))),
     };
-    let answer = kubelet::send(&place, stream, request).await?;
-    if wants_tunnel { tunnel::join(server, call, answer) } else { Ok(pass_on(answer)) }
+    let answer = match scheme {
+        "https" => {
+            let stream = tokio::time::timeout(CONNECT_MAX, backend::encrypt(&place, stream)).await;
+            let late = |_| ApiError::Unavailable(format!("{name:?} did not answer in time"));
+            kubelet::send(&place, stream.map_err(late)??, request).await?
+        }
+        _ => kubelet::send(&place, stream, request).await?,
+    };
+    if wants_tunnel {
+        return tunnel::join(server, call, answer);
+    }
+    let end = skipped(call) + 1;
+    let prefix: Vec<&str> = call.raw_path.splitn(end + 1, '/').take(end).collect();
+    let host = call.headers.get(HOST).and_then(|host| host.to_str().ok()).unwrap_or("");
+    let address = place.address.to_string();
+    let links = Links { prefix: &prefix.join("/"), hosts: [&address, host] };
+    Ok(backend::led_back(&links, pass_on(answer)).await)
+}
+
+/// How many words of the path come before what is the backend's:
+/// `/api/v1/nodes/<name>/proxy/…` or `/api/v1/namespaces/<ns>/<plural>/<name>/proxy/…`.
+fn skipped(call: &Call) -> usize {
+    if call.info.namespace.is_empty() { 5 } else { 7 }
 }
 
 /// The client's request, as the backend is to see it: without its credentials.
@@ -341,8 +369,7 @@ fn forwarded(
     place: &Place,
     wants_tunnel: bool,
 ) -> Result<Request<RequestBody>, ApiError> {
-    // /api/v1/nodes/<name>/proxy/… or /api/v1/namespaces/<ns>/<plural>/<name>/proxy/…
-    let skipped = if call.info.namespace.is_empty() { 5 } else { 7 };
+    let skipped = skipped(call);
     let rest = call.raw_path.trim_start_matches('/').splitn(skipped + 1, '/').nth(skipped);
     let mut path = format!("/{}", rest.unwrap_or(""));
     if !call.raw_query.is_empty() {

@@ -18,7 +18,7 @@ use crate::server::Server;
 const SEC_WEBSOCKET_PROTOCOL: &str = "sec-websocket-protocol";
 const X_STREAM_PROTOCOL: &str = "x-stream-protocol-version";
 /// A bearer token in disguise, for browsers; it is this server's, not the kubelet's.
-const TOKEN_PROTOCOL: &str = "base64url.bearer.authorization.k8s.io.";
+pub const TOKEN_PROTOCOL: &str = "base64url.bearer.authorization.k8s.io.";
 
 /// Whether a request asks for one of the two protocols that are let through.
 pub fn is_wanted(headers: &HeaderMap) -> bool {
