@@ -293,7 +293,8 @@ class Containers(lab.Flow):
             self.core.read_namespaced_pod_log("nobody", self.namespace)
 
     def test_logs_over_a_websocket(self):
-        lab.until("it has said both lines", lambda: self.core.read_namespaced_pod_log("talker", self.namespace).count("\n") == 2)
+        read = lambda: self.core.read_namespaced_pod_log("talker", self.namespace, _preload_content=False).data
+        lab.until("it has said both lines", lambda: read() == b"one\ntwo\n")
         settings = self.core.api_client.configuration
         url = get_websocket_url(f"{settings.host}/api/v1/namespaces/{self.namespace}/pods/talker/log")
         for protocol, decode in [("binary.k8s.io", bytes), ("base64.binary.k8s.io", base64.b64decode)]:
