@@ -178,7 +178,7 @@ fn prepare(
         Rules::Metadata => objectmeta::validate_part(resource, &new, old),
     };
     if !errors.is_empty() {
-        return Err(ApiError::invalid(&resource.group, &resource.kind, &target.name, errors));
+        return Err(target.invalid(errors));
     }
     let mut warnings = server.admission.validate(&request, &new)?;
     if change.rules == Rules::Whole {
@@ -214,9 +214,7 @@ async fn store(
         let removes = matches!(step, Step::Remove(_));
         let kept = if removes { None } else { Some(&mut new) };
         let companions = resource.strategy.companions(kept, before, &cx);
-        let companions = companions.map_err(|errors| {
-            ApiError::invalid(&resource.group, &resource.kind, &target.name, errors)
-        })?;
+        let companions = companions.map_err(|errors| target.invalid(errors))?;
         let companions: Vec<_> =
             companions.into_iter().chain(server.guard(target, false)?).collect();
         let charged = if removes { None } else { quota::charge(server, &request, &new)? }

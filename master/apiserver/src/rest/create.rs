@@ -91,7 +91,7 @@ async fn once(
     let object = admit(server, call, target, object).await?;
     let errors = resource.validate(&object, None);
     if !errors.is_empty() {
-        return Err(ApiError::invalid(&resource.group, &resource.kind, &target.name, errors));
+        return Err(target.invalid(errors));
     }
     call.warnings.extend(resource.strategy.warnings(&object, None));
     let request = server.admission_request(call, target, Operation::Create, "", None);
@@ -216,9 +216,10 @@ async fn dry_run(
     }
     let resource = &target.resource;
     let cx = server.cx(&call.identity, 0);
-    resource.strategy.companions(Some(&mut object), None, &cx).map_err(|errors| {
-        ApiError::invalid(&resource.group, &resource.kind, &target.name, errors)
-    })?;
+    resource
+        .strategy
+        .companions(Some(&mut object), None, &cx)
+        .map_err(|errors| target.invalid(errors))?;
     Ok(Arc::new(Entry::from_stored(target.key().into(), &encode(&object), UNSTORED)))
 }
 

@@ -23,7 +23,7 @@ use bytes::Bytes;
 use http::StatusCode;
 use jiff::Timestamp;
 use master_api::access::Identity;
-use master_api::status::{ApiError, Subject};
+use master_api::status::{ApiError, FieldError, Subject};
 use master_auth::admission;
 use master_registry::{Companion, Cx, Resource};
 use serde_json::Value;
@@ -139,6 +139,12 @@ impl Target {
     /// There is no such object.
     pub fn not_found(&self) -> ApiError {
         ApiError::not_found(&self.resource.group, &self.resource.plural, &self.name)
+    }
+
+    /// What is wrong with the object. A kind that is stored as another one is called by the group of that.
+    pub fn invalid(&self, errors: Vec<FieldError>) -> ApiError {
+        let (group, _) = self.resource.storage();
+        ApiError::invalid(group, &self.resource.kind, &self.name, errors)
     }
 
     /// There is one already.

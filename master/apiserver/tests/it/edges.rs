@@ -164,3 +164,19 @@ async fn a_list_of_a_version_that_is_not_there_yet_is_late() {
     assert!(message.starts_with("Timeout: Too large resource version: 99999999999, current: "));
     world.end().await;
 }
+
+#[tokio::test]
+async fn an_event_is_told_as_of_the_core_group_and_named_as_its_own_group_wants_it() {
+    let world = World::bootstrapped().await;
+    let client = world.admin();
+    let event = |name: &str| {
+        json!({"metadata": {"name": name}, "regarding": {"kind": "Pod", "namespace": "default", "name": "p"}, "reason": "r",
+            "action": "a", "type": "Normal", "reportingController": "c/d", "reportingInstance": "i", "eventTime": "2026-01-01T00:00:00.000000Z"})
+    };
+    let events = "/apis/events.k8s.io/v1/namespaces/default/events";
+    let refused = post(&client, events, &event("Bad_")).await;
+    let message = refused.json["message"].as_str().unwrap();
+    assert!(message.starts_with("Event \"Bad_\" is invalid: metadata.name: Invalid value: \"Bad_\": a lowercase RFC 1123 subdomain"), "{message}");
+    assert_eq!(post(&client, events, &event("x")).await.code, 201);
+    world.end().await;
+}

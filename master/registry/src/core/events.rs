@@ -180,7 +180,7 @@ impl Strategy for Events {
 
 impl Strategy for NewEvents {
     fn name_problems(&self, name: &str) -> Vec<String> {
-        names::path_segment(name)
+        names::dns1123_subdomain(name)
     }
 
     fn validate(&self, event: &Value, old: Option<&Value>) -> Vec<FieldError> {
