@@ -65,9 +65,14 @@ pub(super) fn plan(
             return (status, steps);
         }
     }
-    // Those with numbers too high go, the highest first.
-    for (_, pod) in by_ordinal.iter().rev().filter(|(n, _)| !(start..end).contains(*n)) {
+    // Those with numbers too high go, the highest first. Of those that do not serve, only the lowest goes.
+    let condemned = || by_ordinal.iter().filter(|(n, _)| !(start..end).contains(*n));
+    let unfit = condemned().find(|(_, pod)| !serves(pod)).map(|(ordinal, _)| ordinal);
+    for (ordinal, pod) in condemned().rev() {
         if !is_terminating(&pod.metadata) {
+            if one_by_one && !serves(pod) && unfit != Some(ordinal) {
+                return (status, steps);
+            }
             steps.push(Step::Delete(pod.clone()));
         }
         if one_by_one {
@@ -168,6 +173,10 @@ mod tests {
         check("OrderedReady", 3, 0, "0=new 1:failed=new", "-1");
         check("OrderedReady", 1, 0, "0=new 1=new 2=new", "-2");
         check("OrderedReady", 1, 0, "0=new 1=new 2=new-", "");
+        check("OrderedReady", 0, 0, "0=new! 1=new! 2=new!", "");
+        check("OrderedReady", 0, 0, "0=new! 1=new! 2=new", "-2");
+        check("OrderedReady", 0, 0, "0=new 1=new 2=new!", "-2");
+        check("Parallel", 0, 0, "0=new! 1=new!", "-1 -0");
         check("Parallel", 3, 0, "", "+0=new +1=new +2=new");
         check("Parallel", 1, 0, "0=new 1=new 2=new", "-2 -1");
     }
