@@ -22,7 +22,7 @@ use self::plan::{Plan, plan};
 use crate::context::Cx;
 use crate::controller::{Controller, Requeue};
 use crate::error::{Error, Forgive};
-use crate::owner::{controller_key, name_of};
+use crate::owner::{controller_key, is_terminating, name_of};
 use crate::pods;
 
 const TRACKING: &str = "batch.kubernetes.io/job-tracking";
@@ -41,7 +41,10 @@ pub(crate) fn start(cx: &Cx, group: &mut Group) {
 }
 
 async fn reconcile(cx: Cx, key: String) -> Result<Requeue, Error> {
-    let Some(job) = cx.informers.jobs.get(&key) else { return Ok(Requeue::OnChange) };
+    let Some(job) = cx.informers.jobs.get(&key) else {
+        let left = orphans(cx.informers.pods.list(), &key);
+        return all(left.map(|pod| drop_finalizer(&cx, pod))).await.map(|()| Requeue::OnChange);
+    };
     let uid = job.metadata.uid.as_deref().unwrap_or_default();
     let pods = cx.informers.pods.owned_by(uid);
     let Plan { status, create, delete, release, expired, requeue } = plan(&job, &pods, &cx.now_s());
@@ -62,6 +65,17 @@ async fn reconcile(cx: Cx, key: String) -> Result<Requeue, Error> {
     let creates = create.into_iter().map(|index| start_pod(&cx, &current, index));
     all(creates).await?;
     Ok(requeue)
+}
+
+/// Pods that go after their job: nobody counts them any more, and their finalizer would hold them for ever.
+fn orphans(pods: Vec<Arc<Pod>>, key: &str) -> impl Iterator<Item = Arc<Pod>> {
+    let is_left = move |pod: &Arc<Pod>| {
+        let mut finalizers = pod.metadata.finalizers.iter().flatten();
+        is_terminating(&pod.metadata)
+            && finalizers.any(|finalizer| finalizer == TRACKING)
+            && controller_key(&pod.metadata, "Job").is_some_and(|owner| *owner == *key)
+    };
+    pods.into_iter().filter(is_left)
 }
 
 async fn all(
@@ -145,4 +159,25 @@ fn new_pod(job: &Job, index: Option<i32>) -> Pod {
         }
     }
     pod
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::object;
+
+    #[test]
+    fn pods_of_a_job_that_is_gone_are_let_go() {
+        let pod = |name: &str, owner: &str, finalizer: &str| -> Arc<Pod> {
+            Arc::new(object(
+                json!({"metadata": {"name": name, "namespace": "ns", "finalizers": [finalizer],
+                "deletionTimestamp": "2026-01-01T00:00:00Z",
+                "ownerReferences": [{"apiVersion": "batch/v1", "kind": "Job", "name": owner, "uid": "u", "controller": true}]}}),
+            ))
+        };
+        let pods =
+            vec![pod("a", "gone", TRACKING), pod("b", "gone", "other"), pod("c", "here", TRACKING)];
+        let left: Vec<Arc<Pod>> = orphans(pods, "ns/gone").collect();
+        assert_eq!(left.iter().map(|pod| name_of(&pod.metadata)).collect::<Vec<_>>(), ["a"]);
+    }
 }
