@@ -7,6 +7,7 @@ pub mod pod;
 mod service;
 mod workload;
 
+use master_api::jsonpath::shown;
 use serde_json::Value;
 
 use crate::api::find::Found;
@@ -14,7 +15,6 @@ use crate::api::{Api, with_query};
 use crate::error::Result;
 use crate::object::{items, text};
 use crate::print::human;
-use crate::print::jsonpath::shown;
 use crate::print::tabs::Tabs;
 use crate::term;
 use crate::verb::events::{last_seen, seen};

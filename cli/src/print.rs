@@ -3,17 +3,16 @@
 pub mod columns;
 pub mod human;
 pub mod json;
-pub mod jsonpath;
 pub mod table;
 pub mod tabs;
 
+use master_api::jsonpath::Template;
 use master_client::yaml;
 use serde_json::{Value, json};
 
 use crate::api::discovery::Resource;
 use crate::error::{Result, said};
 use columns::Columns;
-use jsonpath::Template;
 use tabs::Tabs;
 
 /// What `-o` asks for.
@@ -43,9 +42,11 @@ impl Format {
             "jsonpath" if value.is_empty() => {
                 Err(said("template format specified but no template given"))
             }
-            "jsonpath" => Template::parse(value).map(Self::JsonPath),
-            "jsonpath-file" => Template::parse(read(value)?.trim_end()).map(Self::JsonPath),
-            "jsonpath-as-json" => Template::parse(value).map(Self::JsonPathAsJson),
+            "jsonpath" => Template::parse(value).map(Self::JsonPath).map_err(said),
+            "jsonpath-file" => {
+                Template::parse(read(value)?.trim_end()).map(Self::JsonPath).map_err(said)
+            }
+            "jsonpath-as-json" => Template::parse(value).map(Self::JsonPathAsJson).map_err(said),
             "custom-columns" => Columns::parse(value).map(Self::Columns),
             "custom-columns-file" => Columns::from_file(&read(value)?).map(Self::Columns),
             _ => Err(said(format!(

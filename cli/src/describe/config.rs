@@ -2,13 +2,13 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
+use master_api::jsonpath::shown;
 use serde_json::Value;
 
 use super::{Page, head, labels};
 use crate::api::{Api, with_query};
 use crate::error::Result;
 use crate::object::{items, text};
-use crate::print::jsonpath::shown;
 
 pub(super) fn config_map(page: &mut Page, object: &Value) {
     head(page, object);

@@ -1,9 +1,9 @@
 //! Any other kind: its fields, in words.
 
+use master_api::jsonpath::shown;
 use serde_json::Value;
 
 use super::{Page, head, labels};
-use crate::print::jsonpath::shown;
 
 pub(super) fn describe(page: &mut Page, object: &Value) {
     head(page, object);

@@ -1,5 +1,6 @@
 //! A node: its state, what it can hold and what it holds.
 
+use master_api::jsonpath::shown;
 use serde_json::Value;
 
 use super::{Page, labels};
@@ -7,7 +8,6 @@ use crate::api::{Api, with_query};
 use crate::error::Result;
 use crate::object::{items, text};
 use crate::print::human;
-use crate::print::jsonpath::shown;
 
 pub(super) async fn describe(api: &Api, page: &mut Page, object: &Value) -> Result {
     let (spec, status) = (&object["spec"], &object["status"]);

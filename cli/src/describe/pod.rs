@@ -1,11 +1,11 @@
 //! A pod: its containers, what they wait for, what they see.
 
+use master_api::jsonpath::shown;
 use serde_json::Value;
 
 use super::{Page, controller_of, head, labels};
 use crate::object::{items, text};
 use crate::print::human;
-use crate::print::jsonpath::shown;
 
 pub(super) fn describe(page: &mut Page, pod: &Value) {
     let (spec, status, metadata) = (&pod["spec"], &pod["status"], &pod["metadata"]);

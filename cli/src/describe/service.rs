@@ -1,5 +1,6 @@
 //! A service: its addresses, ports and what is behind them.
 
+use master_api::jsonpath::shown;
 use serde_json::Value;
 
 use super::{Page, head, labels};
@@ -7,7 +8,6 @@ use crate::api::find::Found;
 use crate::api::{Api, with_query};
 use crate::error::Result;
 use crate::object::{items, selector_query, text};
-use crate::print::jsonpath::shown;
 
 /// Endpoints that are named before the rest is only counted.
 const ENDPOINTS_SHOWN: usize = 3;

@@ -1,5 +1,6 @@
 //! Deployments, replica sets and their kin, jobs.
 
+use master_api::jsonpath::shown;
 use serde_json::Value;
 
 use super::{Page, controller_of, head, labels, pod};
@@ -8,7 +9,6 @@ use crate::api::{Api, with_query};
 use crate::error::Result;
 use crate::object::{items, selector_query, text};
 use crate::print::human;
-use crate::print::jsonpath::shown;
 
 pub(super) async fn deployment(api: &Api, page: &mut Page, object: &Value) -> Result {
     let (spec, status) = (&object["spec"], &object["status"]);

@@ -1,8 +1,8 @@
 //! `-o custom-columns=NAME:.metadata.name,…`
 
+use master_api::jsonpath::{Template, shown};
 use serde_json::Value;
 
-use super::jsonpath::{Template, shown};
 use super::tabs::Tabs;
 use crate::error::{Result, said};
 use crate::term;
@@ -20,7 +20,9 @@ impl Columns {
             return Err(said("custom-columns format specified but no custom columns given"));
         }
         let column = |part: &str| match part.split_once(':') {
-            Some((header, path)) => Ok((header.to_owned(), Template::parse_relaxed(path)?)),
+            Some((header, path)) => {
+                Ok((header.to_owned(), Template::parse_relaxed(path).map_err(said)?))
+            }
             None => Err(said(format!(
                 "unexpected custom-columns spec: {part}, expected <header>:<json-path-expr>"
             ))),

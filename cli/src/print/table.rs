@@ -1,9 +1,9 @@
 //! The server's tables, printed.
 
+use master_api::jsonpath::{Template, shown};
 use serde_json::{Value, json};
 
 use super::human;
-use super::jsonpath::{Template, shown};
 use super::tabs::Tabs;
 use crate::api::discovery::Resource;
 use crate::term;

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
+use master_api::jsonpath::Template;
 use master_client::kubeconfig::{self, Context, Kubeconfig, NamedContext};
 use master_client::yaml;
 use serde_json::Value;
@@ -10,7 +11,6 @@ use serde_json::Value;
 use crate::error::{Error, Result, said};
 use crate::flags::Global;
 use crate::print::json;
-use crate::print::jsonpath::Template;
 use crate::print::tabs::Tabs;
 use crate::{outln, term};
 
@@ -131,7 +131,7 @@ fn view(mut config: Kubeconfig, flags: &Global, output: &str, raw: bool, minify:
     let text = match output.split_once('=').unwrap_or((output, "")) {
         ("yaml", _) => yaml::to_string(&value),
         ("json", _) => json::to_string(&value),
-        ("jsonpath", template) => Template::parse(template)?.text(&value),
+        ("jsonpath", template) => Template::parse(template).map_err(said)?.text(&value),
         (other, _) => {
             return Err(said(format!(
                 "unable to match a printer suitable for the output format {other:?}, allowed formats are: json,jsonpath,yaml"

@@ -3,6 +3,7 @@
 mod watch;
 
 use clap::Args;
+use master_api::jsonpath::Template;
 use serde_json::Value;
 
 use crate::api::discovery::Resource;
@@ -10,7 +11,6 @@ use crate::api::find::{Target, continuation, page_path, type_object};
 use crate::api::{Api, TABLE, with_query};
 use crate::error::{Error, Result, said};
 use crate::flags::{Files, Global, Selection};
-use crate::print::jsonpath::Template;
 use crate::print::table::{self, Look, Printer};
 use crate::print::{Format, list_of, without_managed_fields};
 use crate::{errln, manifest, outln, term};
@@ -81,7 +81,7 @@ pub async fn run(args: &GetArgs, flags: &Global) -> Result {
         return Ok(());
     }
     let format = Format::parse(args.output.as_deref())?;
-    let sort = args.sort_by.as_deref().map(Template::parse_relaxed).transpose()?;
+    let sort = args.sort_by.as_deref().map(Template::parse_relaxed).transpose().map_err(said)?;
     let targets = args.targets(&api).await?;
     if args.watch || args.watch_only {
         return watch::run(args, &api, &targets, &format).await;

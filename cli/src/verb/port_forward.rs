@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use clap::Args;
 use futures::{SinkExt, StreamExt};
+use master_api::jsonpath::shown;
 use serde_json::Value;
 use store_env::task::Crew;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -19,7 +20,6 @@ use crate::api::{Api, chain, with_query};
 use crate::error::{Result, said};
 use crate::flags::Global;
 use crate::object::{items, text};
-use crate::print::jsonpath::shown;
 use crate::{errln, outln, term, workload};
 
 const DATA: u8 = 0;

@@ -1,13 +1,13 @@
 //! `kctl top`: what nodes and pods use, from the metrics API.
 
 use clap::{Args, Subcommand};
+use master_api::jsonpath::shown;
 use serde_json::Value;
 
 use crate::api::with_query;
 use crate::error::{Result, said};
 use crate::flags::Global;
 use crate::object::{items, text};
-use crate::print::jsonpath::shown;
 use crate::print::tabs::Tabs;
 use crate::term;
 

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use clap::Args;
+use master_api::jsonpath::{Template, shown};
 use serde_json::Value;
 use tokio::time::Instant;
 
@@ -14,7 +15,6 @@ use crate::manifest;
 use crate::object::{self, items, text};
 use crate::outln;
 use crate::print::human;
-use crate::print::jsonpath::{Template, shown};
 
 const LOOK_EVERY: Duration = Duration::from_millis(100);
 
@@ -171,7 +171,7 @@ impl Goal {
                 ),
                 None => (rest.to_owned(), None),
             };
-            return Ok(Self::Path { path: Template::parse_relaxed(&path)?, value });
+            return Ok(Self::Path { path: Template::parse_relaxed(&path).map_err(said)?, value });
         }
         Err(said(format!(
             "unrecognized condition: {word:?}: delete, create, condition=TYPE[=STATUS] or jsonpath='{{PATH}}'[=VALUE]"

@@ -6,6 +6,7 @@ pub mod cron;
 pub mod field;
 pub mod fields;
 pub mod go;
+pub mod jsonpath;
 pub mod meta;
 pub mod names;
 pub mod patch;

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use master_api::field::FieldPath;
+use master_api::jsonpath::Path;
 use master_api::status::FieldError;
 use master_api::{meta, names as rules};
 use serde_json::Value;
@@ -12,7 +13,6 @@ use super::schema_rules;
 use crate::check::{self, Findings};
 use crate::custom::columns::{FORMATS, KINDS};
 use crate::custom::has_condition;
-use crate::custom::jsonpath::JsonPath;
 use crate::custom::structural::{Structural, Type};
 
 /// Fields to select by, of one version.
@@ -278,7 +278,7 @@ fn json_path(text: &str, path: &FieldPath, errors: &mut Findings) {
         "" => errors.push(FieldError::required(path.clone(), "")),
         text => {
             let problem = if text.starts_with('.') {
-                JsonPath::parse(text).err()
+                Path::parse(text).err()
             } else {
                 Some("must be a simple json path starting with .".to_owned())
             };
@@ -305,7 +305,7 @@ fn scale(scale: &Value, path: &FieldPath, errors: &mut Findings) {
             }
             continue;
         }
-        let is_plain = JsonPath::parse(text).is_ok_and(|path| path.fields().is_some());
+        let is_plain = Path::parse(text).is_ok_and(|path| path.fields().is_some());
         if !is_plain || !roots.iter().any(|root| text.starts_with(root)) {
             let roots: Vec<&str> = roots.iter().map(|root| root.trim_end_matches('.')).collect();
             let either = if roots.len() > 1 { "either " } else { "" };
@@ -341,8 +341,8 @@ fn selectable(
             errors.push(FieldError::duplicate(place, text));
             continue;
         }
-        let parsed = JsonPath::parse(text).ok();
-        let names = parsed.as_ref().and_then(JsonPath::fields);
+        let parsed = Path::parse(text).ok();
+        let names = parsed.as_ref().and_then(Path::fields);
         let Some(names) = names.filter(|_| text.starts_with('.')) else {
             let detail = "is an invalid path: must be a simple json path starting with .";
             errors.push(FieldError::invalid(place, text, detail));

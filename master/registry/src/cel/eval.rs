@@ -236,7 +236,7 @@ impl<'a> Eval<'_, 'a> {
             Binary::Greater => ordered(std::cmp::Ordering::is_gt),
             Binary::GreaterOrEqual => ordered(std::cmp::Ordering::is_ge),
             Binary::In => match right {
-                Val::List(_) | Val::JsonList(..) => {
+                Val::List(_) | Val::Joined(..) | Val::JsonList(..) => {
                     let items = right.items().unwrap_or_default();
                     Ok(Val::Bool(items.iter().any(|item| item.equals(left))))
                 }
@@ -370,7 +370,7 @@ fn index<'a>(of: &Val<'a>, at: &Val<'a>, is_optional: bool) -> Valued<'a> {
         Val::Optional(Some(held)) => (&**held, true),
         other => (other, is_optional),
     };
-    let is_list = matches!(held, Val::List(_) | Val::JsonList(..));
+    let is_list = matches!(held, Val::List(_) | Val::Joined(..) | Val::JsonList(..));
     let found = match at {
         Val::Int(place) if is_list => held.at(*place),
         Val::Uint(place) if is_list => i64::try_from(*place).ok().and_then(|at| held.at(at)),

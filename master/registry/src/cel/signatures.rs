@@ -21,6 +21,8 @@ enum P {
     Url,
     Ip,
     Cidr,
+    Version,
+    Format,
     Optional,
     Authorizer,
     PathCheck,
@@ -41,6 +43,8 @@ enum R {
     Held,
     /// That its second argument may be there.
     Maybe,
+    /// This, if there is one.
+    Perhaps(P),
     /// Lists in the first argument's list, as one.
     Flat,
     Type,
@@ -48,8 +52,8 @@ enum R {
 }
 
 use P::{
-    Any, Authorizer, Bool, Bytes, Cidr, Decision, Double, Duration, GroupCheck, Int, Ip, List, Map,
-    Optional, PathCheck, Quantity, ResourceCheck, Text, Texts, Time, Uint, Url,
+    Any, Authorizer, Bool, Bytes, Cidr, Decision, Double, Duration, Format, GroupCheck, Int, Ip,
+    List, Map, Optional, PathCheck, Quantity, ResourceCheck, Text, Texts, Time, Uint, Url, Version,
 };
 
 /// A name, whether it is called on a value, what it takes (the value first), what it gives.
@@ -78,6 +82,9 @@ const SIGNATURES: &[Signature] = &[
     ("getFullYear", M, &[Time], R::Is(Int)), ("getMonth", M, &[Time], R::Is(Int)), ("getDate", M, &[Time], R::Is(Int)),
     ("getDayOfMonth", M, &[Time], R::Is(Int)), ("getDayOfWeek", M, &[Time], R::Is(Int)), ("getDayOfYear", M, &[Time], R::Is(Int)),
     ("getHours", M, &[Time], R::Is(Int)), ("getMinutes", M, &[Time], R::Is(Int)), ("getSeconds", M, &[Time], R::Is(Int)), ("getMilliseconds", M, &[Time], R::Is(Int)),
+    ("getFullYear", M, &[Time, Text], R::Is(Int)), ("getMonth", M, &[Time, Text], R::Is(Int)), ("getDate", M, &[Time, Text], R::Is(Int)),
+    ("getDayOfMonth", M, &[Time, Text], R::Is(Int)), ("getDayOfWeek", M, &[Time, Text], R::Is(Int)), ("getDayOfYear", M, &[Time, Text], R::Is(Int)),
+    ("getHours", M, &[Time, Text], R::Is(Int)), ("getMinutes", M, &[Time, Text], R::Is(Int)), ("getSeconds", M, &[Time, Text], R::Is(Int)), ("getMilliseconds", M, &[Time, Text], R::Is(Int)),
     ("getHours", M, &[Duration], R::Is(Int)), ("getMinutes", M, &[Duration], R::Is(Int)), ("getSeconds", M, &[Duration], R::Is(Int)), ("getMilliseconds", M, &[Duration], R::Is(Int)),
     // Text.
     ("charAt", M, &[Text, Int], R::Is(Text)), ("indexOf", M, &[Text, Text], R::Is(Int)), ("indexOf", M, &[Text, Text, Int], R::Is(Int)),
@@ -113,6 +120,16 @@ const SIGNATURES: &[Signature] = &[
     ("containsIP", M, &[Cidr, Ip], R::Is(Bool)), ("containsIP", M, &[Cidr, Text], R::Is(Bool)),
     ("containsCIDR", M, &[Cidr, Cidr], R::Is(Bool)), ("containsCIDR", M, &[Cidr, Text], R::Is(Bool)),
     ("ip", M, &[Cidr], R::Is(Ip)), ("masked", M, &[Cidr], R::Is(Cidr)), ("prefixLength", M, &[Cidr], R::Is(Int)),
+    // Versions.
+    ("semver", F, &[Text], R::Is(Version)), ("semver", F, &[Text, Bool], R::Is(Version)), ("isSemver", F, &[Text], R::Is(Bool)), ("isSemver", F, &[Text, Bool], R::Is(Bool)),
+    ("major", M, &[Version], R::Is(Int)), ("minor", M, &[Version], R::Is(Int)), ("patch", M, &[Version], R::Is(Int)),
+    ("isGreaterThan", M, &[Version, Version], R::Is(Bool)), ("isLessThan", M, &[Version, Version], R::Is(Bool)), ("compareTo", M, &[Version, Version], R::Is(Int)),
+    // Formats.
+    ("format.named", F, &[Text], R::Perhaps(Format)), ("validate", M, &[Format, Text], R::Perhaps(Texts)),
+    ("format.dns1123Label", F, &[], R::Is(Format)), ("format.dns1123Subdomain", F, &[], R::Is(Format)), ("format.dns1035Label", F, &[], R::Is(Format)),
+    ("format.dns1123LabelPrefix", F, &[], R::Is(Format)), ("format.dns1123SubdomainPrefix", F, &[], R::Is(Format)), ("format.dns1035LabelPrefix", F, &[], R::Is(Format)),
+    ("format.qualifiedName", F, &[], R::Is(Format)), ("format.labelValue", F, &[], R::Is(Format)), ("format.uri", F, &[], R::Is(Format)), ("format.uuid", F, &[], R::Is(Format)),
+    ("format.byte", F, &[], R::Is(Format)), ("format.date", F, &[], R::Is(Format)), ("format.datetime", F, &[], R::Is(Format)),
     // Who may do what.
     ("path", M, &[Authorizer, Text], R::Is(PathCheck)), ("group", M, &[Authorizer, Text], R::Is(GroupCheck)), ("serviceAccount", M, &[Authorizer, Text, Text], R::Is(Authorizer)),
     ("resource", M, &[GroupCheck, Text], R::Is(ResourceCheck)), ("subresource", M, &[ResourceCheck, Text], R::Is(ResourceCheck)), ("namespace", M, &[ResourceCheck, Text], R::Is(ResourceCheck)),
@@ -143,6 +160,8 @@ impl P {
             Url => Type::Url,
             Ip => Type::Ip,
             Cidr => Type::Cidr,
+            Version => Type::Version,
+            Format => Type::Format,
             Optional => Type::Optional(Box::default()),
             Authorizer => Type::Authorizer,
             PathCheck => Type::PathCheck,
@@ -211,6 +230,7 @@ impl R {
                 Type::List(item) => *item,
                 other => other,
             })),
+            Self::Perhaps(kind) => Type::Optional(Box::new(kind.as_type())),
             Self::Flat => match item(first()) {
                 inner @ Type::List(_) => inner,
                 _ => first(),

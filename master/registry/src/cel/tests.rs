@@ -89,6 +89,14 @@ fn loops_and_functions() {
         ("isURL('/x')", "true"),                          ("ip('::1').isLoopback()", "true"),
         ("cidr('10.0.0.0/8').containsIP('10.1.2.3')", "true"), ("isCIDR('10.0.0.0/33')", "false"),
         ("ip.isCanonical('2001:DB8::1')", "false"),       ("cidr('10.1.2.3/8').masked() == cidr('10.0.0.0/8')", "true"),
+        ("timestamp('2026-01-02T03:04:05Z').getDate('America/New_York')", "1"), ("timestamp('2026-07-02T03:04:05Z').getHours('-02:30')", "0"),
+        ("timestamp('2026-01-02T03:04:05Z').getHours('Mars/Crater')", "unknown time zone Mars/Crater"),
+        ("semver('1.10.0').isGreaterThan(semver('1.9.9'))", "true"), ("semver('1.0.0-rc.1').compareTo(semver('1.0.0'))", "-1"),
+        ("semver('v01.2', true).minor()", "2"),           ("isSemver('v1.2')", "false"),
+        ("isSemver('1.2-rc', true)", "false"),            ("semver('1.2.3+a') == semver('1.2.3+b')", "true"),
+        ("format.dns1123Label().validate('a.b')", "some [must not contain dots]"), ("format.dns1123Label().validate('ab')", "none"),
+        ("format.named('dns1035LabelPrefix').value().validate('ab-')", "none"), ("format.named('no')", "none"),
+        ("format.uuid().validate('x').value()", "[does not match the UUID format]"), ("'%d'.format([1])", "1"),
         ("optional.of(3).orValue(4)", "3"),               ("{'a': 1}[?'b'].orValue(9)", "9"),
         ("optional.none().hasValue()", "false"),          ("{'a': 1}.?a.optMap(x, x + 1)", "some 2"),
     ];
@@ -105,10 +113,13 @@ fn objects_are_typed_by_their_schema() {
         "at": {"type": "string", "format": "date-time"},
         "m": {"type": "object", "additionalProperties": {"type": "integer"}},
         "set": {"type": "array", "x-kubernetes-list-type": "set", "items": {"type": "string"}},
+        "keyed": {"type": "array", "x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["k"],
+            "items": {"type": "object", "properties": {"k": {"type": "string"}, "v": {"type": "integer"}}}},
         "list": {"type": "array", "items": {"type": "object", "properties": {"v": {"type": "integer"}}}},
         "any": {"x-kubernetes-int-or-string": true}}});
     let object = json!({"n": 3, "d": 2, "a.b": 1, "namespace": "ns", "x-y": true, "at": "2026-01-02T03:04:05Z",
-        "m": {"k": 7}, "set": ["a", "b"], "list": [{"v": 1}, {}], "any": "50%"});
+        "m": {"k": 7}, "set": ["a", "b"], "keyed": [{"k": "a", "v": 1}, {"k": "b", "v": 2}],
+        "list": [{"v": 1}, {}], "any": "50%"});
     #[rustfmt::skip]
     let cases = [
         ("self.n + 1", "4"),                            ("self.d / 4.0", "0.5"),
@@ -116,7 +127,12 @@ fn objects_are_typed_by_their_schema() {
         ("self.x__dash__y", "true"),                    ("self.at.getFullYear()", "2026"),
         ("self.m['k']", "7"),                           ("self.m.k", "7"),
         ("has(self.s)", "false"),                       ("has(self.n) && self.n > 2", "true"),
-        ("self.set == ['b', 'a']", "false"),            ("'a' in self.set", "true"),
+        ("self.set == ['b', 'a']", "true"),             ("['b', 'a'] == self.set", "false"),
+        ("'a' in self.set", "true"),                    ("self.set + ['a', 'c'] + ['c']", "[a, b, c]"),
+        ("self.set + ['c'] == ['c', 'b', 'a']", "true"), ("['a'] + self.set", "[a, a, b]"),
+        ("(self.keyed + [{'k': 'a', 'v': 9}, {'k': 'c', 'v': 3}]).map(i, i.v)", "[9, 2, 3]"),
+        ("self.keyed == [self.keyed[1], self.keyed[0]]", "true"), ("(self.set + ['c']).size()", "3"),
+        ("(self.set + ['c'])[2]", "c"),                 ("self.at.getHours('+05:30')", "8"),
         ("self.list.exists(i, has(i.v) && i.v == 1)", "true"), ("self.list.map(i, has(i.v))", "[true, false]"),
         ("self.s", "no such key: s"),                   ("type(self.any) == string", "true"),
         ("self.m.all(k, self.m[k] > 1)", "true"),       ("self.?s.orValue('none')", "none"),

@@ -26,6 +26,8 @@ pub enum Val<'a> {
     Bytes(Rc<Vec<u8>>),
     List(Rc<Vec<Val<'a>>>),
     Map(Rc<Vec<(Val<'a>, Val<'a>)>>),
+    /// Sums of lists of the object, under the schema of the first: a set, or a list with keys.
+    Joined(Rc<Vec<Val<'a>>>, &'a Structural),
     /// A list of the object itself, under its schema.
     JsonList(&'a [Value], Option<&'a Structural>),
     /// An object or map of the object itself, under its schema.
@@ -38,6 +40,8 @@ pub enum Val<'a> {
     Ip(IpAddr),
     /// Address and bits.
     Cidr(IpAddr, u8),
+    Version(Rc<semver::Version>),
+    Format(&'static super::functions::Format),
     Optional(Option<Rc<Val<'a>>>),
     Access(Rc<super::functions::Access<'a>>),
     /// Whether it is allowed, and why.
@@ -115,7 +119,7 @@ impl<'a> Val<'a> {
             Self::Double(_) => "double",
             Self::Text(_) => "string",
             Self::Bytes(_) => "bytes",
-            Self::List(_) | Self::JsonList(..) => "list",
+            Self::List(_) | Self::Joined(..) | Self::JsonList(..) => "list",
             Self::Map(_) | Self::JsonMap(..) => "map",
             Self::Duration(_) => "google.protobuf.Duration",
             Self::Timestamp(_) => "google.protobuf.Timestamp",
@@ -123,6 +127,8 @@ impl<'a> Val<'a> {
             Self::Url(_) => "kubernetes.URL",
             Self::Ip(_) => "net.IP",
             Self::Cidr(..) => "net.CIDR",
+            Self::Version(_) => "kubernetes.Semver",
+            Self::Format(_) => "kubernetes.NamedFormat",
             Self::Optional(_) => "optional_type",
             Self::Access(access) => access.type_name(),
             Self::Decision(..) => "kubernetes.authorization.Decision",
@@ -133,7 +139,7 @@ impl<'a> Val<'a> {
     /// The items of a list.
     pub(super) fn items(&self) -> Option<Vec<Self>> {
         match self {
-            Self::List(items) => Some(items.to_vec()),
+            Self::List(items) | Self::Joined(items, _) => Some(items.to_vec()),
             Self::JsonList(items, schema) => {
                 let of = schema.and_then(|schema| schema.items.as_deref());
                 Some(items.iter().map(|item| of_json(item, of)).collect())
@@ -173,7 +179,7 @@ impl<'a> Val<'a> {
             Self::Bytes(bytes) => STANDARD.encode(&**bytes).into(),
             Self::JsonList(items, _) => items.to_vec().into(),
             Self::JsonMap(fields, _) => Value::Object((*fields).clone()),
-            Self::List(items) => {
+            Self::List(items) | Self::Joined(items, _) => {
                 let items: Result<Vec<_>, _> = items.iter().map(Self::to_json).collect();
                 items?.into()
             }
@@ -191,6 +197,8 @@ impl<'a> Val<'a> {
             Self::Duration(_)
             | Self::Url(_)
             | Self::Cidr(..)
+            | Self::Version(_)
+            | Self::Format(_)
             | Self::Optional(_)
             | Self::Access(_)
             | Self::Decision(..)
@@ -203,7 +211,7 @@ impl<'a> Val<'a> {
         match self {
             Self::Text(text) => Some(text.chars().count()),
             Self::Bytes(bytes) => Some(bytes.len()),
-            Self::List(items) => Some(items.len()),
+            Self::List(items) | Self::Joined(items, _) => Some(items.len()),
             Self::JsonList(items, _) => Some(items.len()),
             Self::Map(pairs) => Some(pairs.len()),
             Self::JsonMap(fields, _) => Some(fields.len()),
@@ -229,7 +237,7 @@ impl<'a> Val<'a> {
     pub(super) fn at(&self, place: i64) -> Option<Self> {
         let place = usize::try_from(place).ok()?;
         match self {
-            Self::List(items) => items.get(place).cloned(),
+            Self::List(items) | Self::Joined(items, _) => items.get(place).cloned(),
             Self::JsonList(items, schema) => {
                 let of = schema.and_then(|schema| schema.items.as_deref());
                 Some(of_json(items.get(place)?, of))
@@ -238,7 +246,7 @@ impl<'a> Val<'a> {
         }
     }
 
-    /// Whether two values are the same; numbers by value, sets whatever their order.
+    /// Whether two values are the same; numbers by value. Whether order counts in lists, the left one decides.
     pub(super) fn equals(&self, other: &Self) -> bool {
         match (self, other) {
             (Self::Null, Self::Null) => true,
@@ -251,21 +259,37 @@ impl<'a> Val<'a> {
             (Self::Url(left), Self::Url(right)) => left == right,
             (Self::Ip(left), Self::Ip(right)) => left == right,
             (Self::Cidr(left, bits), Self::Cidr(right, other)) => left == right && bits == other,
+            (Self::Version(left), Self::Version(right)) => left.cmp_precedence(right).is_eq(),
+            (Self::Format(left), Self::Format(right)) => left.name == right.name,
             (Self::Type(left), Self::Type(right)) => left == right,
             (Self::Optional(left), Self::Optional(right)) => match (left, right) {
                 (None, None) => true,
                 (Some(left), Some(right)) => left.equals(right),
                 _ => false,
             },
-            (Self::JsonList(left, Some(schema)), Self::JsonList(right, Some(_)))
-                if schema.list_type != ListType::Atomic =>
-            {
-                same_set(left, right)
-            }
+            _ if self.keyed().is_some() => self.equals_as_set(other),
             (Self::JsonList(left, _), Self::JsonList(right, _)) => left == right,
             (Self::JsonMap(left, _), Self::JsonMap(right, _)) => left == right,
             _ => self.equals_deeply(other),
         }
+    }
+
+    /// The schema of a list in which order does not count.
+    pub(super) fn keyed(&self) -> Option<&'a Structural> {
+        match self {
+            Self::Joined(_, schema) => Some(*schema),
+            Self::JsonList(_, schema) => {
+                schema.filter(|schema| schema.list_type != ListType::Atomic)
+            }
+            _ => None,
+        }
+    }
+
+    /// Whether the other list has as many items, and all of them are here.
+    fn equals_as_set(&self, other: &Self) -> bool {
+        let (Some(items), Some(others)) = (self.items(), other.items()) else { return false };
+        items.len() == others.len()
+            && others.iter().all(|other| items.iter().any(|item| item.equals(other)))
     }
 
     fn equals_deeply(&self, other: &Self) -> bool {
@@ -306,8 +330,4 @@ impl<'a> Val<'a> {
             _ => None,
         }
     }
-}
-
-fn same_set(left: &[Value], right: &[Value]) -> bool {
-    left.len() == right.len() && left.iter().all(|item| right.contains(item))
 }

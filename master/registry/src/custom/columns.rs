@@ -3,17 +3,17 @@
 use std::borrow::Cow;
 
 use jiff::Timestamp;
+use master_api::jsonpath::Path;
 use master_api::time;
 use serde_json::Value;
 
-use super::jsonpath::JsonPath;
 use crate::strategy::Column;
 
 /// A column after the name's.
 #[derive(Clone, Debug)]
 pub struct PrinterColumn {
     column: Column,
-    path: JsonPath,
+    path: Path,
 }
 
 /// The columns of a version; the age where it has none of its own.
@@ -31,7 +31,7 @@ pub fn of_version(version: &Value) -> Vec<PrinterColumn> {
 }
 
 fn column(described: &Value) -> Option<PrinterColumn> {
-    let path = JsonPath::parse(described["jsonPath"].as_str()?).ok()?;
+    let path = Path::parse(described["jsonPath"].as_str()?).ok()?;
     let column = Column {
         name: Cow::Owned(described["name"].as_str()?.to_owned()),
         kind: kind(described["type"].as_str()?)?,

@@ -6,12 +6,12 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use jiff::Timestamp;
+use master_api::jsonpath::Path;
 use master_api::meta;
 use master_api::status::{FieldError, FieldErrorKind};
 use serde_json::{Value, json};
 
 use super::columns::{self, PrinterColumn};
-use super::jsonpath::JsonPath;
 use super::structural::Structural;
 use super::{default, prune, rules, validate};
 use crate::strategy::{Column, Cx, Shape, Strategy, keep_field};
@@ -44,7 +44,7 @@ pub struct Kind {
     pub warning: Option<String>,
     columns: Vec<PrinterColumn>,
     /// Fields to select by: `spec.color`.
-    selectable: Vec<(String, JsonPath)>,
+    selectable: Vec<(String, Path)>,
     definition: Arc<Value>,
     /// Objects that were written after this revision of the store went through this very schema.
     since: i64,
@@ -70,7 +70,7 @@ impl Kind {
         let selectable = selectable.filter_map(|field| {
             let path = field["jsonPath"].as_str()?;
             let name = path.strip_prefix('.').unwrap_or(path).to_owned();
-            Some((name, JsonPath::parse(path).ok()?))
+            Some((name, Path::parse(path).ok()?))
         });
         Self {
             list_name: text(&names["listKind"]),
@@ -134,7 +134,7 @@ pub(super) fn at<'a>(object: &'a Value, path: &[String]) -> Option<&'a Value> {
 
 fn scale_paths(scale: &Value) -> Option<ScalePaths> {
     let path = |field: &str| {
-        let compiled = JsonPath::parse(scale[field].as_str()?).ok()?;
+        let compiled = Path::parse(scale[field].as_str()?).ok()?;
         Some(compiled.fields()?.into_iter().map(str::to_owned).collect::<Vec<_>>())
     };
     Some(ScalePaths {

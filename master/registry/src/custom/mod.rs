@@ -8,7 +8,6 @@
 pub mod columns;
 pub mod default;
 pub mod format;
-pub mod jsonpath;
 mod kind;
 pub mod pattern;
 pub mod prune;

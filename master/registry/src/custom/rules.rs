@@ -7,10 +7,10 @@
 use std::sync::Arc;
 
 use master_api::field::FieldPath;
+use master_api::jsonpath::Path;
 use master_api::status::{FieldError, FieldErrorKind};
 use serde_json::Value;
 
-use super::jsonpath::JsonPath;
 use super::structural::{Additional, Structural, Type as Kind};
 use super::validate::old_item;
 use crate::cel::{Budget, Names, Program, Type, Val, json};
@@ -254,7 +254,7 @@ fn field_place(text: &str, shape: &Structural) -> Option<String> {
     if text.is_empty() {
         return Some(String::new());
     }
-    let path = JsonPath::parse(text).ok()?;
+    let path = Path::parse(text).ok()?;
     let names = path.fields()?;
     let mut place = String::new();
     let mut schema = shape;

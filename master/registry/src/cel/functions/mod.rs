@@ -2,13 +2,17 @@
 
 mod access;
 mod addresses;
+mod formats;
 mod lists;
 mod numbers;
 mod text;
 mod times;
+mod versions;
 
 pub use access::{Access, Authority};
 pub(super) use addresses::Url;
+pub(super) use formats::Format;
+pub(super) use lists::added;
 pub(super) use numbers::arithmetic;
 
 use super::eval::{Budget, no_overload};
@@ -29,6 +33,8 @@ pub(super) fn call<'a>(
         .or_else(|| numbers::call(name, values))
         .or_else(|| times::call(name, values))
         .or_else(|| addresses::call(name, values))
+        .or_else(|| versions::call(name, values))
+        .or_else(|| formats::call(name, values))
         .or_else(|| access::call(name, values, budget))
         .unwrap_or_else(|| Err(no_overload(name, values)))
 }

@@ -75,10 +75,8 @@ fn joined<'a>(operator: Binary, left: &Val<'a>, right: &Val<'a>) -> Result<Val<'
             let ns = left.duration_since(*right).as_nanos();
             i64::try_from(ns).map(Val::Duration).map_err(|_| overflow())
         }
-        _ => match (operator, left.items(), right.items()) {
-            (Binary::Add, Some(left), Some(right)) => {
-                Ok(Val::list(left.into_iter().chain(right).collect()))
-            }
+        _ => match (operator, super::added(left, right)) {
+            (Binary::Add, Some(sum)) => Ok(sum),
             _ => Err(no_overload(operator.name(), &[left.clone(), right.clone()])),
         },
     }

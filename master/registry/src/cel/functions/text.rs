@@ -91,8 +91,11 @@ pub(super) fn shown(value: &Val<'_>) -> Option<String> {
         Val::Null
         | Val::List(_)
         | Val::Map(_)
+        | Val::Joined(..)
         | Val::JsonList(..)
         | Val::JsonMap(..)
+        | Val::Version(_)
+        | Val::Format(_)
         | Val::Optional(_)
         | Val::Access(_)
         | Val::Decision(..) => return None,
@@ -235,7 +238,7 @@ fn one(verb: char, clause: &str, item: &Val<'_>) -> Result<String, String> {
     let precision = clause.strip_prefix('.').and_then(|digits| digits.parse::<usize>().ok());
     let wrong = || format!("error during formatting: %{verb} of a {}", item.type_name());
     match (verb, item) {
-        ('s', Val::List(_) | Val::JsonList(..)) => {
+        ('s', Val::List(_) | Val::Joined(..) | Val::JsonList(..)) => {
             let items = item.items().unwrap_or_default();
             let parts: Result<Vec<_>, _> = items.iter().map(|item| one('s', "", item)).collect();
             Ok(format!("[{}]", parts?.join(", ")))

@@ -1,7 +1,7 @@
-//! Moments and durations; always in UTC.
+//! Moments and durations; in UTC, unless a zone is named.
 
 use jiff::Timestamp;
-use jiff::tz::TimeZone;
+use jiff::tz::{Offset, TimeZone};
 
 use super::Answer;
 use crate::cel::value::Val;
@@ -26,7 +26,13 @@ pub(super) fn call<'a>(name: &str, values: &[Val<'a>]) -> Answer<'a> {
             Some(Ok(same.clone()))
         }
         (_, [Val::Duration(ns)]) => of_duration(name, *ns).map(|number| Ok(Val::Int(number))),
-        (_, [Val::Timestamp(at)]) => of_moment(name, *at).map(|number| Ok(Val::Int(number))),
+        (_, [Val::Timestamp(at)]) => {
+            of_moment(name, *at, TimeZone::UTC).map(|number| Ok(Val::Int(number)))
+        }
+        (_, [Val::Timestamp(at), Val::Text(zone)]) => match of_name(zone) {
+            Some(zone) => of_moment(name, *at, zone).map(|number| Ok(Val::Int(number))),
+            None => Some(Err(format!("unknown time zone {zone}"))),
+        },
         _ => None,
     }
 }
@@ -42,8 +48,20 @@ fn of_duration(name: &str, ns: i64) -> Option<i64> {
     Some(ns / unit)
 }
 
-fn of_moment(name: &str, at: Timestamp) -> Option<i64> {
-    let zoned = at.to_zoned(TimeZone::UTC);
+/// A zone by its name in the IANA database, or as hours and minutes: `+05:30`, `-8:00`, `02:00`.
+fn of_name(name: &str) -> Option<TimeZone> {
+    let Some((hours, minutes)) = name.split_once(':') else {
+        return if name.is_empty() { Some(TimeZone::UTC) } else { TimeZone::get(name).ok() };
+    };
+    let (hours, minutes): (i32, i32) = (hours.parse().ok()?, minutes.parse().ok()?);
+    let minutes = if hours < 0 || name.starts_with('-') { -minutes } else { minutes };
+    Offset::from_seconds(hours.checked_mul(3600)?.checked_add(minutes.checked_mul(60)?)?)
+        .ok()
+        .map(TimeZone::fixed)
+}
+
+fn of_moment(name: &str, at: Timestamp, zone: TimeZone) -> Option<i64> {
+    let zoned = at.to_zoned(zone);
     let number = match name {
         "getFullYear" => i64::from(zoned.year()),
         "getMonth" => i64::from(zoned.month()) - 1,

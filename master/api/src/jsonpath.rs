@@ -1,4 +1,5 @@
-//! kubectl's JSONPath templates: `{.items[*].metadata.name}`, ranges, filters, slices, literals.
+//! client-go's JSONPath: single paths, as definitions have them, and kubectl's templates of text and paths:
+//! `{.items[*].metadata.name}`, ranges, filters, slices, literals.
 //!
 //! Pure. What is missing prints as nothing, as kubectl's default is.
 
@@ -6,8 +7,6 @@ mod eval;
 mod parse;
 
 use serde_json::Value;
-
-use crate::error::{Result, said};
 
 /// A template, ready to be applied.
 #[derive(Clone, Debug, PartialEq)]
@@ -24,7 +23,7 @@ enum Piece {
 
 /// Steps from the current object, or from the whole one if they begin with `$`.
 #[derive(Clone, Debug, Default, PartialEq)]
-struct Path {
+pub struct Path {
     is_absolute: bool,
     steps: Vec<Step>,
 }
@@ -56,16 +55,46 @@ enum Test {
     MoreOrEqual,
 }
 
+impl Path {
+    /// Reads a path: `.spec.containers[0].image`.
+    ///
+    /// # Errors
+    /// What is wrong with it.
+    pub fn parse(text: &str) -> Result<Self, String> {
+        parse::path(text)
+    }
+
+    /// The names it leads through, if there is nothing else, as in paths that are written to.
+    pub fn fields(&self) -> Option<Vec<&str>> {
+        let names = self.steps.iter().map(|step| match step {
+            Step::Field(name) => Some(name.as_str()),
+            _ => None,
+        });
+        names.collect()
+    }
+
+    /// The first value at the path.
+    pub fn first<'v>(&self, value: &'v Value) -> Option<&'v Value> {
+        eval::find(self, value, value).into_iter().next()
+    }
+}
+
 impl Template {
     /// Reads a template.
-    pub fn parse(text: &str) -> Result<Self> {
+    ///
+    /// # Errors
+    /// What is wrong with it, and the template.
+    pub fn parse(text: &str) -> Result<Self, String> {
         let pieces = parse::template(text)
-            .map_err(|reason| said(format!("error parsing jsonpath {text}, {reason}")))?;
+            .map_err(|reason| format!("error parsing jsonpath {text}, {reason}"))?;
         Ok(Self { pieces })
     }
 
     /// Reads one path, however sloppily it is written: `{.a}`, `.a` or `a`.
-    pub fn parse_relaxed(text: &str) -> Result<Self> {
+    ///
+    /// # Errors
+    /// As [`Template::parse`].
+    pub fn parse_relaxed(text: &str) -> Result<Self, String> {
         let bare = text.trim().trim_start_matches('{').trim_end_matches('}');
         let dotted = if bare.starts_with(['.', '[', '$', '@']) {
             bare.to_owned()
@@ -124,7 +153,7 @@ mod tests {
     fn check(template: &str, wanted: &str) {
         let shown = match Template::parse(template) {
             Ok(template) => template.text(&sample()),
-            Err(error) => error.to_string(),
+            Err(error) => error,
         };
         assert_eq!(shown, wanted, "{template}");
     }
@@ -161,13 +190,34 @@ mod tests {
 
     #[test]
     fn mistakes_are_named() {
-        check("{.a", "error: error parsing jsonpath {.a, unclosed action");
-        check("{.a[0}", "error: error parsing jsonpath {.a[0}, unterminated array");
-        check(
-            "{range .a}x",
-            "error: error parsing jsonpath {range .a}x, not in range, missing end",
-        );
-        check("{end}", "error: error parsing jsonpath {end}, not in range, nothing to end");
+        check("{.a", "error parsing jsonpath {.a, unclosed action");
+        check("{.a[0}", "error parsing jsonpath {.a[0}, unterminated array");
+        check("{range .a}x", "error parsing jsonpath {range .a}x, not in range, missing end");
+        check("{end}", "error parsing jsonpath {end}, not in range, nothing to end");
+    }
+
+    #[test]
+    fn paths_lead_to_their_values() {
+        let object = json!({"spec": {"a.b": 1, "list": [{"n": "x", "v": 1}, {"n": "y", "v": 2}]},
+            "metadata": {"labels": {"app.io/x": "l"}}});
+        #[rustfmt::skip]
+        let cases = [
+            (".spec.list[0].v",             json!(1)),   (".spec.list[-1].v",      json!(2)),
+            ("$.spec.list[*].n",            json!("x")), (".spec.list[1:].n",      json!("y")),
+            (".spec.list[?(@.n==\"y\")].v", json!(2)),   (".spec['a.b']",          json!(1)),
+            (".spec.list[?(@.n!='x')].v",   json!(2)),   (".spec.a\\.b",           json!(1)),
+            (".spec.list[?(@.v>1)].n",      json!("y")), ("spec.list[1].n",        json!("y")),
+            (".metadata.labels.app\\.io/x", json!("l")), (".spec..n",              json!("x")),
+        ];
+        for (path, expected) in cases {
+            assert_eq!(Path::parse(path).unwrap().first(&object), Some(&expected), "{path}");
+        }
+        assert_eq!(Path::parse(".spec.none.x").unwrap().first(&object), None);
+        for wrong in [".spec[", ".spec[x]", ".spec{x}", ".spec.x y"] {
+            assert!(Path::parse(wrong).is_err(), "{wrong}");
+        }
+        assert_eq!(Path::parse(".a.b").unwrap().fields(), Some(vec!["a", "b"]));
+        assert_eq!(Path::parse(".a[0]").unwrap().fields(), None);
     }
 
     #[test]

@@ -26,12 +26,12 @@ pub(super) fn template(text: &str) -> Parsed<Vec<Piece>> {
             let (path, outer) = open.pop().ok_or("not in range, nothing to end")?;
             let inner = std::mem::replace(&mut pieces, outer);
             pieces.push(Piece::Range(path, inner));
-        } else if let Some(path) = action.strip_prefix("range ") {
-            open.push((whole_path(path.trim())?, std::mem::take(&mut pieces)));
+        } else if let Some(range) = action.strip_prefix("range ") {
+            open.push((path(range.trim())?, std::mem::take(&mut pieces)));
         } else if let Some(literal) = quoted(action) {
             pieces.push(Piece::Text(literal));
         } else {
-            pieces.push(Piece::Path(whole_path(action)?));
+            pieces.push(Piece::Path(path(action)?));
         }
     }
     if open.is_empty() { Ok(pieces) } else { Err("not in range, missing end".into()) }
@@ -76,19 +76,20 @@ fn quoted(text: &str) -> Option<String> {
     Some(out)
 }
 
-fn whole_path(text: &str) -> Parsed<Path> {
+/// One path.
+pub(super) fn path(text: &str) -> Parsed<Path> {
     let mut rest = text;
-    let mut path = Path::default();
+    let mut steps = Path::default();
     if let Some(after) = rest.strip_prefix('$') {
-        path.is_absolute = true;
+        steps.is_absolute = true;
         rest = after;
     } else if let Some(after) = rest.strip_prefix('@') {
         rest = after;
     }
     while !rest.is_empty() {
-        rest = step(rest, &mut path.steps)?;
+        rest = step(rest, &mut steps.steps)?;
     }
-    Ok(path)
+    Ok(steps)
 }
 
 /// Reads one step; gives what is left.
@@ -123,7 +124,10 @@ fn field<'t>(text: &'t str, steps: &mut Vec<Step>) -> Parsed<&'t str> {
                 end = place;
                 break;
             }
-            c if c.is_whitespace() => return Err(format!("unexpected {:?}", &text[place..])),
+            c if c.is_whitespace() || matches!(c, '{' | '}') => {
+                let code = u32::from(c);
+                return Err(format!("unrecognized character in action: U+{code:04X} '{c}'"));
+            }
             c => name.push(c),
         }
     }
@@ -214,7 +218,7 @@ fn operand(text: &str) -> Parsed<Operand> {
         return Ok(Operand::Literal(Value::String(literal)));
     }
     if text.starts_with(['@', '$', '.']) {
-        return whole_path(text).map(Operand::Path);
+        return path(text).map(Operand::Path);
     }
     let literal = serde_json::from_str(text);
     literal.map(Operand::Literal).map_err(|_| format!("unrecognized {text:?} in a filter"))
