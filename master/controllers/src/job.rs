@@ -1,6 +1,6 @@
 //! Runs a Job's pods until enough have succeeded, or too many have failed.
 //!
-//! Watches: `Job`; `Pod`, through its owner. Writes: `Pod`, the job's status; deletes jobs whose
+//! Watches: `Job`; `Pod`, through its owner or by labels. Writes: `Pod`, the job's status; deletes jobs whose
 //! time after finishing is over.
 //!
 //! # Invariants
@@ -15,6 +15,8 @@ use std::sync::Arc;
 use futures::stream::{self, StreamExt};
 use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::{EnvVar, Pod};
+use master_api::selector::LabelSelector;
+use master_client::informer::{Store, key_of};
 use serde_json::json;
 use store_env::task::Group;
 
@@ -22,7 +24,10 @@ use self::plan::{Plan, plan};
 use crate::context::Cx;
 use crate::controller::{Controller, Requeue};
 use crate::error::{Error, Forgive};
-use crate::owner::{controller_key, is_terminating, name_of};
+use crate::owner::{
+    claim_holding, controller_key, controller_of, is_terminating, name_of, namespace_of,
+    selector_of, selects,
+};
 use crate::pods;
 
 const TRACKING: &str = "batch.kubernetes.io/job-tracking";
@@ -32,12 +37,28 @@ const WRITES_AT_ONCE: usize = 32;
 
 /// Starts the controller.
 pub(crate) fn start(cx: &Cx, group: &mut Group) {
+    let jobs = cx.informers.jobs.clone();
     Controller::new("job-controller", cx, group)
         .of(&cx.informers.jobs)
-        .watches(&cx.informers.pods, |pod| {
-            controller_key(&pod.metadata, "Job").into_iter().collect()
-        })
+        .watches(&cx.informers.pods, move |pod| owners(&jobs, pod))
         .run(5, reconcile);
+}
+
+/// The job that controls the pod; for an orphan, every job that would take it.
+fn owners(jobs: &Store<Job>, pod: &Pod) -> Vec<String> {
+    if controller_of(&pod.metadata).is_some() {
+        return controller_key(&pod.metadata, "Job").into_iter().collect();
+    }
+    if is_terminating(&pod.metadata) {
+        return Vec::new();
+    }
+    let all = jobs.list_in(namespace_of(&pod.metadata));
+    let wants = |job: &Arc<Job>| selector(job).is_some_and(|it| selects(&it, &pod.metadata));
+    all.into_iter().filter(wants).map(|job| key_of(&*job)).collect()
+}
+
+fn selector(job: &Job) -> Option<LabelSelector> {
+    selector_of(job.spec.as_ref()?.selector.as_ref())
 }
 
 async fn reconcile(cx: Cx, key: String) -> Result<Requeue, Error> {
@@ -45,8 +66,8 @@ async fn reconcile(cx: Cx, key: String) -> Result<Requeue, Error> {
         let left = orphans(cx.informers.pods.list(), &key);
         return all(left.map(|pod| drop_finalizer(&cx, pod))).await.map(|()| Requeue::OnChange);
     };
-    let uid = job.metadata.uid.as_deref().unwrap_or_default();
-    let pods = cx.informers.pods.owned_by(uid);
+    let Some(selector) = selector(&job) else { return Ok(Requeue::OnChange) };
+    let pods = claim_holding(&cx, &*job, &selector, &cx.informers.pods, Some(TRACKING)).await?;
     let Plan { status, create, delete, release, expired, requeue } = plan(&job, &pods, &cx.now_s());
     if expired {
         return cx.delete(&*job).await.or_gone().map(|()| Requeue::OnChange);

@@ -94,13 +94,27 @@ pub(crate) async fn claim_all<O: Kind, K: Known>(
     selector: &LabelSelector,
     store: &Store<K>,
 ) -> Result<Vec<std::sync::Arc<K>>, Error> {
+    claim_holding(cx, owner, selector, store, None).await
+}
+
+/// The same, of objects that have a finalizer while they are the owner's: it comes and goes with the owner.
+pub(crate) async fn claim_holding<O: Kind, K: Known>(
+    cx: &Cx,
+    owner: &O,
+    selector: &LabelSelector,
+    store: &Store<K>,
+    finalizer: Option<&str>,
+) -> Result<Vec<std::sync::Arc<K>>, Error> {
     let mut claimed = Vec::new();
     let mut may_adopt = None;
     for object in store.list_in(namespace_of(owner.meta())) {
         match claim(owner.meta(), selects(selector, object.meta()), object.meta()) {
             Claim::Keep => claimed.push(object),
             Claim::Ignore => {}
-            Claim::Release => set_owners(cx, &*object, without(object.meta(), owner)).await?,
+            Claim::Release => {
+                let held = finalizer.map(|finalizer| others(object.meta(), finalizer));
+                set_owners(cx, &*object, without(object.meta(), owner), held).await?;
+            }
             Claim::Adopt => {
                 if may_adopt.is_none() {
                     may_adopt = Some(is_alive(cx, owner).await?);
@@ -108,7 +122,12 @@ pub(crate) async fn claim_all<O: Kind, K: Known>(
                 if may_adopt == Some(true) {
                     let mut owners = without(object.meta(), owner);
                     owners.push(reference_to(owner));
-                    set_owners(cx, &*object, owners).await?;
+                    let held = finalizer.map(|finalizer| {
+                        let mut held = others(object.meta(), finalizer);
+                        held.push(finalizer.to_owned());
+                        held
+                    });
+                    set_owners(cx, &*object, owners, held).await?;
                     let key = master_client::informer::key_of(&*object);
                     claimed.extend(store.get(&key));
                 }
@@ -130,14 +149,24 @@ fn without<O: Kind>(object: &ObjectMeta, owner: &O) -> Vec<OwnerReference> {
     owners.filter(|other| Some(&other.uid) != owner.meta().uid.as_ref()).cloned().collect()
 }
 
+/// Its finalizers without this one.
+fn others(object: &ObjectMeta, finalizer: &str) -> Vec<String> {
+    let all = object.finalizers.iter().flatten();
+    all.filter(|other| *other != finalizer).cloned().collect()
+}
+
 async fn set_owners<K: Known>(
     cx: &Cx,
     object: &K,
     owners: Vec<OwnerReference>,
+    finalizers: Option<Vec<String>>,
 ) -> Result<(), Error> {
     let meta = object.meta();
-    let patch = json!({"metadata": {
+    let mut patch = json!({"metadata": {
         "uid": meta.uid, "resourceVersion": meta.resource_version, "ownerReferences": owners}});
+    if let Some(finalizers) = finalizers {
+        patch["metadata"]["finalizers"] = json!(finalizers);
+    }
     cx.merge(object, "", patch).await.or_gone()
 }
 

@@ -37,6 +37,31 @@ async fn job_completes_when_its_pods_have_succeeded() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn job_takes_orphans_that_match_and_lets_go_of_strays() {
+    let world = World::start().await;
+    let mut template = template("work:1");
+    template["spec"]["restartPolicy"] = json!("Never");
+    let job = json!({"metadata": {"name": "j"}, "spec": {"parallelism": 2, "template": template}});
+    let uid = world.create::<Job>(job).await.metadata.uid;
+    until(2, async || world.pods("work:1").await.len()).await;
+    let name = world.pods("work:1").await[0].metadata.name.clone().unwrap();
+    let pod = async || world.api::<Pod>().get(&name).await.unwrap().metadata;
+    let owner = async || pod().await.owner_references.unwrap_or_default().pop().map(|it| it.uid);
+    let held = async || pod().await.finalizers.unwrap_or_default();
+
+    let orphan = json!({"metadata": {"ownerReferences": null, "finalizers": null}});
+    world.patch::<Pod>(&name, orphan).await;
+    until(uid.clone(), owner).await;
+    assert_eq!(held().await, ["batch.kubernetes.io/job-tracking"]);
+
+    world.patch::<Pod>(&name, json!({"metadata": {"labels": null}})).await;
+    until(None, owner).await;
+    assert!(held().await.is_empty(), "nobody counts it any more");
+    until(3, async || world.pods("work:1").await.len()).await;
+    world.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn daemon_runs_on_each_node_and_numbered_pods_come_in_order() {
     let world = World::start().await;
     let nodes: Api<Node> = Api::all(world.client.clone());
