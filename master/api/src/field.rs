@@ -252,16 +252,21 @@ impl FieldError {
     }
 }
 
-/// A value as JSON. Go writes the fields of its types in their order, which of those that are shown is another than that of
-/// the alphabet in selectors.
+/// Go writes the fields of its types in their order; of those that are shown, these are not in that of the alphabet.
+const ORDERS: [&[&str]; 2] = [
+    &["matchLabels", "matchExpressions"],
+    &["Rule", "Message", "MessageExpression", "Reason", "FieldPath", "OptionalOldSelf"],
+];
+
+/// A value as JSON.
 fn shown(value: &Value) -> String {
     let Value::Object(fields) = value else { return value.to_string() };
-    match (fields.get("matchLabels"), fields.get("matchExpressions")) {
-        (Some(labels), Some(expressions)) if fields.len() == 2 => {
-            format!(r#"{{"matchLabels":{labels},"matchExpressions":{expressions}}}"#)
-        }
-        _ => value.to_string(),
-    }
+    let fits = |order: &&&[&str]| {
+        order.len() == fields.len() && order.iter().all(|name| fields.contains_key(*name))
+    };
+    let Some(order) = ORDERS.iter().find(fits) else { return value.to_string() };
+    let pairs = order.iter().map(|name| format!("{name:?}:{}", fields[*name]));
+    format!("{{{}}}", pairs.collect::<Vec<_>>().join(","))
 }
 
 impl Display for FieldError {

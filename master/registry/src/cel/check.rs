@@ -212,7 +212,7 @@ impl<'a> Scope<'_, 'a> {
         // `sets.contains(…)` is a function of a family, not a method.
         if let Some(Node { expr: Expr::Name(family), .. }) = target
             && !self.is_bound(family)
-            && signatures::is_family(family)
+            && signatures::is_known(&format!("{family}.{name}"))
         {
             return self.call(at, &format!("{family}.{name}"), None, arguments);
         }
@@ -333,7 +333,6 @@ fn field<'a>(at: usize, of: &Type<'a>, name: &str) -> Checked<'a> {
 
 fn binary<'a>(at: usize, operator: Binary, left: Type<'a>, right: Type<'a>) -> Checked<'a> {
     let is_number = |kind: &Type<'_>| matches!(kind, Type::Int | Type::Uint | Type::Double);
-    let is_dyn = |kind: &Type<'_>| matches!(kind, Type::Dyn);
     let refused = |left, right| Err(overload(at, operator.name(), false, &[left, right]));
     match operator {
         Binary::Equal | Binary::Unequal => {
@@ -365,8 +364,8 @@ fn binary<'a>(at: usize, operator: Binary, left: Type<'a>, right: Type<'a>) -> C
             _ => refused(left, right),
         },
         Binary::Add | Binary::Subtract | Binary::Multiply | Binary::Divide | Binary::Modulo => {
-            if is_dyn(&left) || is_dyn(&right) {
-                let known = if is_dyn(&left) { right } else { left };
+            if is_open(&left) || is_open(&right) {
+                let known = if is_open(&left) { right } else { left };
                 return Ok(if is_number(&known) { known } else { Type::Dyn });
             }
             match sum(operator, &left, &right) {
@@ -387,7 +386,10 @@ fn sum<'a>(operator: Binary, left: &Type<'a>, right: &Type<'a>) -> Option<Type<'
         (_, Double, Double) => Double,
         (Binary::Add, Text, Text) => Text,
         (Binary::Add, Bytes, Bytes) => Bytes,
-        (Binary::Add, List(item), List(other)) if item.fits(other) => {
+        (Binary::Add, List(item), List(other))
+            if item.fits(other)
+                && (item.has_fields() == other.has_fields() || is_open(item) || is_open(other)) =>
+        {
             left.clone().join(right.clone())
         }
         (Binary::Add | Binary::Subtract, Duration, Duration)
@@ -396,4 +398,9 @@ fn sum<'a>(operator: Binary, left: &Type<'a>, right: &Type<'a>) -> Option<Type<'
         | (Binary::Add, Duration, Timestamp) => Timestamp,
         _ => return None,
     })
+}
+
+/// Whether a type is known only when it is evaluated.
+fn is_open(of: &Type<'_>) -> bool {
+    matches!(of, Type::Dyn)
 }

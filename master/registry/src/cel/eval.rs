@@ -194,7 +194,7 @@ impl<'a> Eval<'_, 'a> {
     fn call(&mut self, name: &str, target: Option<&'a Node>, arguments: &'a [Node]) -> Valued<'a> {
         if let Some(Node { expr: Expr::Name(family), .. }) = target
             && !self.names.iter().any(|(known, _)| known == family)
-            && signatures::is_family(family)
+            && signatures::is_known(&format!("{family}.{name}"))
         {
             return self.call(&format!("{family}.{name}"), None, arguments);
         }

@@ -204,11 +204,9 @@ pub(super) fn find<'a>(name: &str, is_method: bool, arguments: &[Type<'a>]) -> F
     results.map_or(found, Found::Gives)
 }
 
-/// Whether there are functions whose names begin with `name.`: `sets`, `optional`, `ip`.
-pub(super) fn is_family(name: &str) -> bool {
-    SIGNATURES
-        .iter()
-        .any(|(known, ..)| known.strip_prefix(name).is_some_and(|it| it.starts_with('.')))
+/// Whether there is a function of this name, such as `sets.contains`.
+pub(super) fn is_known(name: &str) -> bool {
+    SIGNATURES.iter().any(|(known, ..)| *known == name)
 }
 
 impl R {

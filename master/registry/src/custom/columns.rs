@@ -19,8 +19,9 @@ pub struct PrinterColumn {
 /// The columns of a version; the age where it has none of its own.
 pub fn of_version(version: &Value) -> Vec<PrinterColumn> {
     let listed = version["additionalPrinterColumns"].as_array();
-    let columns: Vec<PrinterColumn> = listed.into_iter().flatten().filter_map(column).collect();
-    if columns.is_empty() {
+    // As upstream does, without those from the first on that cannot be read.
+    let columns: Vec<PrinterColumn> = listed.into_iter().flatten().map_while(column).collect();
+    if listed.is_none_or(Vec::is_empty) {
         return column(&serde_json::json!({
             "name": "Age", "type": "date", "jsonPath": ".metadata.creationTimestamp",
         }))
@@ -102,6 +103,18 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+
+    #[test]
+    fn columns_end_before_the_first_that_cannot_be_read() {
+        let column = |path: &str| json!({"name": path, "type": "string", "jsonPath": path});
+        let names = |columns: Value| {
+            let columns = of_version(&json!({ "additionalPrinterColumns": columns }));
+            columns.iter().map(|column| column.head().name.to_string()).collect::<Vec<_>>()
+        };
+        assert_eq!(names(json!([column(".a"), column(".b[x]"), column(".c")])), [".a"]);
+        assert!(names(json!([column(".b[x]")])).is_empty());
+        assert_eq!(names(json!([])), ["Age"]);
+    }
 
     #[test]
     fn cells_have_the_type_of_their_column() {

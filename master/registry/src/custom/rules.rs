@@ -93,10 +93,11 @@ impl Rule {
         let own = Type::of(shape);
         let old = if is_old_optional { Type::Optional(Box::new(own.clone())) } else { own.clone() };
         let names = Names::from([("self", own), ("oldSelf", old)]);
-        let mut problems = Vec::new();
-        let program = program(&source, &names, &mut problems);
+        let mut problems = texts(rule);
+        let whole = as_go(rule);
+        let program = program((&source, &whole), &names, &mut problems);
         let message_program = (!expression.is_empty())
-            .then(|| message_program(&expression, &names, &mut problems))
+            .then(|| message_program((&expression, &whole), &names, &mut problems))
             .flatten();
         let known = REASONS.iter().find(|(name, _)| *name == reason);
         let is_given = rule.get("reason").is_some_and(|reason| !reason.is_null());
@@ -213,7 +214,51 @@ fn finding(
     error
 }
 
-fn program(source: &str, names: &Names<'_>, problems: &mut Problems) -> Option<Program> {
+/// What is wrong with a rule's texts, before anything is compiled.
+fn texts(rule: &Value) -> Problems {
+    let text = |field: &str| rule[field].as_str().unwrap_or_default();
+    let is_blank = |text: &str| !text.is_empty() && text.trim().is_empty();
+    let is_broken = |text: &str| text.contains(['\n', '\r']);
+    let (source, message) = (text("rule").trim(), text("message"));
+    let mut problems = Problems::new();
+    let mut told =
+        |field, value: Value, detail: &str| problems.push((field, value, detail.to_owned()));
+    if source.is_empty() {
+        // That is told where the rule would be compiled.
+    } else if is_blank(message) {
+        told("message", message.into(), "must be non-empty if specified");
+    } else if is_broken(message.trim()) {
+        told("message", message.into(), "must not contain line breaks");
+    } else if is_broken(source) && message.is_empty() {
+        told("message", Value::Null, "message must be specified if rule contains line breaks");
+    }
+    if is_blank(text("messageExpression")) {
+        let detail = "messageExpression must be non-empty if specified";
+        told("messageExpression", Value::Null, detail);
+    }
+    if is_blank(text("fieldPath")) {
+        told("fieldPath", text("fieldPath").into(), "must be non-empty if specified");
+    }
+    if is_broken(text("fieldPath")) {
+        told("fieldPath", text("fieldPath").into(), "must not contain line breaks");
+    }
+    problems
+}
+
+/// A rule as upstream shows it where one of its expressions is wrong: with Go's names of its fields.
+fn as_go(rule: &Value) -> Value {
+    let text = |name: &str| rule[name].as_str().unwrap_or_default();
+    serde_json::json!({
+        "Rule": text("rule"), "Message": text("message"), "MessageExpression": text("messageExpression"),
+        "Reason": rule["reason"], "FieldPath": text("fieldPath"), "OptionalOldSelf": rule["optionalOldSelf"],
+    })
+}
+
+fn program(
+    (source, whole): (&str, &Value),
+    names: &Names<'_>,
+    problems: &mut Problems,
+) -> Option<Program> {
     if source.is_empty() {
         problems.push(("rule", Value::Null, "rule is not specified".to_owned()));
         return None;
@@ -222,28 +267,32 @@ fn program(source: &str, names: &Names<'_>, problems: &mut Problems) -> Option<P
         Ok((program, Type::Bool | Type::Dyn)) => Some(program),
         Ok(_) => {
             let detail = "cel expression must evaluate to a bool";
-            problems.push(("rule", source.into(), detail.to_owned()));
+            problems.push(("rule", whole.clone(), detail.to_owned()));
             None
         }
         Err(error) => {
-            problems.push(("rule", source.into(), format!("compilation failed: {error}")));
+            problems.push(("rule", whole.clone(), format!("compilation failed: {error}")));
             None
         }
     }
 }
 
-fn message_program(source: &str, names: &Names<'_>, problems: &mut Problems) -> Option<Program> {
+fn message_program(
+    (source, whole): (&str, &Value),
+    names: &Names<'_>,
+    problems: &mut Problems,
+) -> Option<Program> {
     let field = "messageExpression";
     match Program::compile(source, names) {
         Ok((program, Type::Text | Type::Dyn)) => Some(program),
         Ok(_) => {
             let detail = "messageExpression must evaluate to a string";
-            problems.push((field, source.into(), detail.to_owned()));
+            problems.push((field, whole.clone(), detail.to_owned()));
             None
         }
         Err(error) => {
             let detail = format!("messageExpression compilation failed: {error}");
-            problems.push((field, source.into(), detail));
+            problems.push((field, whole.clone(), detail));
             None
         }
     }
@@ -398,10 +447,15 @@ mod tests {
         let cases = [
             (json!({"rule": ""}), "r[0].rule: Required value: rule is not specified"),
             (json!({"rule": "self.none > 1"}),
-             "r[0].rule: Invalid value: \"self.none > 1\": compilation failed: ERROR: <input>:1:5: undefined field 'none'\n | self.none > 1\n | ....^"),
-            (json!({"rule": "self.min"}), "r[0].rule: Invalid value: \"self.min\": cel expression must evaluate to a bool"),
+             "r[0].rule: Invalid value: {\"Rule\":\"self.none > 1\",\"Message\":\"\",\"MessageExpression\":\"\",\"Reason\":null,\"FieldPath\":\"\",\"OptionalOldSelf\":null}: compilation failed: ERROR: <input>:1:5: undefined field 'none'\n | self.none > 1\n | ....^"),
+            (json!({"rule": "self.min", "optionalOldSelf": true}),
+             "r[0].rule: Invalid value: {\"Rule\":\"self.min\",\"Message\":\"\",\"MessageExpression\":\"\",\"Reason\":null,\"FieldPath\":\"\",\"OptionalOldSelf\":true}: cel expression must evaluate to a bool"),
             (json!({"rule": "true", "messageExpression": "1"}),
-             "r[0].messageExpression: Invalid value: \"1\": messageExpression must evaluate to a string"),
+             "r[0].messageExpression: Invalid value: {\"Rule\":\"true\",\"Message\":\"\",\"MessageExpression\":\"1\",\"Reason\":null,\"FieldPath\":\"\",\"OptionalOldSelf\":null}: messageExpression must evaluate to a string"),
+            (json!({"rule": "true", "message": " "}), "r[0].message: Invalid value: \" \": must be non-empty if specified"),
+            (json!({"rule": "true", "message": "a\nb"}), "r[0].message: Invalid value: \"a\\nb\": must not contain line breaks"),
+            (json!({"rule": "true ||\nfalse"}), "r[0].message: Required value: message must be specified if rule contains line breaks"),
+            (json!({"rule": "true", "messageExpression": " "}), "r[0].messageExpression: Required value: messageExpression must be non-empty if specified"),
             (json!({"rule": "true", "fieldPath": ".none"}),
              "r[0].fieldPath: Invalid value: \".none\": must be a valid path"),
         ];

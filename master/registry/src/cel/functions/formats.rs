@@ -1,6 +1,6 @@
 //! Kubernetes' `format` library: whether a text has a format, and what is wrong with it if not.
 
-use master_api::names;
+use master_api::{go, names};
 
 use super::Answer;
 use crate::cel::value::Val;
@@ -27,7 +27,10 @@ const FORMATS: [Format; 13] = [
     Format { name: "labelValue", judge: names::label_value },
     Format {
         name: "uri",
-        judge: |text| unless(format::fits("uri", text), "invalid URI for request"),
+        judge: |text| {
+            let wrong = format!("parse {}: invalid URI for request", go::quoted(text));
+            unless(format::fits("uri", text), &wrong)
+        },
     },
     Format {
         name: "uuid",

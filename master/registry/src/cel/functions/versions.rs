@@ -42,8 +42,11 @@ fn is_loose(rest: &[Val<'_>]) -> Option<bool> {
 }
 
 fn read(text: &str, is_loose: bool) -> Result<Version, String> {
-    let parsed = if is_loose { Version::parse(&normal(text)?) } else { Version::parse(text) };
-    parsed.map_err(|error| error.to_string())
+    let text = if is_loose { normal(text)? } else { text.to_owned() };
+    if text.split('.').count() < 3 {
+        return Err("No Major.Minor.Patch elements found".to_owned());
+    }
+    Version::parse(&text).map_err(|error| error.to_string())
 }
 
 /// `v01.2` as `1.2.0`.
