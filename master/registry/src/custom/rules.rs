@@ -22,14 +22,14 @@ const OBJECT_STEPS_MAX: u64 = 10_000_000;
 const MESSAGE_BYTES_MAX: usize = 5 * 1024;
 
 const REASONS: [(&str, FieldErrorKind); 4] = [
-    ("FieldValueInvalid", FieldErrorKind::Invalid),
-    ("FieldValueForbidden", FieldErrorKind::Forbidden),
-    ("FieldValueRequired", FieldErrorKind::Required),
     ("FieldValueDuplicate", FieldErrorKind::Duplicate),
+    ("FieldValueForbidden", FieldErrorKind::Forbidden),
+    ("FieldValueInvalid", FieldErrorKind::Invalid),
+    ("FieldValueRequired", FieldErrorKind::Required),
 ];
 
-/// Field, its value, what is wrong with it.
-type Problems = Vec<(&'static str, Value, String)>;
+/// Field, what is wrong with it, its value, and more words.
+type Problems = Vec<(&'static str, FieldErrorKind, Value, String)>;
 
 /// The rules at one place of a schema.
 #[derive(Clone, Debug, Default)]
@@ -38,7 +38,9 @@ pub struct Rules(Arc<[Rule]>);
 #[derive(Debug)]
 struct Rule {
     source: String,
-    /// Or what is wrong with it, by field.
+    /// What is wrong before anything is compiled.
+    texts: Problems,
+    /// Or why there is none.
     program: Result<Program, Problems>,
     message: String,
     message_program: Option<Program>,
@@ -69,15 +71,17 @@ impl Rules {
 
     /// What is wrong with the rules themselves.
     pub fn problems(&self, path: &FieldPath) -> Vec<FieldError> {
+        let has_texts = self.0.iter().any(|rule| !rule.texts.is_empty());
         let mut errors = Vec::new();
         for (at, rule) in self.0.iter().enumerate() {
-            for (field, value, detail) in rule.program.as_ref().err().into_iter().flatten() {
+            // Expressions are told of once all the rest is right.
+            let uncompiled = rule.program.as_ref().err().filter(|_| !has_texts);
+            for (field, kind, value, detail) in
+                rule.texts.iter().chain(uncompiled.into_iter().flatten())
+            {
                 let place = path.index(at).child(field);
-                errors.push(if value.is_null() {
-                    FieldError::required(place, detail)
-                } else {
-                    FieldError::invalid(place, value.clone(), detail)
-                });
+                let error = FieldError::invalid(place, value.clone(), detail);
+                errors.push(FieldError { kind: *kind, ..error });
             }
         }
         errors
@@ -93,33 +97,29 @@ impl Rule {
         let own = Type::of(shape);
         let old = if is_old_optional { Type::Optional(Box::new(own.clone())) } else { own.clone() };
         let names = Names::from([("self", own), ("oldSelf", old)]);
-        let mut problems = texts(rule);
+        let mut problems = Vec::new();
+        let texts = texts(rule, shape);
         let whole = as_go(rule);
         let program = program((&source, &whole), &names, &mut problems);
         let message_program = (!expression.is_empty())
             .then(|| message_program((&expression, &whole), &names, &mut problems))
             .flatten();
+        let set = &rule["optionalOldSelf"];
+        if !set.is_null() && !program.as_ref().is_some_and(|program| program.uses("oldSelf")) {
+            let detail = "may not be set if oldSelf is not used in rule".to_owned();
+            problems.push(("optionalOldSelf", FieldErrorKind::Invalid, set.clone(), detail));
+        }
         let known = REASONS.iter().find(|(name, _)| *name == reason);
-        let is_given = rule.get("reason").is_some_and(|reason| !reason.is_null());
-        if is_given && known.is_none() {
-            let names = REASONS.map(|(name, _)| format!("{name:?}")).join(", ");
-            let detail = format!("supported values: {names}");
-            problems.push(("reason", reason.into(), detail));
-        }
-        let field_path = text("fieldPath");
-        let place = field_place(&field_path, shape);
-        if place.is_none() {
-            let detail = "must be a valid path";
-            problems.push(("fieldPath", field_path.into(), detail.to_owned()));
-        }
+        let place = field_place(rule["fieldPath"].as_str().unwrap_or_default(), shape);
         let uses_old = program.as_ref().is_some_and(|program| program.uses("oldSelf"))
             || message_program.as_ref().is_some_and(|program| program.uses("oldSelf"));
         Self {
             source,
             program: match program {
-                Some(program) if problems.is_empty() => Ok(program),
+                Some(program) if problems.is_empty() && texts.is_empty() => Ok(program),
                 _ => Err(problems),
             },
+            texts,
             message: text("message"),
             message_program,
             reason: known.map_or(FieldErrorKind::Invalid, |(_, kind)| *kind),
@@ -215,32 +215,44 @@ fn finding(
 }
 
 /// What is wrong with a rule's texts, before anything is compiled.
-fn texts(rule: &Value) -> Problems {
+fn texts(rule: &Value, shape: &Structural) -> Problems {
     let text = |field: &str| rule[field].as_str().unwrap_or_default();
     let is_blank = |text: &str| !text.is_empty() && text.trim().is_empty();
     let is_broken = |text: &str| text.contains(['\n', '\r']);
-    let (source, message) = (text("rule").trim(), text("message"));
+    let required =
+        |field, detail: &str| (field, FieldErrorKind::Required, Value::Null, detail.to_owned());
+    let invalid = |field, detail: &str| {
+        (field, FieldErrorKind::Invalid, text(field).into(), detail.to_owned())
+    };
+    let (source, message, path) = (text("rule").trim(), text("message"), text("fieldPath"));
     let mut problems = Problems::new();
-    let mut told =
-        |field, value: Value, detail: &str| problems.push((field, value, detail.to_owned()));
-    if source.is_empty() {
-        // That is told where the rule would be compiled.
+    problems.extend(if source.is_empty() {
+        Some(required("rule", "rule is not specified"))
     } else if is_blank(message) {
-        told("message", message.into(), "must be non-empty if specified");
+        Some(invalid("message", "must be non-empty if specified"))
     } else if is_broken(message.trim()) {
-        told("message", message.into(), "must not contain line breaks");
+        Some(invalid("message", "must not contain line breaks"))
     } else if is_broken(source) && message.is_empty() {
-        told("message", Value::Null, "message must be specified if rule contains line breaks");
-    }
+        Some(required("message", "message must be specified if rule contains line breaks"))
+    } else {
+        None
+    });
     if is_blank(text("messageExpression")) {
         let detail = "messageExpression must be non-empty if specified";
-        told("messageExpression", Value::Null, detail);
+        problems.push(required("messageExpression", detail));
     }
-    if is_blank(text("fieldPath")) {
-        told("fieldPath", text("fieldPath").into(), "must be non-empty if specified");
+    let is_known = REASONS.iter().any(|(name, _)| *name == text("reason"));
+    if !is_known && !rule["reason"].is_null() {
+        let names = REASONS.map(|(name, _)| name);
+        let error = FieldError::not_supported("", text("reason"), &names);
+        problems.push(("reason", error.kind, error.bad_value, error.detail));
     }
-    if is_broken(text("fieldPath")) {
-        told("fieldPath", text("fieldPath").into(), "must not contain line breaks");
+    for (is_wrong, detail) in [
+        (is_blank(path), "must be non-empty if specified"),
+        (is_broken(path), "must not contain line breaks"),
+        (field_place(path, shape).is_none(), "must be a valid path"),
+    ] {
+        problems.extend(is_wrong.then(|| invalid("fieldPath", detail)));
     }
     problems
 }
@@ -259,19 +271,20 @@ fn program(
     names: &Names<'_>,
     problems: &mut Problems,
 ) -> Option<Program> {
-    if source.is_empty() {
-        problems.push(("rule", Value::Null, "rule is not specified".to_owned()));
-        return None;
-    }
     match Program::compile(source, names) {
         Ok((program, Type::Bool | Type::Dyn)) => Some(program),
         Ok(_) => {
             let detail = "cel expression must evaluate to a bool";
-            problems.push(("rule", whole.clone(), detail.to_owned()));
+            problems.push(("rule", FieldErrorKind::Invalid, whole.clone(), detail.to_owned()));
             None
         }
         Err(error) => {
-            problems.push(("rule", whole.clone(), format!("compilation failed: {error}")));
+            problems.push((
+                "rule",
+                FieldErrorKind::Invalid,
+                whole.clone(),
+                format!("compilation failed: {error}"),
+            ));
             None
         }
     }
@@ -287,12 +300,12 @@ fn message_program(
         Ok((program, Type::Text | Type::Dyn)) => Some(program),
         Ok(_) => {
             let detail = "messageExpression must evaluate to a string";
-            problems.push((field, whole.clone(), detail.to_owned()));
+            problems.push((field, FieldErrorKind::Invalid, whole.clone(), detail.to_owned()));
             None
         }
         Err(error) => {
             let detail = format!("messageExpression compilation failed: {error}");
-            problems.push((field, whole.clone(), detail));
+            problems.push((field, FieldErrorKind::Invalid, whole.clone(), detail));
             None
         }
     }
@@ -448,8 +461,10 @@ mod tests {
             (json!({"rule": ""}), "r[0].rule: Required value: rule is not specified"),
             (json!({"rule": "self.none > 1"}),
              "r[0].rule: Invalid value: {\"Rule\":\"self.none > 1\",\"Message\":\"\",\"MessageExpression\":\"\",\"Reason\":null,\"FieldPath\":\"\",\"OptionalOldSelf\":null}: compilation failed: ERROR: <input>:1:5: undefined field 'none'\n | self.none > 1\n | ....^"),
-            (json!({"rule": "self.min", "optionalOldSelf": true}),
-             "r[0].rule: Invalid value: {\"Rule\":\"self.min\",\"Message\":\"\",\"MessageExpression\":\"\",\"Reason\":null,\"FieldPath\":\"\",\"OptionalOldSelf\":true}: cel expression must evaluate to a bool"),
+            (json!({"rule": "true", "optionalOldSelf": true}),
+             "r[0].optionalOldSelf: Invalid value: true: may not be set if oldSelf is not used in rule"),
+            (json!({"rule": "self.min", "reason": "FieldValueInvalid"}),
+             "r[0].rule: Invalid value: {\"Rule\":\"self.min\",\"Message\":\"\",\"MessageExpression\":\"\",\"Reason\":\"FieldValueInvalid\",\"FieldPath\":\"\",\"OptionalOldSelf\":null}: cel expression must evaluate to a bool"),
             (json!({"rule": "true", "messageExpression": "1"}),
              "r[0].messageExpression: Invalid value: {\"Rule\":\"true\",\"Message\":\"\",\"MessageExpression\":\"1\",\"Reason\":null,\"FieldPath\":\"\",\"OptionalOldSelf\":null}: messageExpression must evaluate to a string"),
             (json!({"rule": "true", "message": " "}), "r[0].message: Invalid value: \" \": must be non-empty if specified"),
