@@ -7,7 +7,8 @@
 //! the first three.
 //!
 //! # Invariants
-//! - A claim goes only after a look at the pods of its namespace as the store has them.
+//! - A claim goes only after a look at the pods of its namespace as the store has them, a class after one at all claims
+//!   and volumes: the copies of two kinds do not come at the same moment.
 
 use k8s_openapi::api::core::v1::{PersistentVolume, PersistentVolumeClaim, Pod};
 use kube::api::{Api, ListParams};
@@ -53,13 +54,9 @@ async fn reconcile_claim(cx: Cx, key: String) -> Result<Requeue, Error> {
     let namespace = namespace_of(&claim.metadata);
     let is_used = || cx.informers.pods.list_in(namespace).iter().any(|pod| uses(pod, &claim));
     let plan = plan(&claim.metadata, OF_CLAIMS, is_used);
-    // The copies of claims and pods do not come at the same moment: the store knows.
     if plan.is_some() && is_terminating(&claim.metadata) {
-        let pods: Api<Pod> = Api::namespaced(cx.client.clone(), namespace);
-        let everything = ListParams::default();
-        let live = timeout(RPC_DEADLINE, pods.list(&everything)).await;
-        let live = live.map_err(|_| Error::TooLate("list"))??;
-        if live.items.iter().any(|pod| uses(pod, &claim)) {
+        let pods = live::<Pod>(Api::namespaced(cx.client.clone(), namespace)).await?;
+        if pods.iter().any(|pod| uses(pod, &claim)) {
             return Ok(Requeue::OnChange);
         }
     }
@@ -82,7 +79,28 @@ async fn reconcile_class(cx: Cx, key: String) -> Result<Requeue, Error> {
         claims.iter().any(|claim| classes_of_claim(claim).contains(&key))
             || volumes.iter().any(|volume| classes_of_volume(volume).contains(&key))
     };
-    carry_out(&cx, &*class, plan(&class.metadata, OF_CLASSES, is_used)).await
+    let plan = plan(&class.metadata, OF_CLASSES, is_used);
+    if plan.is_some() && is_terminating(&class.metadata) {
+        let claims = live::<PersistentVolumeClaim>(Api::all(cx.client.clone())).await?;
+        let volumes = live::<PersistentVolume>(Api::all(cx.client.clone())).await?;
+        let mut used = claims.iter().flat_map(classes_of_claim);
+        if used.any(|it| it == key)
+            || volumes.iter().flat_map(classes_of_volume).any(|it| it == key)
+        {
+            return Ok(Requeue::OnChange);
+        }
+    }
+    carry_out(&cx, &*class, plan).await
+}
+
+/// All objects as the store has them now.
+async fn live<K>(api: Api<K>) -> Result<Vec<K>, Error>
+where
+    K: Clone + std::fmt::Debug + serde::de::DeserializeOwned,
+{
+    let everything = ListParams::default();
+    let listed = timeout(RPC_DEADLINE, api.list(&everything)).await;
+    Ok(listed.map_err(|_| Error::TooLate("list"))??.items)
 }
 
 /// The finalizers that an object is to have in place of those it has; `None` if they are right.

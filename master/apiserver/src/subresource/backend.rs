@@ -13,10 +13,9 @@ use http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, ETAG, HeaderV
 use http_body::Frame;
 use http_body_util::{BodyExt, StreamBody};
 use master_api::status::ApiError;
-use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature};
-use rustls::{ClientConfig, DigitallySignedStruct, SignatureScheme};
-use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::ClientConfig;
+use rustls_pki_types::ServerName;
+use store_env::tls::AnyCertificate;
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
@@ -29,55 +28,15 @@ use crate::call::Response;
 /// Pages beyond this are passed on as they are.
 const PAGE_BYTES_MAX: usize = 4 << 20;
 
-/// Pods have certificates that nobody here can judge: as upstream does it, whoever answers is believed.
-#[derive(Debug)]
-struct Anybody(Arc<CryptoProvider>);
-
-impl ServerCertVerifier for Anybody {
-    fn verify_server_cert(
-        &self,
-        _end_entity: &CertificateDer<'_>,
-        _intermediates: &[CertificateDer<'_>],
-        _server_name: &ServerName<'_>,
-        _ocsp_response: &[u8],
-        _now: UnixTime,
-    ) -> Result<ServerCertVerified, rustls::Error> {
-        Ok(ServerCertVerified::assertion())
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signed: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        let known = &self.0.signature_verification_algorithms;
-        verify_tls12_signature(message, certificate, signed, known)
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signed: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        let known = &self.0.signature_verification_algorithms;
-        verify_tls13_signature(message, certificate, signed, known)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.0.signature_verification_algorithms.supported_schemes()
-    }
-}
-
-/// Encrypts a connection to a pod.
+/// Encrypts a connection to a pod. Pods have certificates that nobody here can judge: as upstream does it, whoever
+/// answers is believed.
 pub async fn encrypt(place: &Place, stream: TcpStream) -> Result<TlsStream<TcpStream>, ApiError> {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let config = ClientConfig::builder_with_provider(provider.clone())
         .with_safe_default_protocol_versions()
         .map_err(ApiError::internal)?
         .dangerous()
-        .with_custom_certificate_verifier(Arc::new(Anybody(provider)))
+        .with_custom_certificate_verifier(Arc::new(AnyCertificate::new(provider)))
         .with_no_client_auth();
     let name = ServerName::IpAddress(place.address.ip().into());
     let connected = TlsConnector::from(Arc::new(config)).connect(name, stream).await;
@@ -87,23 +46,28 @@ pub async fn encrypt(place: &Place, stream: TcpStream) -> Result<TlsStream<TcpSt
 }
 
 /// The answer with its links, and where it sends the client, led back through the proxy.
-pub async fn led_back(links: &Links<'_>, mut answer: Response) -> Response {
+///
+/// # Errors
+/// The backend ended its page before it was whole.
+pub async fn led_back(links: &Links<'_>, mut answer: Response) -> Result<Response, ApiError> {
     let text = |value: &HeaderValue| value.to_str().unwrap_or("").to_owned();
     if let Some(elsewhere) = answer.headers().get(LOCATION).map(text) {
         let led = links.lead(&elsewhere).and_then(|led| HeaderValue::from_str(&led).ok());
         if let Some(led) = led {
             answer.headers_mut().insert(LOCATION, led);
         }
-        return answer;
+        return Ok(answer);
     }
     let kind = answer.headers().get(CONTENT_TYPE).map(text).unwrap_or_default();
     let is_page = kind.split(';').next().is_some_and(|kind| kind.trim() == "text/html");
     let encoding = answer.headers().get(CONTENT_ENCODING).map(text).unwrap_or_default();
     if !is_page || !matches!(&*encoding, "" | "identity" | "gzip") {
-        return answer;
+        return Ok(answer);
     }
     let (mut parts, body) = answer.into_parts();
-    let (page, rest) = gather(body).await;
+    let (page, rest) = gather(body).await.map_err(|error| {
+        ApiError::Unavailable(format!("the backend broke off in the middle of a page: {error}"))
+    })?;
     let whole = match (&rest, &*encoding) {
         (Some(_), _) => None,
         (None, "gzip") => unzip(&page),
@@ -113,27 +77,27 @@ pub async fn led_back(links: &Links<'_>, mut answer: Response) -> Response {
         let first = futures::stream::iter([Ok::<_, BoxError>(Frame::data(page))]);
         let rest = rest.map(http_body_util::BodyStream::new);
         let all = first.chain(futures::stream::iter(rest).flatten());
-        return http::Response::from_parts(parts, Body::foreign(StreamBody::new(all)));
+        return Ok(http::Response::from_parts(parts, Body::foreign(StreamBody::new(all))));
     };
     let led = links.rewrite(&whole);
     parts.headers.remove(CONTENT_ENCODING);
     parts.headers.remove(ETAG);
     parts.headers.insert(CONTENT_LENGTH, HeaderValue::from(led.len()));
-    http::Response::from_parts(parts, Body::full(led))
+    Ok(http::Response::from_parts(parts, Body::full(led)))
 }
 
 /// The body, or as much of it as is gathered, with what is left then.
-async fn gather(mut body: Body) -> (Bytes, Option<Body>) {
+async fn gather(mut body: Body) -> Result<(Bytes, Option<Body>), BoxError> {
     let mut gathered = BytesMut::new();
-    while let Some(Ok(frame)) = body.frame().await {
-        if let Ok(data) = frame.into_data() {
+    while let Some(frame) = body.frame().await {
+        if let Ok(data) = frame?.into_data() {
             gathered.extend_from_slice(&data);
         }
         if gathered.len() > PAGE_BYTES_MAX {
-            return (gathered.freeze(), Some(body));
+            return Ok((gathered.freeze(), Some(body)));
         }
     }
-    (gathered.freeze(), None)
+    Ok((gathered.freeze(), None))
 }
 
 fn unzip(page: &[u8]) -> Option<Bytes> {
@@ -159,13 +123,25 @@ mod tests {
         ] {
             let answer = http::Response::builder().header(CONTENT_TYPE, kind);
             let answer = answer.body(Body::full(page.to_owned())).unwrap();
-            let led = led_back(&links, answer).await;
+            let led = led_back(&links, answer).await.unwrap();
             let told = led.headers().get(CONTENT_LENGTH).cloned();
             let said = led.into_body().collect().await.unwrap().to_bytes();
             assert_eq!(said, expected.as_bytes());
             assert!(told.is_none_or(|told| told == HeaderValue::from(expected.len())));
         }
         let moved = http::Response::builder().header(LOCATION, "/x").body(Body::empty()).unwrap();
-        assert_eq!(led_back(&links, moved).await.headers()[LOCATION], "/proxy/x");
+        assert_eq!(led_back(&links, moved).await.unwrap().headers()[LOCATION], "/proxy/x");
+    }
+
+    #[tokio::test]
+    async fn a_page_that_breaks_off_is_not_told_to_be_whole() {
+        let links = Links { prefix: "/proxy", hosts: ["a", "b"] };
+        let broken = futures::stream::iter([
+            Ok::<_, BoxError>(Frame::data(Bytes::from_static(b"<a href=\"/x\">"))),
+            Err("connection reset".into()),
+        ]);
+        let answer = http::Response::builder().header(CONTENT_TYPE, "text/html");
+        let answer = answer.body(Body::foreign(StreamBody::new(broken))).unwrap();
+        assert!(matches!(led_back(&links, answer).await, Err(ApiError::Unavailable(_))));
     }
 }

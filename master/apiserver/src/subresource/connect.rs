@@ -354,7 +354,7 @@ async fn dial(
     let host = call.headers.get(HOST).and_then(|host| host.to_str().ok()).unwrap_or("");
     let address = place.address.to_string();
     let links = Links { prefix: &prefix.join("/"), hosts: [&address, host] };
-    Ok(backend::led_back(&links, pass_on(answer)).await)
+    backend::led_back(&links, pass_on(answer)).await
 }
 
 /// How many words of the path come before what is the backend's:
