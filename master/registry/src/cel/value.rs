@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 use std::cmp::Ordering;
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::rc::Rc;
 
@@ -287,9 +288,26 @@ impl<'a> Val<'a> {
 
     /// Whether the other list has as many items, and all of them are here.
     fn equals_as_set(&self, other: &Self) -> bool {
-        let (Some(items), Some(others)) = (self.items(), other.items()) else { return false };
+        let lists = (self.keyed(), self.items(), other.items());
+        let (Some(schema), Some(items), Some(others)) = lists else { return false };
+        let known: BTreeMap<String, &Self> =
+            items.iter().map(|item| (item.identity(schema), item)).collect();
         items.len() == others.len()
-            && others.iter().all(|other| items.iter().any(|item| item.equals(other)))
+            && others.iter().all(|other| {
+                known.get(&other.identity(schema)).is_some_and(|item| item.equals(other))
+            })
+    }
+
+    /// What tells an item from others in a set, or in a list with keys: comparing each with each would take a large
+    /// list's square of steps.
+    pub(super) fn identity(&self, list: &Structural) -> String {
+        match &list.list_type {
+            ListType::Map(keys) => {
+                let values = keys.iter().map(|key| self.get(&Self::text(key.as_str())));
+                format!("{:?}", values.collect::<Vec<_>>())
+            }
+            ListType::Set | ListType::Atomic => format!("{self:?}"),
+        }
     }
 
     fn equals_deeply(&self, other: &Self) -> bool {

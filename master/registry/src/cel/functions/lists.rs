@@ -1,13 +1,14 @@
 //! Functions of lists: Kubernetes' `lists` library, cel-go's `lists` and `sets` extensions.
 
 use std::cmp::Ordering;
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::rc::Rc;
 
 use super::{Answer, numbers};
 use crate::cel::ast::Binary;
 use crate::cel::eval::Budget;
 use crate::cel::value::Val;
-use crate::custom::structural::ListType;
 
 pub(super) fn call<'a>(name: &str, values: &[Val<'a>], budget: &mut Budget) -> Answer<'a> {
     let [list, rest @ ..] = values else { return None };
@@ -75,34 +76,22 @@ pub(super) fn call<'a>(name: &str, values: &[Val<'a>], budget: &mut Budget) -> A
 /// are replaced.
 pub(in crate::cel) fn added<'a>(left: &Val<'a>, right: &Val<'a>) -> Option<Val<'a>> {
     let (mut items, more) = (left.items()?, right.items()?);
-    let schema = left.keyed();
-    let list_type = schema.map_or(&ListType::Atomic, |schema| &schema.list_type);
+    let Some(schema) = left.keyed() else {
+        items.extend(more);
+        return Some(Val::list(items));
+    };
+    let mut places: BTreeMap<String, usize> =
+        items.iter().enumerate().map(|(at, item)| (item.identity(schema), at)).collect();
     for item in more {
-        let same = match list_type {
-            ListType::Atomic => None,
-            ListType::Set => items.iter().position(|known| known.equals(&item)),
-            ListType::Map(keys) => items.iter().position(|known| have_one_key(keys, known, &item)),
-        };
-        match same {
-            Some(at) => items[at] = item,
-            None => items.push(item),
+        match places.entry(item.identity(schema)) {
+            Entry::Occupied(place) => items[*place.get()] = item,
+            Entry::Vacant(place) => {
+                place.insert(items.len());
+                items.push(item);
+            }
         }
     }
-    Some(match schema {
-        Some(schema) => Val::Joined(Rc::new(items), schema),
-        None => Val::list(items),
-    })
-}
-
-/// Whether two items are under the same key of their list.
-pub(in crate::cel) fn have_one_key(keys: &[String], left: &Val<'_>, right: &Val<'_>) -> bool {
-    keys.iter().all(|key| {
-        let key = Val::text(key.as_str());
-        match (left.get(&key), right.get(&key)) {
-            (Some(left), Some(right)) => left.equals(&right),
-            (left, right) => left.is_none() && right.is_none(),
-        }
-    })
+    Some(Val::Joined(Rc::new(items), schema))
 }
 
 fn contains(items: &[Val<'_>], wanted: &[Val<'_>]) -> bool {
