@@ -47,6 +47,9 @@ pub enum ApiError {
     /// An administrator's policy refuses it, for a reason of the policy's.
     #[error("{}", forbidden(subject, name, message))]
     Denied { subject: Subject, name: String, message: String, reason: String },
+    /// Nothing is made any more in a namespace that goes.
+    #[error("{}", forbidden(subject, name, &format!("unable to create new content in namespace {namespace} because it is being terminated")))]
+    NamespaceTerminating { subject: Subject, name: String, namespace: String },
     /// There is no such object.
     #[error("{subject} {name:?} not found")]
     NotFound { subject: Subject, name: String },
@@ -211,7 +214,7 @@ impl ApiError {
         match self {
             Self::BadRequest(_) => 400,
             Self::Unauthorized => 401,
-            Self::Forbidden { .. } => 403,
+            Self::Forbidden { .. } | Self::NamespaceTerminating { .. } => 403,
             Self::Denied { reason, .. } => match reason.as_str() {
                 "Forbidden" => 403,
                 "Unauthorized" => 401,
@@ -241,7 +244,7 @@ impl ApiError {
         match self {
             Self::BadRequest(_) => "BadRequest",
             Self::Unauthorized => "Unauthorized",
-            Self::Forbidden { .. } => "Forbidden",
+            Self::Forbidden { .. } | Self::NamespaceTerminating { .. } => "Forbidden",
             Self::Denied { reason, .. } => reason,
             Self::NotFound { .. } | Self::NoSuchPath | Self::NoSuchPage => "NotFound",
             Self::NoSuchMethod | Self::MethodNotAllowed { .. } => "MethodNotAllowed",
@@ -307,6 +310,7 @@ impl ApiError {
     fn details(&self) -> Map<String, Value> {
         let (subject, name) = match self {
             Self::Forbidden { subject, name, .. }
+            | Self::NamespaceTerminating { subject, name, .. }
             | Self::Denied { subject, name, .. }
             | Self::NotFound { subject, name }
             | Self::AlreadyExists { subject, name }
@@ -343,6 +347,11 @@ impl ApiError {
             Self::ApplyConflict { causes, .. } | Self::TooManyRequests { causes, .. } => {
                 causes.clone()
             }
+            Self::NamespaceTerminating { namespace, .. } => vec![Cause {
+                reason: "NamespaceTerminating".to_owned(),
+                message: format!("namespace {namespace} is being terminated"),
+                field: "metadata.namespace".to_owned(),
+            }],
             Self::VersionTooLarge { .. } => vec![Cause {
                 reason: "ResourceVersionTooLarge".to_owned(),
                 message: "Too large resource version".to_owned(),
@@ -398,6 +407,8 @@ mod tests {
             (ApiError::forbidden("", "pods", "", "no"), 403, "pods is forbidden: no"),
             (ApiError::forbidden("", "pods", "x", "no"), 403, "pods \"x\" is forbidden: no"),
             (ApiError::forbidden("", "", "", "no"), 403, "forbidden: no"),
+            (ApiError::NamespaceTerminating { subject: Subject::new("", "pods"), name: "x".into(), namespace: "n".into() }, 403,
+             "pods \"x\" is forbidden: unable to create new content in namespace n because it is being terminated"),
             (ApiError::modified("", "pods", "x"), 409,
              "Operation cannot be fulfilled on pods \"x\": the object has been modified; please apply your changes to the latest version and try again"),
             (ApiError::invalid("apps", "Deployment", "d", vec![FieldError::required("spec.selector", "")]), 422,
@@ -410,6 +421,18 @@ mod tests {
                 (Some(code), Some(message))
             );
         }
+    }
+
+    /// By which clients know that there is no use in trying again.
+    #[test]
+    fn a_namespace_that_goes_is_a_cause_of_its_own() {
+        let subject = Subject::new("", "pods");
+        let error =
+            ApiError::NamespaceTerminating { subject, name: "x".into(), namespace: "n".into() };
+        let cause = json!({"reason": "NamespaceTerminating", "field": "metadata.namespace",
+            "message": "namespace n is being terminated"});
+        let expected = json!({"name": "x", "kind": "pods", "causes": [cause]});
+        assert_eq!(error.to_status()["details"], expected);
     }
 
     #[test]

@@ -89,7 +89,7 @@ async fn filters(
         filter::authentication::identify(server, call)?;
     }
     if voucher != Voucher::Process {
-        filter::impersonation::apply(server, call)?;
+        filter::impersonation::apply(server, call).await?;
     }
     let demand = filter::in_flight::demand(call, voucher == Voucher::Process);
     let _place = filter::in_flight::take(server, demand).await?;

@@ -59,6 +59,15 @@ pub fn negotiate_plain(headers: &HeaderMap, query: &Query) -> Result<Output, Api
     choose(headers, query, |form| form == Form::Object)
 }
 
+/// The same for a stream: there is none of YAML.
+pub fn negotiate_stream(headers: &HeaderMap, query: &Query) -> Result<Output, ApiError> {
+    let output = negotiate(headers, query)?;
+    match output.yaml {
+        true => Err(ApiError::NotAcceptable { accepted: vec![OFFERED[0].to_owned()] }),
+        false => Ok(output),
+    }
+}
+
 fn choose(
     headers: &HeaderMap,
     query: &Query,
@@ -70,7 +79,11 @@ fn choose(
         return Ok(Output { pretty, ..Output::default() });
     }
     let mut clauses: Vec<Clause<'_>> = accept.split(',').map(clause).collect();
-    clauses.sort_by(|a, b| b.quality.total_cmp(&a.quality));
+    // The better ones first, and of those the more precise.
+    let wildcards = |clause: &Clause<'_>| clause.media.matches('*').count();
+    clauses.sort_by(|a, b| {
+        b.quality.total_cmp(&a.quality).then_with(|| wildcards(a).cmp(&wildcards(b)))
+    });
     let served = |output: &Output| is_served(output.form);
     let chosen = clauses.iter().find_map(|clause| output(clause, pretty).filter(served));
     chosen.ok_or_else(|| ApiError::NotAcceptable {
@@ -105,7 +118,7 @@ fn clause(text: &str) -> Clause<'_> {
 
 fn output(clause: &Clause<'_>, pretty: bool) -> Option<Output> {
     let yaml = match clause.media {
-        "application/json" | "*/*" => false,
+        "application/json" | "application/*" | "*/*" | "*" => false,
         "application/yaml" => true,
         _ => return None,
     };
@@ -141,6 +154,8 @@ mod tests {
         let check = |accept, form| assert_eq!(chosen(accept).map(|o| o.form), form, "{accept}");
         check("", Some(Form::Object));
         check("*/*", Some(Form::Object));
+        check("application/*", Some(Form::Object));
+        check("text/*", None);
         check("application/vnd.kubernetes.protobuf,application/json", Some(Form::Object));
         check("application/vnd.kubernetes.protobuf", None);
         check("text/html", None);
@@ -156,6 +171,9 @@ mod tests {
             Some(Form::AggregatedDiscovery),
         );
         check("application/json;q=0.5,application/yaml", Some(Form::Object));
-        assert!(chosen("application/json;q=0.5,application/yaml").unwrap().yaml);
+        for yaml in ["application/json;q=0.5,application/yaml", "*/*,application/yaml"] {
+            assert!(chosen(yaml).unwrap().yaml, "{yaml}");
+        }
+        assert!(!chosen("*/*;q=0.9,application/yaml;q=0.8").unwrap().yaml);
     }
 }

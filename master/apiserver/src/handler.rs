@@ -75,7 +75,10 @@ async fn route(server: &Arc<Server>, call: &mut Call) -> Result<Response, ApiErr
     match verb {
         "get" => rest::get::run(server, call, &target).await,
         "list" => rest::list::run(server, call, &target).await,
-        "watch" => rest::watch::run(server, call, &target).await,
+        "watch" => {
+            let events = rest::watch::run(server, call, &target).await?;
+            subresource::event_socket::join(server, call, events)
+        }
         "create" if target.name.is_empty() => rest::create::run(server, call, &target).await,
         // Upstream reads no name from the path here.
         "create" if resource.custom.is_some() => {

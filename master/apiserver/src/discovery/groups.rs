@@ -1,13 +1,16 @@
 //! Discovery document by document, as clients before v1.26 read it.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use master_api::meta::join_api_version;
 use master_registry::{Resource, Subresource};
 use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
 
 use crate::catalog::Catalog;
-use crate::discovery::hash;
 
 /// `/`: the paths there are.
 pub(super) fn root(catalog: &Catalog) -> Value {
@@ -63,7 +66,7 @@ pub(super) fn resources(catalog: &Catalog, group: &str, version: &str) -> Option
     }
     let mut list = Vec::new();
     for resource in catalog.all().iter().filter(|r| r.group == group && r.version == version) {
-        list.push(top(resource));
+        list.push(top(catalog, resource));
         list.extend(resource.subresources.iter().map(|sub| below(resource, *sub)));
     }
     Some(json!({
@@ -72,7 +75,7 @@ pub(super) fn resources(catalog: &Catalog, group: &str, version: &str) -> Option
     }))
 }
 
-fn top(resource: &Resource) -> Value {
+fn top(catalog: &Catalog, resource: &Resource) -> Value {
     let mut described = json!({
         "name": resource.plural, "singularName": resource.singular,
         "namespaced": resource.namespaced, "kind": resource.kind, "verbs": resource.verbs,
@@ -84,10 +87,21 @@ fn top(resource: &Resource) -> Value {
         described["categories"] = json!(resource.categories);
     }
     if resource.is_stored() {
-        let stored = format!("{}/{}/{}", resource.group, resource.version, resource.kind);
-        described["storageVersionHash"] = hash(stored.as_bytes())[..12].into();
+        described["storageVersionHash"] = storage_version_hash(catalog, resource).into();
     }
     described
+}
+
+/// By which clients notice that a kind is stored otherwise than before.
+fn storage_version_hash(catalog: &Catalog, resource: &Resource) -> String {
+    let (group, plural) = resource.storage();
+    let is_stored = |it: &&Arc<Resource>| {
+        it.group == group && it.plural == plural && it.storage() == (&*it.group, &*it.plural)
+    };
+    let stored = catalog.all().iter().find(|it| is_stored(it) && it.stores_as_served());
+    let version = stored.map_or(&*resource.version, |stored| &*stored.version);
+    let digest = Sha256::digest(format!("{group}/{version}/{}", resource.kind));
+    STANDARD.encode(&digest[..8])
 }
 
 fn below(resource: &Resource, subresource: Subresource) -> Value {
@@ -101,4 +115,27 @@ fn below(resource: &Resource, subresource: Subresource) -> Value {
         described["version"] = json!(version);
     }
     described
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// As kube-apiserver 1.36.3 has them.
+    #[test]
+    fn storage_versions_are_told_apart_as_upstream_does() {
+        let catalog = Catalog::new(master_registry::builtin());
+        let of = |group: &str, version: &str, plural: &str| {
+            storage_version_hash(&catalog, catalog.find(group, version, plural).unwrap())
+        };
+        assert_eq!(of("", "v1", "pods"), "xPOwRZ+Yhw8=");
+        assert_eq!(of("apps", "v1", "deployments"), "8aSe+NMegvE=");
+        for version in ["v1", "v2"] {
+            let of = of("autoscaling", version, "horizontalpodautoscalers");
+            assert_eq!(of, "qwQve8ut294=", "{version}");
+        }
+        for group in ["", "events.k8s.io"] {
+            assert_eq!(of(group, "v1", "events"), "r2yiGXH7wu8=", "{group}");
+        }
+    }
 }

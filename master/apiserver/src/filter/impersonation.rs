@@ -6,10 +6,19 @@ use master_auth::authn::impersonation;
 use crate::call::Call;
 use crate::server::Server;
 
-/// Replaces `call.identity` if the `Impersonate-*` headers ask for it and the sender may.
-pub fn apply(server: &Server, call: &mut Call) -> Result<(), ApiError> {
+/// Replaces `call.identity` if the `Impersonate-*` headers ask for it and the sender may. A refusal is judged again by
+/// all that was acknowledged.
+pub async fn apply(server: &Server, call: &mut Call) -> Result<(), ApiError> {
     let Some(wanted) = impersonation::requested(&call.headers)? else { return Ok(()) };
-    call.identity = impersonation::evaluate(&server.authorizer, &call.identity, wanted)?;
+    let request = call.info.attributes(&call.identity);
+    let evaluate = || impersonation::evaluate(&server.authorizer, &request, &wanted);
+    call.identity = match evaluate() {
+        Ok(identity) => identity,
+        Err(_) => {
+            server.catch_up().await?;
+            evaluate()?
+        }
+    };
     let names: Vec<_> = call.headers.keys().cloned().collect();
     for name in names.iter().filter(|name| name.as_str().starts_with("impersonate-")) {
         call.headers.remove(name);

@@ -59,6 +59,7 @@ pub async fn object(call: &mut Call, resource: &Resource) -> Result<Value, ApiEr
     let bytes = read(call).await?;
     let expected = Expected {
         api_version: &resource.api_version(),
+        old_version: "",
         kind: &resource.kind,
         is_custom: resource.custom.is_some(),
     };
@@ -72,14 +73,27 @@ pub async fn other(
     api_version: &str,
     kind: &str,
 ) -> Result<Value, ApiError> {
+    other_of(call, schema_name, api_version, "", kind).await
+}
+
+/// The same, of a kind that may also be sent in a version of before.
+pub async fn other_of(
+    call: &mut Call,
+    schema_name: &str,
+    api_version: &str,
+    old_version: &str,
+    kind: &str,
+) -> Result<Value, ApiError> {
     let bytes = read(call).await?;
-    let expected = Expected { api_version, kind, is_custom: false };
+    let expected = Expected { api_version, old_version, kind, is_custom: false };
     typed(call, &bytes, &Schema::builtin(schema_name.to_owned()), &expected)
 }
 
 /// What a body is to be.
 struct Expected<'a> {
     api_version: &'a str,
+    /// Another version that is taken for it; empty if there is none.
+    old_version: &'a str,
     kind: &'a str,
     is_custom: bool,
 }
@@ -121,6 +135,9 @@ fn typed(
 fn check_type(object: &mut Value, expected: &Expected<'_>) -> Result<(), ApiError> {
     if !object.is_object() {
         return Err(ApiError::bad_request("the body of the request is no object"));
+    }
+    if !expected.old_version.is_empty() && meta::api_version(object) == expected.old_version {
+        object["apiVersion"] = expected.api_version.into();
     }
     let or = |sent: &str, expected: &str| if sent.is_empty() { expected } else { sent }.to_owned();
     let api_version = or(meta::api_version(object), expected.api_version);

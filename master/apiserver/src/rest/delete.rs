@@ -39,6 +39,8 @@ pub struct DeleteOptions {
     pub resource_version: Option<String>,
     pub propagation: Option<Propagation>,
     pub dry_run: bool,
+    /// Whether the client asked in the old words that dependents go, too.
+    pub is_cascading: bool,
 }
 
 /// What became of the object.
@@ -96,16 +98,21 @@ pub async fn run(server: &Server, call: &mut Call, target: &Target) -> Result<Re
         }
         Deleted::Pending(entry) => {
             let entry = target.shown(entry);
-            answer(server, call, StatusCode::OK, resource, &entry)
+            // As upstream: only who says so in the old words is told that it has but begun.
+            let code = if options.is_cascading { StatusCode::ACCEPTED } else { StatusCode::OK };
+            answer(server, call, code, resource, &entry)
         }
     }
 }
 
-/// The options of body and query; the body counts where both speak.
+/// The options: those of the body, or without one those of the query. A trial may always be asked for in the query.
 pub async fn options(call: &mut Call) -> Result<DeleteOptions, ApiError> {
     let bytes = body::read(call).await?;
-    let mut options = from_query(&call.query)?;
-    if !bytes.is_empty() {
+    let asked: Vec<_> = call.query.all("dryRun").collect();
+    let mut options = DeleteOptions { dry_run: dry_run(&asked)?, ..DeleteOptions::default() };
+    if bytes.is_empty() {
+        from_query(&mut options, &call.query)?;
+    } else {
         let mut sent = if body::media_type(call) == protobuf::MEDIA_TYPE {
             protobuf::decode(&bytes)?
         } else {
@@ -119,11 +126,12 @@ pub async fn options(call: &mut Call) -> Result<DeleteOptions, ApiError> {
         schema::check(&mut sent, &schema, FieldValidation::Ignore).map_err(untyped)?;
         from_body(&mut options, &sent)?;
     }
-    if options.grace_s.is_some_and(|grace_s| grace_s < 0) {
-        // Upstream: a negative period means one second.
-        options.grace_s = Some(1);
-    }
     Ok(options)
+}
+
+/// Upstream: a negative period means one second.
+fn grace(asked_s: i64) -> i64 {
+    if asked_s < 0 { 1 } else { asked_s }
 }
 
 /// Upstream does not say here which kind it is that the text does not fit.
@@ -133,30 +141,28 @@ fn untyped(error: ApiError) -> ApiError {
     ApiError::BadRequest(problem.to_owned())
 }
 
-fn from_query(query: &Query) -> Result<DeleteOptions, ApiError> {
+fn from_query(options: &mut DeleteOptions, query: &Query) -> Result<(), ApiError> {
     let propagation = query.all("propagationPolicy").next().map(propagation).transpose()?;
     let orphan = query.get("orphanDependents").is_some().then(|| query.flag("orphanDependents"));
     one_of(query.get("propagationPolicy"), orphan)?;
-    Ok(DeleteOptions {
-        grace_s: query.parsed("gracePeriodSeconds")?,
-        propagation: propagation.or(orphan.map(orphaned)),
-        dry_run: dry_run(&query.all("dryRun").collect::<Vec<_>>())?,
-        ..DeleteOptions::default()
-    })
+    options.grace_s = query.parsed("gracePeriodSeconds")?.map(grace);
+    options.propagation = propagation.or(orphan.map(orphaned));
+    options.is_cascading = orphan == Some(false);
+    Ok(())
 }
 
 /// Adds what a DeleteOptions object says.
 pub fn from_body(options: &mut DeleteOptions, sent: &Value) -> Result<(), ApiError> {
     let text = |path: &[&str]| Some(meta::text(sent, path).to_owned()).filter(|t| !t.is_empty());
-    let grace_s = meta::number(sent, &["gracePeriodSeconds"]);
-    options.grace_s = grace_s.or(options.grace_s);
+    options.grace_s = meta::number(sent, &["gracePeriodSeconds"]).map(grace);
     options.uid = text(&["preconditions", "uid"]);
     options.resource_version = text(&["preconditions", "resourceVersion"]);
     let policy = text(&["propagationPolicy"]);
     one_of(policy.as_deref(), sent["orphanDependents"].as_bool())?;
     let chosen = policy.as_deref().map(propagation).transpose()?;
-    let old = sent["orphanDependents"].as_bool().map(orphaned);
-    options.propagation = chosen.or(old).or(options.propagation);
+    let orphan = sent["orphanDependents"].as_bool();
+    options.propagation = chosen.or(orphan.map(orphaned));
+    options.is_cascading = orphan == Some(false);
     let asked = meta::items(sent, &["dryRun"]).iter().filter_map(Value::as_str);
     options.dry_run |= dry_run(&asked.collect::<Vec<_>>())?;
     Ok(())
@@ -358,7 +364,12 @@ fn admitted_plan(
     Ok(plan)
 }
 
-fn preconditions(target: &Target, old: &Value, options: &DeleteOptions) -> Result<(), ApiError> {
+/// Whether the object is the one, and the version of it, that is to be deleted.
+pub fn preconditions(
+    target: &Target,
+    old: &Value,
+    options: &DeleteOptions,
+) -> Result<(), ApiError> {
     let differs = |what: &str, wanted: &str, found: &str, how: &str| {
         let message = format!(
             "the {what} in the precondition ({wanted}) does not match the {what} in record ({found}). The object might have been {how}"
@@ -400,22 +411,25 @@ fn plan(
     options: &DeleteOptions,
     now: jiff::Timestamp,
 ) -> Plan {
-    // Nothing runs yet or any more (0): there is nothing to wait for, whatever the client says.
-    let grace_s = match default_grace_s {
-        None | Some(0) => 0,
-        Some(default_s) => options.grace_s.unwrap_or(default_s),
+    let pending_s = meta::is_terminating(old)
+        .then(|| meta::deletion_grace_period_seconds(old).unwrap_or_default());
+    let grace_s = match (default_grace_s, pending_s) {
+        // Nothing runs yet or any more: there is nothing to wait for, whatever the client says.
+        (None, _) | (_, Some(0)) | (Some(0), None) => 0,
+        (Some(default_s), None) => options.grace_s.unwrap_or(default_s),
+        // What has begun is only made shorter, by who says so.
+        (Some(_), Some(pending_s)) => match options.grace_s {
+            Some(asked_s) if asked_s < pending_s => asked_s,
+            _ => return Plan::Nothing,
+        },
     };
-    let pending_s = meta::deletion_grace_period_seconds(old).filter(|_| meta::is_terminating(old));
     let shortens = pending_s.is_none_or(|pending_s| grace_s < pending_s);
-    if default_grace_s.is_some() && pending_s.is_some_and(|pending_s| pending_s > 0) && !shortens {
-        return Plan::Nothing;
-    }
     let mut new = old.clone();
     set_finalizers(&mut new, old, orphans_by_default, options.propagation);
     if grace_s == 0 && !is_held(&new) {
         return Plan::Remove;
     }
-    if shortens || !meta::is_terminating(old) {
+    if shortens {
         mark_deleted(&mut new, grace_s, now);
     }
     if meta::kind(old) == "Namespace" && meta::api_version(old) == "v1" {

@@ -4,26 +4,21 @@ use std::future::ready;
 
 use futures::{StreamExt as _, TryStreamExt as _};
 use master_api::status::ApiError;
-use serde_json::json;
 
-use super::delete::{Deleted, Outspoken, delete, options};
+use super::delete::{delete, options};
 use super::{Target, list};
 use crate::call::{Call, Response};
-use crate::respond;
 use crate::server::Server;
 
 /// How many deletions are under way at once: enough to share a sync of the log among them.
 const AT_ONCE: usize = 64;
 
-/// Answers with the list of what was deleted.
+/// Answers with the list of what was deleted, as it was.
 pub async fn run(server: &Server, call: &mut Call, target: &Target) -> Result<Response, ApiError> {
     let options = options(call).await?;
-    if options.uid.is_some() || options.resource_version.is_some() {
-        return Err(ApiError::bad_request("preconditions are not supported for a collection"));
-    }
-    let found = list::all(server, call, target).await?;
+    let page = list::matching(server, call, target).await?;
     let (asked, options) = (&*call, &options);
-    let each = found.into_iter().map(|entry| async move {
+    let each = page.entries().to_vec().into_iter().map(|entry| async move {
         let mut target = target.named(entry.name());
         if target.resource.namespaced {
             target.namespace = entry.namespace().to_owned();
@@ -37,13 +32,8 @@ pub async fn run(server: &Server, call: &mut Call, target: &Target) -> Result<Re
     });
     let outcomes = futures::stream::iter(each).buffered(AT_ONCE);
     let outcomes: Vec<_> = outcomes.try_filter_map(|it| ready(Ok(it))).try_collect().await?;
-    let entry = |outcome: Outspoken| match outcome.said(&mut call.warnings) {
-        Deleted::Gone(entry) | Deleted::Pending(entry) => entry,
-    };
-    let deleted: Vec<_> = outcomes.into_iter().map(entry).collect();
-    let resource = &target.resource;
-    let metadata = json!({ "resourceVersion": server.cacher.revision().to_string() });
-    let (kind, api_version) = (resource.list_kind(), resource.api_version());
-    let pieces = list::pieces(&kind, &api_version, &metadata, &deleted, list::push_whole);
-    Ok(respond::pieces(pieces))
+    for outcome in outcomes {
+        outcome.said(&mut call.warnings);
+    }
+    list::render(server, call, target, page)
 }

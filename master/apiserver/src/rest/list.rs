@@ -35,6 +35,8 @@ const CHUNK: i64 = 500;
 const BETWEEN_BYTES: usize = 56;
 const BETWEEN_BYTES_MAX: usize = 64 << 10;
 
+const TOKEN_EXPIRED: &str = "The provided continue parameter is too old to display a consistent list result. You can start a new list without the continue parameter, or use the continue token in this response to retrieve the remainder of the results. Continuing with the provided token results in an inconsistent list - objects that were created, modified, or deleted between the time the first chunk was returned and now may show up in the list.";
+
 /// As Go reads tokens: bits that are left over do not matter.
 const LENIENT: GeneralPurpose =
     GeneralPurpose::new(&URL_SAFE, NO_PAD.with_decode_allow_trailing_bits(true));
@@ -65,14 +67,39 @@ impl Token {
 }
 
 /// One page.
-struct Page {
+#[derive(Debug)]
+pub struct Page {
     snapshot: Snapshot,
     /// How many there are after it is known.
     counts: bool,
 }
 
+impl Page {
+    /// What is on it.
+    pub fn entries(&self) -> &[Arc<Entry>] {
+        &self.snapshot.entries
+    }
+}
+
 /// Answers with the list.
 pub async fn run(server: &Server, call: &Call, target: &Target) -> Result<Response, ApiError> {
+    match look(server, call, target).await? {
+        Ok(page) => render(server, call, target, page),
+        Err(token) => Ok(token_expired(&token)),
+    }
+}
+
+/// The objects that a deletecollection is about: a page of them, if the client asks for one.
+pub async fn matching(server: &Server, call: &Call, target: &Target) -> Result<Page, ApiError> {
+    look(server, call, target).await?.map_err(|_| ApiError::Expired(TOKEN_EXPIRED.into()))
+}
+
+/// What the call asks for, or the token that is too old.
+async fn look(
+    server: &Server,
+    call: &Call,
+    target: &Target,
+) -> Result<Result<Page, Token>, ApiError> {
     let options = ListOptions::parse(&call.query, false)?;
     let selection = selection::of(call, target)?;
     let token = options.token.as_deref().map(Token::decode).transpose()?;
@@ -80,27 +107,10 @@ pub async fn run(server: &Server, call: &Call, target: &Target) -> Result<Respon
         let text = "specifying resource version is not allowed when using continue";
         return Err(ApiError::bad_request(text));
     }
-    let page = match page(server, target, &selection, &options, token.as_ref()).await {
-        Err(ApiError::Expired(_)) if token.is_some() => {
-            return Ok(token_expired(&token.expect("just seen")));
-        }
-        page => page?,
-    };
-    render(server, call, target, page)
-}
-
-/// All objects that match, as of now: for deletecollection.
-pub async fn all(
-    server: &Server,
-    call: &Call,
-    target: &Target,
-) -> Result<Vec<Arc<Entry>>, ApiError> {
-    let options = ListOptions::parse(&call.query, false)?;
-    options.token.as_deref().map(Token::decode).transpose()?;
-    let selection = selection::of(call, target)?;
-    server.catch_up().await?;
-    let matcher = selection.matcher.as_deref();
-    Ok(server.cacher.snapshot(&target.table, &selection.scope, matcher, None, 0).entries)
+    match (page(server, target, &selection, &options, token.as_ref()).await, token) {
+        (Err(ApiError::Expired(_)), Some(token)) => Ok(Err(token)),
+        (page, _) => page.map(Ok),
+    }
 }
 
 async fn page(
@@ -118,10 +128,10 @@ async fn page(
     };
     let matcher = selection.matcher.as_deref();
     let counts = matcher.is_none();
-    let now = || {
-        let limit = options.limit;
-        server.cacher.snapshot(&target.table, &selection.scope, matcher, after, limit)
-    };
+    // As upstream: from whatever is there, all at once.
+    let limit =
+        if token.is_none() && options.freshness == Freshness::Any { 0 } else { options.limit };
+    let now = || server.cacher.snapshot(&target.table, &selection.scope, matcher, after, limit);
     let Some(revision) = exact else {
         get::wait(server, if token.is_some() { Freshness::Latest } else { options.freshness })
             .await?;
@@ -194,7 +204,13 @@ fn history(
     }
 }
 
-fn render(server: &Server, call: &Call, target: &Target, page: Page) -> Result<Response, ApiError> {
+/// A page in the form that the client wants.
+pub fn render(
+    server: &Server,
+    call: &Call,
+    target: &Target,
+    page: Page,
+) -> Result<Response, ApiError> {
     let output = content::negotiate(&call.headers, &call.query)?;
     let Snapshot { revision, entries, more, remaining, .. } = page.snapshot;
     let entries: Vec<_> = entries.into_iter().map(|entry| target.shown(entry)).collect();
@@ -292,9 +308,7 @@ pub fn pieces(
 
 /// The history of the token's revision is gone; the client may go on, inconsistently, with a new token.
 fn token_expired(token: &Token) -> Response {
-    let error = ApiError::Expired(
-        "The provided continue parameter is too old to display a consistent list result. You can start a new list without the continue parameter, or use the continue token in this response to retrieve the remainder of the results. Continuing with the provided token results in an inconsistent list - objects that were created, modified, or deleted between the time the first chunk was returned and now may show up in the list.".into(),
-    );
+    let error = ApiError::Expired(TOKEN_EXPIRED.into());
     let mut status = error.to_status();
     let anew = Token { rv: -1, after: token.after.clone() };
     status["metadata"]["continue"] = anew.encode().into();

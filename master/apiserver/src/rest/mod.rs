@@ -261,6 +261,32 @@ pub fn answer(
     Ok(respond::object(code, output, resource, include, entry, server.now()))
 }
 
+/// Lets admission judge what is made below an object: a binding, an eviction, a token. A refusal counts only once this
+/// master knows all that was acknowledged.
+pub(crate) async fn admit_below(
+    server: &Server,
+    call: &mut Call,
+    target: &Target,
+    subresource: &str,
+    sent: &Value,
+) -> Result<(), ApiError> {
+    let judge = |call: &Call| {
+        let operation = admission::Operation::Create;
+        let request = server.admission_request(call, target, operation, subresource, None);
+        admission::takes_in(&request)?;
+        server.admission.validate(&request, sent)
+    };
+    let warnings = match judge(call) {
+        Ok(warnings) => warnings,
+        Err(_) => {
+            server.catch_up().await?;
+            judge(call)?
+        }
+    };
+    call.warnings.extend(warnings);
+    Ok(())
+}
+
 /// A list has a form of its own for its metadata, and so has one object.
 pub fn fits_form(form: Form, resource: &Resource, is_list: bool) -> Result<(), ApiError> {
     let (asked, is_not) = match (form, is_list) {

@@ -155,9 +155,13 @@ impl ListOptions {
             limit: usize::try_from(limit).unwrap_or(0),
             names_version: wanted.is_some_and(|wanted| wanted != "0"),
             token,
-            timeout_s: timeout_s.and_then(|seconds| u64::try_from(seconds).ok()),
+            timeout_s: timeout_s.and_then(|s| u64::try_from(s).ok()).filter(|s| *s > 0),
             allows_bookmarks: query.flag("allowWatchBookmarks"),
-            sends_initial,
+            // Who names no version gets the state first: it is told when that was all, as if it had asked so.
+            sends_initial: match (sends_initial, matching, wanted) {
+                (None, None, None | Some("0")) if query.flag("watch") => Some(true),
+                _ => sends_initial,
+            },
         })
     }
 }
@@ -247,5 +251,11 @@ mod tests {
         assert!(read("sendInitialEvents=true&resourceVersionMatch=NotOlderThan", true).is_ok());
         assert!(read("sendInitialEvents=true", true).is_err());
         assert!(read("resourceVersionMatch=NotOlderThan", true).is_err());
+        let tells_end = |query: &str| read(query, true).unwrap().sends_initial;
+        assert_eq!(tells_end("watch=1"), Some(true));
+        assert_eq!(tells_end("watch=1&resourceVersion=0"), Some(true));
+        assert_eq!(tells_end("watch=1&resourceVersion=5"), None);
+        assert_eq!(tells_end("sendInitialEvents=0&resourceVersionMatch=NotOlderThan"), Some(false));
+        assert_eq!(read("timeoutSeconds=0", true).unwrap().timeout_s, None);
     }
 }

@@ -68,6 +68,9 @@ pub async fn run(
             if rules == Rules::Whole && CREATED_ON_UPDATE.contains(&names) =>
         {
             may_create(server, call)?;
+            absent(target, &object)?;
+            // What is not there has no version that could be meant.
+            meta::set(&mut object, "resourceVersion", Value::Null);
             let entry = create::create(server, call, target, object, Ownership::Changed).await?;
             answer(server, call, StatusCode::CREATED, resource, &entry)
         }
@@ -75,6 +78,16 @@ pub async fn run(
             let entry = outcome?;
             answer(server, call, StatusCode::OK, resource, &entry)
         }
+    }
+}
+
+/// Whoever names a uid means an object that is there.
+fn absent(target: &Target, sent: &Value) -> Result<(), ApiError> {
+    match meta::uid(sent) {
+        "" => Ok(()),
+        uid => Err(target.conflict(format!(
+            "Precondition failed: UID in precondition: {uid}, UID in object meta: "
+        ))),
     }
 }
 

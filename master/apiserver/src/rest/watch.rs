@@ -80,7 +80,7 @@ struct Stream {
 pub async fn run(server: &Arc<Server>, call: &Call, target: &Target) -> Result<Response, ApiError> {
     let options = ListOptions::parse(&call.query, true)?;
     let selection = selection::of(call, target)?;
-    let output = content::negotiate(&call.headers, &call.query)?;
+    let output = content::negotiate_stream(&call.headers, &call.query)?;
     let include = Include::wanted(output.form, &call.query)?;
     let ahead = ahead(server, &options);
     let begun = match ahead {

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use crate::call::{Call, Response};
 use crate::rest::change::{Change, Rules, change};
 use crate::rest::ownership::Ownership;
-use crate::rest::{Target, answer_value, body};
+use crate::rest::{Target, admit_below, answer_value, body};
 use crate::server::Server;
 
 /// Answers with a Status.
@@ -42,6 +42,7 @@ pub async fn bind(
         // Upstream has no reason for it.
         return Err(ApiError::Untyped(aggregate(&errors)));
     }
+    admit_below(server, call, target, "binding", binding).await?;
     let now = server.now();
     let produce = |old: &Value| bound(target, old, binding, node, now);
     let wanted = Change {

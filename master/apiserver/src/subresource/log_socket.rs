@@ -6,7 +6,7 @@
 
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
-use futures::{SinkExt, StreamExt};
+use futures::{SinkExt, Stream, StreamExt};
 use http::header::{
     CONNECTION, HeaderValue, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_PROTOCOL,
     UPGRADE,
@@ -17,9 +17,9 @@ use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
 use master_api::status::ApiError;
 use tokio_tungstenite::WebSocketStream;
-use tokio_tungstenite::tungstenite::Bytes;
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 use tokio_tungstenite::tungstenite::protocol::{Message, Role};
+use tokio_tungstenite::tungstenite::{Bytes, Error};
 
 use super::kubelet::Answer;
 use super::tunnel::TOKEN_PROTOCOL;
@@ -57,6 +57,24 @@ fn choose(headers: &HeaderMap) -> Result<Option<&'static str>, ApiError> {
 /// Switches to the WebSocket and sends the kubelet's answer over it.
 pub fn join(server: &Server, call: &mut Call, answer: Answer) -> Result<Response, ApiError> {
     let protocol = choose(&call.headers)?;
+    let is_text = protocol == Some(BASE64);
+    let named = protocol.map(HeaderValue::from_static);
+    switch(server, call, named, move |client| send(client, answer, is_text))
+}
+
+/// Why a WebSocket ended before its time.
+pub type Broken = Box<dyn std::error::Error + Send + Sync>;
+
+/// Switches to the WebSocket; `talk` has the connection until it ends, or this master does.
+pub fn switch<F>(
+    server: &Server,
+    call: &mut Call,
+    protocol: Option<HeaderValue>,
+    talk: impl FnOnce(OnUpgrade) -> F,
+) -> Result<Response, ApiError>
+where
+    F: Future<Output = Result<(), Broken>> + Send + 'static,
+{
     let key = call.headers.get(SEC_WEBSOCKET_KEY);
     let key = key.ok_or_else(|| ApiError::bad_request("Sec-WebSocket-Key is missing"))?;
     let accept = derive_accept_key(key.as_bytes());
@@ -71,34 +89,38 @@ pub fn join(server: &Server, call: &mut Call, answer: Answer) -> Result<Response
         headers.insert(SEC_WEBSOCKET_ACCEPT, accept);
     }
     if let Some(protocol) = protocol {
-        headers.insert(SEC_WEBSOCKET_PROTOCOL, HeaderValue::from_static(protocol));
+        headers.insert(SEC_WEBSOCKET_PROTOCOL, protocol);
     }
-    let stop = server.draining.clone();
+    let (stop, talk) = (server.draining.clone(), talk(client));
     server.tunnels.lock().spawn(async move {
         tokio::select! {
             biased;
             () = stop.cancelled() => {}
-            sent = send(client, answer, protocol == Some(BASE64)) => if let Err(error) = sent {
-                tracing::debug!(%error, "log over a WebSocket");
+            ended = talk => if let Err(error) = ended {
+                tracing::debug!(%error, "a WebSocket broke off");
             }
         }
     });
     Ok(switched)
 }
 
+/// Ends when the client closes its side; whatever else it sends is passed over.
+pub async fn left(mut stream: impl Stream<Item = Result<Message, Error>> + Unpin) {
+    while let Some(Ok(received)) = stream.next().await {
+        if matches!(received, Message::Close(_)) {
+            break;
+        }
+    }
+}
+
 fn message(piece: Bytes, is_text: bool) -> Message {
     if is_text { Message::text(BASE64_STANDARD.encode(piece)) } else { Message::Binary(piece) }
 }
 
-async fn send(
-    client: OnUpgrade,
-    answer: Answer,
-    is_text: bool,
-) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+async fn send(client: OnUpgrade, answer: Answer, is_text: bool) -> Result<(), Broken> {
     let Answer { response, connection: _connection } = answer;
     let io = TokioIo::new(client.await?);
-    let (mut sink, mut stream) =
-        WebSocketStream::from_raw_socket(io, Role::Server, None).await.split();
+    let (mut sink, stream) = WebSocketStream::from_raw_socket(io, Role::Server, None).await.split();
     let mut body = response.into_body();
     let pieces = async move {
         // Upstream begins with a message of nothing.
@@ -111,16 +133,9 @@ async fn send(
         sink.close().await?;
         Ok(())
     };
-    let is_left = async move {
-        while let Some(Ok(received)) = stream.next().await {
-            if matches!(received, Message::Close(_)) {
-                break;
-            }
-        }
-    };
     tokio::select! {
         sent = pieces => sent,
-        () = is_left => Ok(()),
+        () = left(stream) => Ok(()),
     }
 }
 

@@ -3,6 +3,7 @@
 pub mod backend;
 pub mod binding;
 pub mod connect;
+pub mod event_socket;
 pub mod eviction;
 pub mod finalize;
 pub mod kubelet;

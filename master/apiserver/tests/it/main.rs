@@ -16,6 +16,7 @@ mod kubelet;
 mod objects;
 mod policies;
 mod quota;
+mod semantics;
 mod subresources;
 mod watching;
 mod wire;

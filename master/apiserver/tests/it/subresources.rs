@@ -192,7 +192,8 @@ async fn eviction_obeys_the_disruption_budget() {
         let pod = json!({"metadata": {"name": name, "labels": {"app": "web"}},
             "spec": {"containers": [{"name": "c", "image": "i"}]}});
         post(&admin, pods, pod).await;
-        let running = json!({"status": {"phase": "Running"}}).to_string();
+        let ready = json!([{"type": "Ready", "status": "True"}]);
+        let running = json!({"status": {"phase": "Running", "conditions": ready}}).to_string();
         send(&admin, &format!("PATCH {pods}/{name}/status"), &[MERGE], running).await;
     }
     let budgets = "/apis/policy/v1/namespaces/default/poddisruptionbudgets";
@@ -210,9 +211,9 @@ async fn eviction_obeys_the_disruption_budget() {
     let one = send(&admin, &format!("GET {budgets}/one"), &[], "").await.json;
     assert_eq!(one["status"]["disruptionsAllowed"], 0);
     assert!(one["status"]["disruptedPods"]["a"].is_string());
-    // The client would try a 429 again by itself: asked below it.
-    let line = format!("POST {pods}/b/eviction?dryRun=All");
-    assert_eq!(send(&admin, &line, &[JSON], evict("b").to_string()).await.code, 201);
+    let line = format!("POST {pods}/b/eviction");
+    let impatient = world.impatient();
+    assert_eq!(send(&impatient, &line, &[JSON], evict("b").to_string()).await.code, 429);
     assert_eq!(send(&admin, &format!("GET {pods}/b"), &[], "").await.code, 200);
     world.end().await;
 }

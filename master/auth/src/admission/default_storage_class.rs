@@ -1,5 +1,7 @@
 //! DefaultStorageClass: a claim that names no class gets the one marked as default.
 
+use std::sync::Arc;
+
 use master_api::status::ApiError;
 use serde_json::{Value, json};
 
@@ -27,20 +29,28 @@ impl Plugin for DefaultStorageClass {
         {
             return Ok(());
         }
-        let is_default = |class: &Value| {
-            let annotations = class.pointer("/metadata/annotations");
-            MARKS.iter().any(|mark| {
-                annotations.and_then(|all| all.get(*mark)).is_some_and(|value| value == "true")
-            })
-        };
-        let classes = request.reader.list("storage.k8s.io", "storageclasses", None).into_iter();
-        // The newest wins where several are marked.
-        let newest = classes.filter(|class| is_default(class)).max_by(|a, b| {
-            text(a, "/metadata/creationTimestamp").cmp(text(b, "/metadata/creationTimestamp"))
-        });
-        if let Some(class) = newest {
-            object_at(claim, &["spec"])["storageClassName"] = json!(text(&class, "/metadata/name"));
+        let classes = request.reader.list("storage.k8s.io", "storageclasses", None);
+        if let Some(name) = newest_default(&classes, &MARKS) {
+            object_at(claim, &["spec"])["storageClassName"] = json!(name);
         }
         Ok(())
     }
+}
+
+/// The name of the class with one of these annotations; where there are several, of the newest, and of those that are as
+/// new, of the first by name.
+pub(super) fn newest_default<'a>(classes: &'a [Arc<Value>], marks: &[&str]) -> Option<&'a str> {
+    let is_default = |class: &&Arc<Value>| {
+        let annotations = class.pointer("/metadata/annotations");
+        marks.iter().any(|mark| {
+            annotations.and_then(|all| all.get(*mark)).is_some_and(|value| value == "true")
+        })
+    };
+    let made_at = |class: &Value| text(class, "/metadata/creationTimestamp").to_owned();
+    let name = |class: &'a Value| text(class, "/metadata/name");
+    let newest = classes
+        .iter()
+        .filter(is_default)
+        .max_by(|a, b| made_at(a).cmp(&made_at(b)).then_with(|| name(b).cmp(name(a))));
+    newest.map(|class| name(class))
 }

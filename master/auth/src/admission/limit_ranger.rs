@@ -7,6 +7,7 @@ use master_api::quantity::Quantity;
 use master_api::status::ApiError;
 use serde_json::{Value, json};
 
+use crate::admission::pod_amounts::{Amounts, amounts, total};
 use crate::admission::{Operation, Plugin, Request};
 use crate::json::{items, object_at, text};
 
@@ -14,8 +15,6 @@ const ANNOTATION: &str = "kubernetes.io/limit-ranger";
 
 #[derive(Debug)]
 pub(super) struct LimitRanger;
-
-type Amounts = BTreeMap<String, Quantity>;
 
 impl Plugin for LimitRanger {
     fn mutate(&self, request: &Request<'_>, pod: &mut Value) -> Result<(), ApiError> {
@@ -40,6 +39,10 @@ impl Plugin for LimitRanger {
         if !is_pod && !is_claim {
             return Ok(());
         }
+        // What goes may go as it is.
+        if request.old.is_some_and(is_going) {
+            return Ok(());
+        }
         for range in request.reader.list("", "limitranges", Some(request.namespace)) {
             let broken: Vec<String> = items(&range, "/spec/limits")
                 .iter()
@@ -59,6 +62,10 @@ impl Plugin for LimitRanger {
         }
         Ok(())
     }
+}
+
+fn is_going(object: &Value) -> bool {
+    !text(object, "/metadata/deletionTimestamp").is_empty()
 }
 
 /// Adds what a LimitRange gives to containers that do not say.
@@ -107,13 +114,6 @@ fn fill(container: &mut Value, field: &str, given: &serde_json::Map<String, Valu
     missing.into_keys().cloned().collect()
 }
 
-fn amounts(holder: &Value, pointer: &str) -> Amounts {
-    let entries = holder.pointer(pointer).and_then(Value::as_object).into_iter().flatten();
-    entries
-        .filter_map(|(name, amount)| Some((name.clone(), Quantity::from_json(amount)?)))
-        .collect()
-}
-
 /// What a pod breaks of one entry of a LimitRange.
 fn broken_by_pod(pod: &Value, limit: &Value) -> Vec<String> {
     let containers =
@@ -129,30 +129,9 @@ fn broken_by_pod(pod: &Value, limit: &Value) -> Vec<String> {
                 )
             })
             .collect(),
-        "Pod" => {
-            let total = |field: &str| pod_total(pod, &format!("/resources/{field}"));
-            broken("Pod", limit, &total("requests"), &total("limits"))
-        }
+        "Pod" => broken("Pod", limit, &total(pod, "requests"), &total(pod, "limits")),
         _ => Vec::new(),
     }
-}
-
-/// The sum over containers, or the greediest init container where that is more.
-fn pod_total(pod: &Value, pointer: &str) -> Amounts {
-    let mut total = Amounts::new();
-    for container in items(pod, "/spec/containers") {
-        for (name, amount) in amounts(container, pointer) {
-            let sum = total.get(&name).copied().unwrap_or_default() + amount;
-            total.insert(name, sum);
-        }
-    }
-    for container in items(pod, "/spec/initContainers") {
-        for (name, amount) in amounts(container, pointer) {
-            let most = total.get(&name).copied().unwrap_or_default().max(amount);
-            total.insert(name, most);
-        }
-    }
-    total
 }
 
 fn broken_by_claim(claim: &Value, limit: &Value) -> Vec<String> {

@@ -11,11 +11,15 @@
 
 mod cel;
 mod certificates;
+mod claim_resize;
+mod default_ingress_class;
 mod default_storage_class;
 mod default_toleration_seconds;
 mod limit_ranger;
+mod mountable_secrets;
 mod namespace_lifecycle;
 mod node_restriction;
+mod pod_amounts;
 mod pod_resize;
 mod pod_security;
 mod pod_topology_labels;
@@ -128,10 +132,12 @@ pub fn chain(authorizer: &Arc<Authorizer>) -> Chain {
             Box::new(priority::Priority),
             Box::new(default_toleration_seconds::DefaultTolerationSeconds),
             Box::new(default_storage_class::DefaultStorageClass),
+            Box::new(default_ingress_class::DefaultIngressClass),
             Box::new(storage_object_in_use::StorageObjectInUseProtection),
             Box::new(runtime_class::RuntimeClass),
             Box::new(limit_ranger::LimitRanger),
             Box::new(pod_resize::PodResize),
+            Box::new(claim_resize::ClaimResize),
             Box::new(pod_security::PodSecurity),
             Box::new(certificates::Certificates::new(Arc::clone(authorizer))),
             Box::new(rbac_escalation::RbacEscalation::new(Arc::clone(authorizer))),

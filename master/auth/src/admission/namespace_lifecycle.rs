@@ -1,7 +1,7 @@
 //! NamespaceLifecycle: nothing is made in a namespace that is missing or ends, and the namespaces
 //! that a cluster cannot do without stay.
 
-use master_api::status::ApiError;
+use master_api::status::{ApiError, Subject};
 use serde_json::Value;
 
 use crate::admission::{Operation, Plugin, Request};
@@ -33,11 +33,12 @@ impl Plugin for NamespaceLifecycle {
         };
         let is_ending = text(&namespace, "/status/phase") == "Terminating"
             || namespace.pointer("/metadata/deletionTimestamp").is_some_and(|at| !at.is_null());
-        if is_ending && request.operation == Operation::Create && request.subresource.is_empty() {
-            let name = request.namespace;
-            return Err(request.forbidden(format!(
-                "unable to create new content in namespace {name} because it is being terminated"
-            )));
+        if is_ending && request.operation == Operation::Create {
+            return Err(ApiError::NamespaceTerminating {
+                subject: Subject::new(request.group, request.resource),
+                name: request.name.to_owned(),
+                namespace: request.namespace.to_owned(),
+            });
         }
         Ok(())
     }

@@ -6,7 +6,7 @@ use master_api::status::ApiError;
 use serde_json::Value;
 
 use crate::admission::{Operation, Plugin, Request};
-use crate::authz::Authorizer;
+use crate::authz::{Authorizer, Refused};
 
 #[derive(Debug)]
 pub(super) struct RbacEscalation {
@@ -32,13 +32,18 @@ impl Plugin for RbacEscalation {
         }
         let verdict = match request.resource {
             "roles" | "clusterroles" => {
-                self.authorizer.check_role(request.identity, request.resource, object, request.old)
+                let (identity, resource) = (request.identity, request.resource);
+                let verdict = self.authorizer.check_role(identity, resource, object, request.old);
+                verdict.map_err(Refused::Escalates)
             }
             "rolebindings" | "clusterrolebindings" => {
                 self.authorizer.check_binding(request.identity, object, request.old)
             }
             _ => Ok(()),
         };
-        verdict.map_err(|reason| request.forbidden(reason))
+        verdict.map_err(|refused| match refused {
+            Refused::Escalates(reason) => request.forbidden(reason),
+            Refused::NoRole { role, name } => ApiError::not_found(request.group, &role, &name),
+        })
     }
 }

@@ -19,6 +19,7 @@ use master_api::status::ApiError;
 use serde_json::{Map, Value, json};
 
 use self::usage::{Amounts, matches_scopes, of_object, relevant};
+use crate::admission::pod_amounts::says_itself;
 use crate::admission::{Operation, Plugin, Request};
 use crate::json::{items, object_at, text};
 
@@ -192,6 +193,9 @@ pub fn recount(quota: &Value, listed: &[Listed]) -> Value {
 
 /// For each limited amount, the containers that do not say how much they want.
 fn missing_amounts(pod: &Value, limited: &[&String]) -> Vec<String> {
+    if says_itself(pod) {
+        return Vec::new();
+    }
     let containers =
         || items(pod, "/spec/initContainers").iter().chain(items(pod, "/spec/containers"));
     let mut missing = Vec::new();

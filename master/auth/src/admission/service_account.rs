@@ -3,7 +3,8 @@
 use master_api::status::ApiError;
 use serde_json::{Value, json};
 
-use crate::admission::{Operation, Plugin, Request};
+use crate::admission::{Operation, Plugin, Request, mountable_secrets};
+use crate::authz::references;
 use crate::json::{array_at, items, text};
 
 const VOLUME_PREFIX: &str = "kube-api-access-";
@@ -51,23 +52,48 @@ impl Plugin for ServiceAccount {
         pod: &Value,
         _warnings: &mut Vec<String>,
     ) -> Result<(), ApiError> {
-        if !request.is("", "pods") || request.operation != Operation::Create || !is_mirror(pod) {
-            return Ok(());
+        match (request.operation, request.is("", "pods")) {
+            (Operation::Create, true) if is_mirror(pod) => check_mirror(request, pod),
+            (Operation::Create, true) => limited(request, pod, mountable_secrets::refused_to_pod),
+            (Operation::Update, false) if request.is("", "pods/ephemeralcontainers") => {
+                limited(request, pod, mountable_secrets::refused_to_ephemeral)
+            }
+            _ => Ok(()),
         }
-        if !text(pod, "/spec/serviceAccountName").is_empty() {
-            return Err(request.forbidden("a mirror pod may not reference service accounts"));
-        }
-        let has_token = |volume: &Value| {
-            items(volume, "/projected/sources")
-                .iter()
-                .any(|source| source.get("serviceAccountToken").is_some())
-        };
-        if items(pod, "/spec/volumes").iter().any(has_token) {
-            return Err(request
-                .forbidden("a mirror pod may not use ServiceAccountToken volume projections"));
-        }
-        Ok(())
     }
+}
+
+/// A pod refers to secrets of its account only, if that says so.
+fn limited(
+    request: &Request<'_>,
+    pod: &Value,
+    refused: fn(&Value, &Value) -> Option<String>,
+) -> Result<(), ApiError> {
+    let name = text(pod, "/spec/serviceAccountName");
+    let account = request.reader.get("", "serviceaccounts", request.namespace, name);
+    let refusal = account
+        .filter(|account| mountable_secrets::are_limited(account))
+        .and_then(|account| refused(&account, pod));
+    refusal.map_or(Ok(()), |why| Err(request.forbidden(why)))
+}
+
+fn check_mirror(request: &Request<'_>, pod: &Value) -> Result<(), ApiError> {
+    if !text(pod, "/spec/serviceAccountName").is_empty() {
+        return Err(request.forbidden("a mirror pod may not reference service accounts"));
+    }
+    if references::has_secrets(pod) {
+        return Err(request.forbidden("a mirror pod may not reference secrets"));
+    }
+    let has_token = |volume: &Value| {
+        items(volume, "/projected/sources")
+            .iter()
+            .any(|source| source.get("serviceAccountToken").is_some())
+    };
+    if items(pod, "/spec/volumes").iter().any(has_token) {
+        let why = "a mirror pod may not use ServiceAccountToken volume projections";
+        return Err(request.forbidden(why));
+    }
+    Ok(())
 }
 
 /// Whether a pod stands for one that a node runs from a file of its own.

@@ -1,5 +1,6 @@
 //! What the chain completes and refuses, plugin by plugin.
 
+mod classes;
 mod limits;
 mod policies;
 mod security;
@@ -371,7 +372,7 @@ fn a_node_makes_mirror_pods_of_itself_that_refer_to_nothing() {
         ),
         (
             json!({ "volumes": [{ "name": "v", "secret": { "secretName": "s" } }] }),
-            "node \"n1\" can not create pods that reference secrets",
+            "a mirror pod may not reference secrets",
         ),
         (
             json!({ "volumes": [{ "name": "v", "configMap": { "name": "s" } }] }),
@@ -379,7 +380,7 @@ fn a_node_makes_mirror_pods_of_itself_that_refer_to_nothing() {
         ),
         (
             json!({ "ephemeralContainers": [{ "envFrom": [{ "secretRef": { "name": "s" } }] }] }),
-            "node \"n1\" can not create pods that reference secrets",
+            "a mirror pod may not reference secrets",
         ),
         (
             json!({ "serviceAccountName": "default" }),

@@ -3,12 +3,14 @@
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use http::{HeaderMap, HeaderName, HeaderValue};
+use master_api::access::Attributes;
 use serde_json::{Value, json};
 use store_env::clock::Clock;
 
 use super::*;
 use crate::authz::Authorizer;
 use crate::fixture::{Objects, core, identity, pod};
+use crate::policy::notation::rule;
 use crate::tokens::{Claims, generate_pem};
 
 const NOW_S: i64 = 1_800_000_000;
@@ -206,21 +208,88 @@ fn impersonation_needs_a_permission_for_each_part() {
     .unwrap()
     .unwrap();
     assert_eq!(jane.extra["a/b"], ["c"]);
-    let root = identity("root system:masters");
-    let acting = impersonation::evaluate(&authorizer, &root, jane.clone()).unwrap();
+    let as_whom = |who: &str, wanted: &Identity| {
+        let request = Attributes {
+            identity: identity(who),
+            verb: "list".into(),
+            resource: "pods".into(),
+            ..Attributes::default()
+        };
+        impersonation::evaluate(&authorizer, &request, wanted)
+    };
+    let acting = as_whom("root system:masters", &jane).unwrap();
     assert_eq!(acting.groups, ["g", "system:authenticated"]);
-    let error = impersonation::evaluate(&authorizer, &identity("joe system:authenticated"), jane)
-        .unwrap_err();
+    let error = as_whom("joe system:authenticated", &jane).unwrap_err();
     assert_eq!(
         error.to_string(),
-        r#"users "jane" is forbidden: User "joe" cannot impersonate resource "users" in API group "" at the cluster scope"#
+        r#"pods is forbidden: User "joe" cannot impersonate-on:user-info:list resource "pods" in API group "" at the cluster scope"#
     );
     let robot = wanted(&[("impersonate-user", "system:serviceaccount:a:robot")]).unwrap().unwrap();
-    let acting = impersonation::evaluate(&authorizer, &root, robot).unwrap();
+    let acting = as_whom("root system:masters", &robot).unwrap();
     assert_eq!(
         acting.groups,
         ["system:serviceaccounts", "system:serviceaccounts:a", "system:authenticated"]
     );
+}
+
+/// KEP-5284, in the order and with the names of kube-apiserver 1.36.3.
+#[test]
+fn impersonation_may_be_granted_for_single_verbs() {
+    let role = |name: &str, rules: &str| {
+        let rules: Vec<Value> = rules.split(';').map(|line| rule(line).to_value()).collect();
+        json!({ "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRole",
+            "metadata": { "name": name }, "rules": rules })
+    };
+    let bind = |name: &str, user: &str| {
+        json!({ "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRoleBinding",
+            "metadata": { "name": name }, "roleRef": { "kind": "ClusterRole", "name": name },
+            "subjects": [{ "kind": "User", "name": user }] })
+    };
+    let agent = "system:serviceaccount:a:agent";
+    let authorizer = Authorizer::new(Objects::with([
+        role(
+            "jane",
+            "impersonate:user-info | authentication.k8s.io | users | jane;\
+             impersonate:user-info | authentication.k8s.io | groups | devs,system:masters;\
+             impersonate-on:user-info:list | core | pods",
+        ),
+        bind("jane", "joe"),
+        role(
+            "node",
+            "impersonate:associated-node | authentication.k8s.io | nodes;\
+             impersonate-on:associated-node:get | core | pods",
+        ),
+        bind("node", agent),
+    ]));
+    let act = |who: &Identity, verb: &str, pairs: &[(&str, &str)]| {
+        let wanted = impersonation::requested(&headers(pairs)).unwrap().unwrap();
+        let request = Attributes {
+            identity: who.clone(),
+            verb: verb.into(),
+            resource: "pods".into(),
+            ..Attributes::default()
+        };
+        impersonation::evaluate(&authorizer, &request, &wanted).map(|acting| acting.groups)
+    };
+    let joe = identity("joe system:authenticated");
+    let jane = ("impersonate-user", "jane");
+    let everyone = "system:authenticated".to_owned();
+    assert_eq!(act(&joe, "list", &[jane]), Ok(vec![everyone.clone()]));
+    let as_dev = act(&joe, "list", &[jane, ("impersonate-group", "devs")]);
+    assert_eq!(as_dev, Ok(vec!["devs".to_owned(), everyone.clone()]));
+    let as_stranger = act(&joe, "list", &[jane, ("impersonate-group", "system:unauthenticated")]);
+    assert!(as_stranger.is_err());
+    assert!(act(&joe, "get", &[jane]).is_err(), "another verb");
+    assert!(act(&joe, "list", &[("impersonate-user", "jack")]).is_err(), "another user");
+    assert!(act(&joe, "list", &[jane, ("impersonate-group", "system:masters")]).is_err());
+    assert!(act(&joe, "list", &[("impersonate-user", "system:node:n1")]).is_err());
+
+    let mut pod = Identity { user: agent.into(), ..Identity::default() };
+    pod.extra.insert("authentication.kubernetes.io/node-name".into(), vec!["n1".into()]);
+    let node = |name| [("impersonate-user", name)];
+    let as_own = act(&pod, "get", &node("system:node:n1"));
+    assert_eq!(as_own, Ok(vec!["system:nodes".to_owned(), everyone]));
+    assert!(act(&pod, "get", &node("system:node:n2")).is_err(), "another node");
 }
 
 /// A self-signed client certificate in DER, valid for a year around now unless changed.

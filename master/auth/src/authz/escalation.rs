@@ -12,6 +12,15 @@ use crate::authz::{Authorizer, Rule, is_superuser, own_rules};
 use crate::json::text;
 use crate::policy::notation;
 
+/// Why a binding is refused.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Refused {
+    /// It would hand out more than its author holds.
+    Escalates(String),
+    /// Nobody can say what it would hand out: the role, or cluster role, is not there.
+    NoRole { role: String, name: String },
+}
+
 impl Authorizer {
     /// Judges a Role or ClusterRole (`resource`: its plural) that `identity` wants to write. The error
     /// is the reason to show.
@@ -46,7 +55,7 @@ impl Authorizer {
         identity: &Identity,
         binding: &Value,
         old: Option<&Value>,
-    ) -> Result<(), String> {
+    ) -> Result<(), Refused> {
         let is_same = old.is_some_and(|old| {
             old.get("roleRef") == binding.get("roleRef")
                 && old.get("subjects") == binding.get("subjects")
@@ -70,10 +79,10 @@ impl Authorizer {
             return Ok(());
         }
         let Some(rules) = Roles::read(self.reader().as_ref()).rules(kind, namespace, name) else {
-            let resource = format!("{}.{GROUP}", bind.resource.trim_end_matches('s'));
-            return Err(format!("{resource} {name:?} not found"));
+            let role = bind.resource.trim_end_matches('s').to_owned();
+            return Err(Refused::NoRole { role, name: name.to_owned() });
         };
-        self.confirm(identity, namespace, &rules)
+        self.confirm(identity, namespace, &rules).map_err(Refused::Escalates)
     }
 
     fn may(&self, identity: &Identity, verb: &str, resource: &str, object: &Value) -> bool {

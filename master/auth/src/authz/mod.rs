@@ -9,7 +9,7 @@
 mod escalation;
 mod node;
 mod rbac;
-mod references;
+pub(crate) mod references;
 pub mod review;
 mod rule;
 
@@ -19,6 +19,7 @@ use std::sync::atomic::AtomicU64;
 use master_api::access::{Attributes, Identity, Reader};
 use master_api::status::ApiError;
 
+pub use escalation::Refused;
 pub use node::node_name;
 pub use rule::Rule;
 

@@ -39,6 +39,22 @@ pub(crate) fn refers(pod: &Value, kind: Kind, name: &str) -> bool {
     }
 }
 
+/// Whether the pod refers to any secret.
+pub(crate) fn has_secrets(pod: &Value) -> bool {
+    let has = |holder: &Value, pointer: &str| holder.pointer(pointer).is_some_and(Value::is_object);
+    let by_volume = |volume: &Value| {
+        !volume_secrets(volume).is_empty()
+            || items(volume, "/projected/sources").iter().any(|source| has(source, "/secret"))
+    };
+    let by_container = |container: &Value| {
+        items(container, "/envFrom").iter().any(|source| has(source, "/secretRef"))
+            || items(container, "/env").iter().any(|env| has(env, "/valueFrom/secretKeyRef"))
+    };
+    !items(pod, "/spec/imagePullSecrets").is_empty()
+        || items(pod, "/spec/volumes").iter().any(by_volume)
+        || containers(pod).any(by_container)
+}
+
 /// The names of all claims of a pod's volumes, those made for ephemeral volumes included.
 fn claim(pod: &Value, volume: &Value) -> String {
     if volume.get("ephemeral").is_some() {

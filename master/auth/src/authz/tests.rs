@@ -353,7 +353,11 @@ fn nobody_grants_more_than_they_hold() {
     assert!(
         authorizer.check_binding(&jane, &bind("", "b", "ClusterRole/view", "joe"), None).is_err()
     );
-    assert!(authorizer.check_binding(&jane, &bind("a", "b", "Role/nowhere", "joe"), None).is_err());
+    let no_role = Refused::NoRole { role: "role".into(), name: "nowhere".into() };
+    assert_eq!(
+        authorizer.check_binding(&jane, &bind("a", "b", "Role/nowhere", "joe"), None),
+        Err(no_role)
+    );
 
     objects.put(json!({ "apiVersion": RBAC, "kind": "ClusterRole", "metadata": { "name": "binder" },
         "rules": [policy::notation::rule("bind,escalate | rbac.authorization.k8s.io | clusterroles,roles").to_value()] }));

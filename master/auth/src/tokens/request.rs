@@ -13,6 +13,12 @@ use crate::authz::node_name;
 use crate::json::{number, text, texts};
 use crate::tokens::{Bound, Claims, Reference, Tokens};
 
+const GROUP: &str = "authentication.k8s.io";
+const KIND: &str = "TokenRequest";
+/// What a node asks for a mounted token's life where the pod did not say: many clients read such a token once, so that it
+/// is good for longer than it says, while its pod is there.
+const MOUNTED_S: i64 = 3607;
+const MOUNTED_MAX_S: i64 = 365 * 24 * 3600;
 const EXPIRATION_DEFAULT_S: i64 = 3600;
 const EXPIRATION_MIN_S: i64 = 600;
 const EXPIRATION_MAX_S: i64 = 1 << 32;
@@ -30,15 +36,7 @@ impl Tokens {
     ) -> Result<Value, ApiError> {
         let (namespace, name) =
             (text(account, "/metadata/namespace"), text(account, "/metadata/name"));
-        for (field, own) in [("name", name), ("namespace", namespace)] {
-            let asked = text(request, &format!("/metadata/{field}"));
-            if !asked.is_empty() && asked != own {
-                let message = format!(
-                    "metadata.{field}: Invalid value: {asked:?}: must match the service account {field}"
-                );
-                return Err(ApiError::bad_request(message));
-            }
-        }
+        is_about(request, account)?;
         if let Some(node) = node_name(identity) {
             let refused = |reason: String| ApiError::forbidden("", "serviceaccounts", name, reason);
             check_token(reader, node, namespace, request).map_err(refused)?;
@@ -63,6 +61,11 @@ impl Tokens {
         if let Some(to) = request.pointer("/spec/boundObjectRef").filter(|to| to.is_object()) {
             bind(reader, &mut claims.kubernetes, to)?;
         }
+        let is_own = audiences.iter().all(|audience| self.audiences.contains(audience));
+        if claims.kubernetes.pod.is_some() && is_own && lifetime_s == MOUNTED_S {
+            claims.kubernetes.warnafter = Some(claims.exp);
+            claims.exp = now_s + MOUNTED_MAX_S;
+        }
         let token = self.issue(&claims).map_err(ApiError::internal)?;
         tracing::debug!(
             user = identity.user,
@@ -70,16 +73,46 @@ impl Tokens {
             jti = claims.jti,
             "token issued"
         );
-        let expires = Timestamp::from_second(claims.exp).map_err(ApiError::internal)?;
+        let expires = Timestamp::from_second(now_s + lifetime_s).map_err(ApiError::internal)?;
         let mut answer = request.clone();
         answer["metadata"]["name"] = json!(name);
         answer["metadata"]["namespace"] = json!(namespace);
+        answer["metadata"]["uid"] = json!(text(account, "/metadata/uid"));
         answer["metadata"]["creationTimestamp"] =
             json!(Timestamp::from_second(now_s).map_err(ApiError::internal)?.to_string());
         answer["spec"]["audiences"] = json!(audiences);
         answer["spec"]["expirationSeconds"] = json!(lifetime_s);
         answer["status"] = json!({ "token": token, "expirationTimestamp": expires.to_string() });
         Ok(answer)
+    }
+}
+
+/// What a request says of its account is true of it.
+fn is_about(request: &Value, account: &Value) -> Result<(), ApiError> {
+    let said = |field: &str| {
+        let pointer = format!("/metadata/{field}");
+        let (asked, own) = (text(request, &pointer), text(account, &pointer));
+        (!asked.is_empty() && asked != own).then_some((asked, own))
+    };
+    let name = text(account, "/metadata/name");
+    if let Some((asked, _)) = said("name") {
+        let detail = "must match the service account name if specified";
+        let error = FieldError::invalid("metadata.name", asked, detail);
+        return Err(ApiError::invalid(GROUP, KIND, name, vec![error]));
+    }
+    if said("namespace").is_some() {
+        let message =
+            "the namespace of the provided object does not match the namespace sent on the request";
+        return Err(ApiError::bad_request(message));
+    }
+    match said("uid") {
+        Some((asked, own)) => {
+            let message = format!(
+                "the UID in the token request ({asked}) does not match the UID of the service account ({own})"
+            );
+            Err(ApiError::conflict(GROUP, KIND, name, message))
+        }
+        None => Ok(()),
     }
 }
 
@@ -91,7 +124,7 @@ fn lifetime_s(request: &Value) -> Result<i64, ApiError> {
         _ => return Ok(asked),
     };
     let error = FieldError::invalid("spec.expirationSeconds", asked, wrong);
-    Err(ApiError::invalid("authentication.k8s.io", "TokenRequest", "", vec![error]))
+    Err(ApiError::invalid(GROUP, KIND, "", vec![error]))
 }
 
 fn reference(object: &Value) -> Reference {

@@ -128,7 +128,10 @@ fn requests_are_answered_for_what_exists() {
         (json!({ "spec": { "expirationSeconds": 3607, "audiences": ["vault"] } }), 0),
         (json!({ "spec": { "expirationSeconds": 599 } }), 422),
         (json!({ "spec": { "expirationSeconds": 1_i64 << 33 } }), 422),
-        (json!({ "metadata": { "name": "root" } }), 400),
+        (json!({ "metadata": { "name": "root" } }), 422),
+        (json!({ "metadata": { "namespace": "b" } }), 400),
+        (json!({ "metadata": { "uid": "uid-of-runner" } }), 0),
+        (json!({ "metadata": { "uid": "another" } }), 409),
         (bound("Pod", "p", "uid-of-p"), 0),
         (bound("Pod", "p", "stale"), 409),
         (bound("Pod", "gone", ""), 404),
@@ -153,6 +156,38 @@ fn requests_are_answered_for_what_exists() {
             "{request}"
         );
     }
+}
+
+/// As upstream: many clients read a mounted token once, when they start.
+#[test]
+fn a_mounted_token_is_good_for_longer_than_it_says() {
+    let objects = Objects::with([pod("a/p", "n1"), core("Node", "n1")]);
+    let account = core("ServiceAccount", "a/runner");
+    let tokens = tokens();
+    let claims = |lifetime_s: i64, audiences: Value, is_bound: bool| {
+        let mut request =
+            json!({ "spec": { "expirationSeconds": lifetime_s, "audiences": audiences } });
+        if is_bound {
+            request["spec"]["boundObjectRef"] =
+                json!({ "apiVersion": "v1", "kind": "Pod", "name": "p" });
+        }
+        let who = identity("kubelet");
+        let reader = objects.as_ref();
+        let answer = tokens.issue_for_token_request(reader, &account, &request, &who, NOW_S);
+        let answer = answer.unwrap();
+        let ends = answer["status"]["expirationTimestamp"].as_str().unwrap();
+        assert_eq!(ends.parse::<jiff::Timestamp>().unwrap().as_second(), NOW_S + lifetime_s);
+        let token = answer["status"]["token"].as_str().unwrap();
+        let body = URL_SAFE_NO_PAD.decode(token.split('.').nth(1).unwrap()).unwrap();
+        let claims: Claims = serde_json::from_slice(&body).unwrap();
+        (claims.exp - NOW_S, claims.kubernetes.warnafter.map(|at| at - NOW_S))
+    };
+    let year_s = 365 * 24 * 3600;
+    assert_eq!(claims(3607, json!([]), true), (year_s, Some(3607)));
+    assert_eq!(claims(3607, json!(["api"]), true), (year_s, Some(3607)));
+    assert_eq!(claims(3607, json!(["api", "vault"]), true), (3607, None));
+    assert_eq!(claims(3600, json!([]), true), (3600, None));
+    assert_eq!(claims(3607, json!([]), false), (3607, None));
 }
 
 #[test]

@@ -50,6 +50,9 @@ fn deletion_waits_for_grace_and_finalizers() {
     check(&dying, Some(30), &grace(10), "mark 10s [] ");
     check(&dying, Some(30), &grace(60), "nothing");
     check(&dying, Some(30), &grace(0), "remove");
+    // It has ended meanwhile: its node says when it is gone.
+    check(&dying, Some(0), &none, "nothing");
+    check(&dying, Some(0), &grace(10), "mark 10s [] ");
 }
 
 #[test]
@@ -57,4 +60,15 @@ fn finalizer_that_is_there_already_changes_nothing() {
     let dying = json!({"kind": "ConfigMap", "apiVersion": "v1", "metadata": {"finalizers": ["a/b"],
         "deletionTimestamp": NOW, "deletionGracePeriodSeconds": 0}});
     assert_eq!(planned(&dying, None, &DeleteOptions::default()), "nothing");
+}
+
+#[test]
+fn options_of_the_query_count_only_without_a_body() {
+    let query = Query::parse("gracePeriodSeconds=-5&propagationPolicy=Orphan");
+    let mut options = DeleteOptions::default();
+    from_query(&mut options, &query).unwrap();
+    assert_eq!((options.grace_s, options.propagation), (Some(1), Some(Propagation::Orphan)));
+    from_body(&mut options, &json!({"orphanDependents": false})).unwrap();
+    assert_eq!((options.grace_s, options.propagation), (None, Some(Propagation::Background)));
+    assert!(options.is_cascading);
 }

@@ -4,38 +4,27 @@ use std::collections::BTreeSet;
 
 use serde_json::Value;
 
-use super::{Check, Violation, bad_containers, named, quoted, setters, values, volumes};
+use super::{
+    KNOWS_USER_NAMESPACES, NEVER, Rule, Violation, bad_containers, is_in_user_namespace, named,
+    quoted, setters, values, volumes,
+};
 use crate::authz::containers;
 use crate::json::{is_true, items, number, text, text_map, texts};
 
 /// Every check of this level, in upstream's order.
-pub(super) const CHECKS: [Check; 13] = [
-    app_armor,
-    capabilities,
-    host_namespaces,
-    host_path,
-    host_ports,
-    host_probes,
-    privileged,
-    proc_mount,
-    se_linux,
-    seccomp,
-    sysctls,
-    windows_host_process,
-    git_repo,
-];
-
-/// Those that the restricted level does not replace by stricter ones.
-pub(super) const CHECKS_KEPT: [Check; 9] = [
-    app_armor,
-    host_namespaces,
-    host_ports,
-    host_probes,
-    privileged,
-    proc_mount,
-    se_linux,
-    sysctls,
-    windows_host_process,
+pub(super) const CHECKS: [Rule; 12] = [
+    Rule { check: app_armor, since: 0, replaced: NEVER },
+    Rule { check: capabilities, since: 0, replaced: 22 },
+    Rule { check: host_namespaces, since: 0, replaced: NEVER },
+    Rule { check: host_path, since: 0, replaced: 0 },
+    Rule { check: host_ports, since: 0, replaced: NEVER },
+    Rule { check: host_probes, since: 34, replaced: NEVER },
+    Rule { check: privileged, since: 0, replaced: NEVER },
+    Rule { check: proc_mount, since: 0, replaced: KNOWS_USER_NAMESPACES },
+    Rule { check: se_linux, since: 0, replaced: NEVER },
+    Rule { check: seccomp, since: 0, replaced: 19 },
+    Rule { check: sysctls, since: 0, replaced: NEVER },
+    Rule { check: windows_host_process, since: 0, replaced: NEVER },
 ];
 
 const CAPABILITIES: [&str; 13] = [
@@ -53,28 +42,38 @@ const CAPABILITIES: [&str; 13] = [
     "SETUID",
     "SYS_CHROOT",
 ];
-const SE_LINUX_TYPES: [&str; 5] =
-    ["", "container_t", "container_init_t", "container_kvm_t", "container_engine_t"];
-const SYSCTLS: [&str; 11] = [
-    "kernel.shm_rmid_forced",
-    "net.ipv4.ip_local_port_range",
-    "net.ipv4.ip_unprivileged_port_start",
-    "net.ipv4.tcp_syncookies",
-    "net.ipv4.ping_group_range",
-    "net.ipv4.ip_local_reserved_ports",
-    "net.ipv4.tcp_keepalive_time",
-    "net.ipv4.tcp_fin_timeout",
-    "net.ipv4.tcp_keepalive_intvl",
-    "net.ipv4.tcp_keepalive_probes",
-    "net.ipv4.tcp_rmem",
+/// With the minor version since which each is allowed.
+const SE_LINUX_TYPES: [(&str, u32); 5] = [
+    ("", 0),
+    ("container_t", 0),
+    ("container_init_t", 0),
+    ("container_kvm_t", 0),
+    ("container_engine_t", 31),
 ];
-const SYSCTL_WMEM: &str = "net.ipv4.tcp_wmem";
+const SYSCTLS: [(&str, u32); 12] = [
+    ("kernel.shm_rmid_forced", 0),
+    ("net.ipv4.ip_local_port_range", 0),
+    ("net.ipv4.ip_unprivileged_port_start", 0),
+    ("net.ipv4.tcp_syncookies", 0),
+    ("net.ipv4.ping_group_range", 0),
+    ("net.ipv4.ip_local_reserved_ports", 27),
+    ("net.ipv4.tcp_keepalive_time", 29),
+    ("net.ipv4.tcp_fin_timeout", 29),
+    ("net.ipv4.tcp_keepalive_intvl", 29),
+    ("net.ipv4.tcp_keepalive_probes", 29),
+    ("net.ipv4.tcp_rmem", 32),
+    ("net.ipv4.tcp_wmem", 32),
+];
+
+fn is_allowed(known: &[(&str, u32)], name: &str, minor: u32) -> bool {
+    known.iter().any(|(allowed, since)| *allowed == name && minor >= *since)
+}
 
 fn list(found: BTreeSet<String>) -> Vec<String> {
     found.into_iter().collect()
 }
 
-fn app_armor(pod: &Value) -> Option<Violation> {
+fn app_armor(pod: &Value, _minor: u32) -> Option<Violation> {
     let is_bad = |kind: &str| !matches!(kind, "" | "RuntimeDefault" | "Localhost");
     let pointer = "/securityContext/appArmorProfile/type";
     let of_pod = text(pod, "/spec/securityContext/appArmorProfile/type");
@@ -90,7 +89,7 @@ fn app_armor(pod: &Value) -> Option<Violation> {
     Some(Violation { reason: "forbidden AppArmor profile", detail })
 }
 
-fn capabilities(pod: &Value) -> Option<Violation> {
+fn capabilities(pod: &Value, _minor: u32) -> Option<Violation> {
     let extra = |container: &Value| -> Vec<String> {
         let added = texts(container, "/securityContext/capabilities/add").into_iter();
         added.filter(|one| !CAPABILITIES.contains(&one.as_str())).collect()
@@ -108,14 +107,14 @@ fn capabilities(pod: &Value) -> Option<Violation> {
     Some(Violation { reason: "non-default capabilities", detail })
 }
 
-fn host_namespaces(pod: &Value) -> Option<Violation> {
+fn host_namespaces(pod: &Value, _minor: u32) -> Option<Violation> {
     let fields = ["hostNetwork", "hostPID", "hostIPC"];
     let set = fields.into_iter().filter(|field| is_true(pod, &format!("/spec/{field}")));
     let set: Vec<String> = set.map(|field| format!("{field}=true")).collect();
     (!set.is_empty()).then(|| Violation { reason: "host namespaces", detail: set.join(", ") })
 }
 
-fn host_path(pod: &Value) -> Option<Violation> {
+fn host_path(pod: &Value, _minor: u32) -> Option<Violation> {
     let bad: Vec<String> = volumes(pod)
         .iter()
         .filter(|volume| volume.get("hostPath").is_some_and(Value::is_object))
@@ -125,18 +124,7 @@ fn host_path(pod: &Value) -> Option<Violation> {
         .then(|| Violation { reason: "hostPath volumes", detail: named("volume", &bad) })
 }
 
-/// Its hooks run on the node; no longer served by nodes, and refused here all the same.
-fn git_repo(pod: &Value) -> Option<Violation> {
-    let bad: Vec<String> = volumes(pod)
-        .iter()
-        .filter(|volume| volume.get("gitRepo").is_some_and(Value::is_object))
-        .map(|volume| text(volume, "/name").to_owned())
-        .collect();
-    (!bad.is_empty())
-        .then(|| Violation { reason: "gitRepo volumes", detail: named("volume", &bad) })
-}
-
-fn host_ports(pod: &Value) -> Option<Violation> {
+fn host_ports(pod: &Value, _minor: u32) -> Option<Violation> {
     let ports = |container: &Value| -> Vec<i64> {
         items(container, "/ports")
             .iter()
@@ -157,7 +145,7 @@ fn host_ports(pod: &Value) -> Option<Violation> {
     Some(Violation { reason: "hostPort", detail })
 }
 
-fn host_probes(pod: &Value) -> Option<Violation> {
+fn host_probes(pod: &Value, _minor: u32) -> Option<Violation> {
     let hosts = |container: &Value| -> Vec<String> {
         let probes = [
             "livenessProbe",
@@ -185,14 +173,19 @@ fn host_probes(pod: &Value) -> Option<Violation> {
     Some(Violation { reason: "probe or lifecycle host", detail })
 }
 
-fn privileged(pod: &Value) -> Option<Violation> {
+fn privileged(pod: &Value, _minor: u32) -> Option<Violation> {
     let bad = bad_containers(pod, |container| is_true(container, "/securityContext/privileged"));
     let detail =
         || format!("{} must not set securityContext.privileged=true", named("container", &bad));
     (!bad.is_empty()).then(|| Violation { reason: "privileged", detail: detail() })
 }
 
-fn proc_mount(pod: &Value) -> Option<Violation> {
+fn proc_mount(pod: &Value, minor: u32) -> Option<Violation> {
+    if is_in_user_namespace(pod, minor) { None } else { unmasked_proc(pod, minor) }
+}
+
+/// The same, whoever root is.
+pub(super) fn unmasked_proc(pod: &Value, _minor: u32) -> Option<Violation> {
     let pointer = "/securityContext/procMount";
     let bad = bad_containers(pod, |container| !matches!(text(container, pointer), "" | "Default"));
     if bad.is_empty() {
@@ -208,10 +201,10 @@ fn proc_mount(pod: &Value) -> Option<Violation> {
     Some(Violation { reason: "procMount", detail })
 }
 
-fn se_linux(pod: &Value) -> Option<Violation> {
+fn se_linux(pod: &Value, minor: u32) -> Option<Violation> {
     let is_bad = |holder: &Value, base: &str| {
         let field = |name: &str| text(holder, &format!("{base}/seLinuxOptions/{name}"));
-        !SE_LINUX_TYPES.contains(&field("type"))
+        !is_allowed(&SE_LINUX_TYPES, field("type"), minor)
             || !field("user").is_empty()
             || !field("role").is_empty()
     };
@@ -222,7 +215,7 @@ fn se_linux(pod: &Value) -> Option<Violation> {
     let types = of_containers
         .into_iter()
         .chain([of_pod])
-        .filter(|one| !SE_LINUX_TYPES.contains(&one.as_str()));
+        .filter(|one| !is_allowed(&SE_LINUX_TYPES, one, minor));
     let types = list(types.collect());
     let what = if types.is_empty() {
         "user or role may not be set".to_owned()
@@ -235,7 +228,7 @@ fn se_linux(pod: &Value) -> Option<Violation> {
     })
 }
 
-fn seccomp(pod: &Value) -> Option<Violation> {
+fn seccomp(pod: &Value, _minor: u32) -> Option<Violation> {
     let is_bad = |kind: &str| !matches!(kind, "" | "RuntimeDefault" | "Localhost");
     let pointer = "/securityContext/seccompProfile/type";
     let of_pod = text(pod, "/spec/securityContext/seccompProfile/type").to_owned();
@@ -249,15 +242,14 @@ fn seccomp(pod: &Value) -> Option<Violation> {
     Some(Violation { reason: "seccompProfile", detail })
 }
 
-fn sysctls(pod: &Value) -> Option<Violation> {
+fn sysctls(pod: &Value, minor: u32) -> Option<Violation> {
     let names =
         items(pod, "/spec/securityContext/sysctls").iter().map(|sysctl| text(sysctl, "/name"));
-    let bad: Vec<&str> =
-        names.filter(|name| !SYSCTLS.contains(name) && *name != SYSCTL_WMEM).collect();
+    let bad: Vec<&str> = names.filter(|name| !is_allowed(&SYSCTLS, name, minor)).collect();
     (!bad.is_empty()).then(|| Violation { reason: "forbidden sysctls", detail: bad.join(", ") })
 }
 
-fn windows_host_process(pod: &Value) -> Option<Violation> {
+fn windows_host_process(pod: &Value, _minor: u32) -> Option<Violation> {
     let of_pod = is_true(pod, "/spec/securityContext/windowsOptions/hostProcess");
     let bad = bad_containers(pod, |container| {
         is_true(container, "/securityContext/windowsOptions/hostProcess")

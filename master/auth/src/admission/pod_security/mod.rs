@@ -1,19 +1,26 @@
-//! PodSecurity: pods keep to the level their namespace's labels demand (Pod Security Standards).
+//! PodSecurity: pods keep to the level their namespace's labels demand (Pod Security Standards), as that was at the
+//! version that the labels name.
 //!
 //! Covers every way to a container: init and ephemeral ones, updates, the ephemeralcontainers and
-//! resize subresources. Workloads whose pods would be refused are warned about, not refused.
+//! resize subresources. Workloads whose pods would be refused are warned about, not refused; so is who
+//! raises a namespace's level above what its pods keep to.
 
 mod baseline;
+mod policy;
 mod restricted;
+
+use std::collections::BTreeMap;
 
 use master_api::status::ApiError;
 use serde_json::Value;
 
+use self::policy::{Demand, Policy};
 use crate::admission::{Operation, Plugin, Request};
 use crate::authz::containers;
 use crate::json::{items, text, text_map};
 
-const PREFIX: &str = "pod-security.kubernetes.io";
+/// A level that is raised is held against so many pods.
+const PODS_MAX: usize = 3_000;
 
 #[derive(Debug)]
 pub(super) struct PodSecurity;
@@ -26,25 +33,29 @@ enum Level {
     Restricted,
 }
 
-impl Level {
-    /// An unreadable label is taken for the strictest.
-    fn read(text: &str) -> Self {
-        match text {
-            "" | "privileged" => Self::Privileged,
-            "baseline" => Self::Baseline,
-            _ => Self::Restricted,
-        }
-    }
-}
-
 /// What breaks a level: upstream's short reason and detail.
 pub(super) struct Violation {
     reason: &'static str,
     detail: String,
 }
 
-/// A check of a level.
-type Check = fn(&Value) -> Option<Violation>;
+/// A check of a level, as it was at a minor version.
+type Check = fn(&Value, u32) -> Option<Violation>;
+
+/// A check, and from which minor version on it is made.
+struct Rule {
+    check: Check,
+    since: u32,
+    /// From when on the restricted level has a stricter one in its place.
+    replaced: u32,
+}
+
+/// A version that never comes.
+const NEVER: u32 = u32::MAX;
+/// Since when the levels know of pods for Windows.
+const KNOWS_WINDOWS: u32 = 25;
+/// Since when the levels know that root in a user namespace is not root.
+const KNOWS_USER_NAMESPACES: u32 = 35;
 
 impl Plugin for PodSecurity {
     fn validate(
@@ -54,6 +65,9 @@ impl Plugin for PodSecurity {
         warnings: &mut Vec<String>,
     ) -> Result<(), ApiError> {
         let is_write = matches!(request.operation, Operation::Create | Operation::Update);
+        if is_write && request.is("", "namespaces") {
+            return check_namespace(request, object, warnings);
+        }
         if !is_write || request.namespace.is_empty() {
             return Ok(());
         }
@@ -65,23 +79,19 @@ impl Plugin for PodSecurity {
             | ("batch", "jobs", "")
             | ("", "replicationcontrollers", "") => object.pointer("/spec/template"),
             ("batch", "cronjobs", "") => object.pointer("/spec/jobTemplate/spec/template"),
+            ("", "podtemplates", "") => object.pointer("/template"),
             _ => None,
         };
         if let Some(template) = template {
-            let labels = namespace_labels(request);
-            for mode in ["enforce", "warn"] {
-                warn(&labels, mode, template, warnings);
-            }
+            warn(&policy_of(request).warn, template, warnings);
         }
         Ok(())
     }
 }
 
-type Labels = std::collections::BTreeMap<String, String>;
-
-fn namespace_labels(request: &Request<'_>) -> Labels {
+fn policy_of(request: &Request<'_>) -> Policy {
     let namespace = request.reader.get("", "namespaces", "", request.namespace);
-    namespace.map(|namespace| text_map(&namespace, "/metadata/labels")).unwrap_or_default()
+    Policy::of(namespace.as_deref().unwrap_or(&Value::Null)).0
 }
 
 fn check_pod(
@@ -93,42 +103,97 @@ fn check_pod(
     if !matches!(request.subresource, "" | "ephemeralcontainers" | "resize") || adds_nothing {
         return Ok(());
     }
-    let labels = namespace_labels(request);
-    if let Some(broken) = broken(&labels, "enforce", pod) {
+    let policy = policy_of(request);
+    if let Some(broken) = broken(&policy.enforce, pod) {
         return Err(request.forbidden(format!("violates PodSecurity {broken}")));
     }
-    warn(&labels, "warn", pod, warnings);
+    warn(&policy.warn, pod, warnings);
     Ok(())
 }
 
-fn warn(labels: &Labels, mode: &str, pod: &Value, warnings: &mut Vec<String>) {
-    if let Some(broken) = broken(labels, mode, pod) {
-        let warning = format!("would violate PodSecurity {broken}");
-        if !warnings.contains(&warning) {
-            warnings.push(warning);
+/// Labels that say nothing are refused where they are new; of pods that do not keep to a level that is raised, its
+/// author is told.
+fn check_namespace(
+    request: &Request<'_>,
+    namespace: &Value,
+    warnings: &mut Vec<String>,
+) -> Result<(), ApiError> {
+    let (policy, errors) = Policy::of(namespace);
+    let name = text(namespace, "/metadata/name");
+    let before = request.old.map(Policy::of);
+    let known = before.as_ref().map(|(_, errors)| errors);
+    if !errors.is_empty() && known != Some(&errors) {
+        return Err(ApiError::invalid("", "Namespace", name, errors));
+    }
+    if let Some((before, _)) = before
+        && policy.enforce.asks_more_than(&before.enforce)
+    {
+        warnings.extend(pods_that_break(request, name, &policy.enforce));
+    }
+    Ok(())
+}
+
+fn pods_that_break(request: &Request<'_>, namespace: &str, demand: &Demand) -> Vec<String> {
+    let pods = request.reader.list("", "pods", Some(namespace));
+    let mut found: BTreeMap<String, Vec<&str>> = BTreeMap::new();
+    for pod in pods.iter().take(PODS_MAX) {
+        let reasons: Vec<&str> =
+            demand.broken_by(pod).iter().map(|violation| violation.reason).collect();
+        if !reasons.is_empty() {
+            found.entry(reasons.join(", ")).or_default().push(text(pod, "/metadata/name"));
         }
     }
+    let mut warnings = Vec::new();
+    if pods.len() > PODS_MAX {
+        warnings.push(format!(
+            "new PodSecurity enforce level only checked against the first {PODS_MAX} of {} existing pods",
+            pods.len()
+        ));
+    }
+    if !found.is_empty() {
+        warnings.push(format!(
+            "existing pods in namespace {namespace:?} violate the new PodSecurity enforce level \"{demand}\""
+        ));
+    }
+    let line = |(reasons, pods): (&String, &Vec<&str>)| {
+        let first = pods.iter().min().copied().unwrap_or_default();
+        match pods.len() - 1 {
+            0 => format!("{first}: {reasons}"),
+            1 => format!("{first} (and 1 other pod): {reasons}"),
+            others => format!("{first} (and {others} other pods): {reasons}"),
+        }
+    };
+    let mut lines: Vec<String> = found.iter().map(line).collect();
+    lines.sort_unstable();
+    warnings.extend(lines);
+    warnings
+}
+
+fn warn(demand: &Demand, pod: &Value, warnings: &mut Vec<String>) {
+    warnings
+        .extend(broken(demand, pod).map(|broken| format!("would violate PodSecurity {broken}")));
 }
 
 /// `"restricted:latest": reason (detail), reason (detail)`
-fn broken(labels: &Labels, mode: &str, pod: &Value) -> Option<String> {
-    let label = |name: &str| labels.get(&format!("{PREFIX}/{name}")).map_or("", String::as_str);
-    let (level, version) = (label(mode), label(&format!("{mode}-version")));
-    let checks: Vec<Check> = match Level::read(level) {
-        Level::Privileged => return None,
-        Level::Baseline => baseline::CHECKS.to_vec(),
-        Level::Restricted => [&baseline::CHECKS_KEPT[..], &restricted::CHECKS[..]].concat(),
-    };
-    let violations: Vec<String> = checks
-        .iter()
-        .filter_map(|check| check(pod))
-        .map(|violation| match violation.detail.is_empty() {
-            true => violation.reason.to_owned(),
-            false => format!("{} ({})", violation.reason, violation.detail),
-        })
-        .collect();
-    let version = if version.is_empty() { "latest" } else { version };
-    (!violations.is_empty()).then(|| format!("\"{level}:{version}\": {}", violations.join(", ")))
+fn broken(demand: &Demand, pod: &Value) -> Option<String> {
+    let violations = demand.broken_by(pod);
+    let shown = violations.iter().map(|violation| match violation.detail.is_empty() {
+        true => violation.reason.to_owned(),
+        false => format!("{} ({})", violation.reason, violation.detail),
+    });
+    let shown: Vec<String> = shown.collect();
+    (!shown.is_empty()).then(|| format!("\"{demand}\": {}", shown.join(", ")))
+}
+
+/// Whether root in the pod is nobody on its node, which the levels take into account.
+fn is_in_user_namespace(pod: &Value, minor: u32) -> bool {
+    minor >= KNOWS_USER_NAMESPACES
+        && pod.pointer("/spec/hostUsers").and_then(Value::as_bool) == Some(false)
+}
+
+/// Whether the pod is for Windows, where some of what the levels demand means nothing.
+fn is_for_windows(pod: &Value, minor: u32) -> bool {
+    minor >= KNOWS_WINDOWS && text(pod, "/spec/os/name") == "windows"
 }
 
 /// Whether an update touches what the checks look at. What does not matter to them may be changed in

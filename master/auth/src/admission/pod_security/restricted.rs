@@ -4,18 +4,23 @@ use std::collections::BTreeSet;
 
 use serde_json::Value;
 
-use super::{Check, Violation, bad_containers, named, quoted, setters, values, volumes};
+use super::baseline::unmasked_proc;
+use super::{
+    KNOWS_USER_NAMESPACES, NEVER, Rule, Violation, bad_containers, is_for_windows,
+    is_in_user_namespace, named, quoted, setters, values, volumes,
+};
 use crate::authz::containers;
 use crate::json::{number, text, texts};
 
 /// Every check of this level beside those kept from the baseline, in upstream's order.
-pub(super) const CHECKS: [Check; 6] = [
-    allow_privilege_escalation,
-    capabilities,
-    restricted_volumes,
-    run_as_non_root,
-    run_as_user,
-    seccomp,
+pub(super) const CHECKS: [Rule; 7] = [
+    Rule { check: allow_privilege_escalation, since: 8, replaced: NEVER },
+    Rule { check: capabilities, since: 22, replaced: NEVER },
+    Rule { check: unmasked_proc, since: KNOWS_USER_NAMESPACES, replaced: NEVER },
+    Rule { check: restricted_volumes, since: 0, replaced: NEVER },
+    Rule { check: run_as_non_root, since: 0, replaced: NEVER },
+    Rule { check: run_as_user, since: 23, replaced: NEVER },
+    Rule { check: seccomp, since: 19, replaced: NEVER },
 ];
 
 const VOLUMES: [&str; 9] = [
@@ -34,7 +39,10 @@ fn flag(holder: &Value, pointer: &str) -> Option<bool> {
     holder.pointer(pointer).and_then(Value::as_bool)
 }
 
-fn allow_privilege_escalation(pod: &Value) -> Option<Violation> {
+fn allow_privilege_escalation(pod: &Value, minor: u32) -> Option<Violation> {
+    if is_for_windows(pod, minor) {
+        return None;
+    }
     let bad = bad_containers(pod, |one| {
         flag(one, "/securityContext/allowPrivilegeEscalation") != Some(false)
     });
@@ -48,7 +56,10 @@ fn allow_privilege_escalation(pod: &Value) -> Option<Violation> {
         .then(|| Violation { reason: "allowPrivilegeEscalation != false", detail: detail() })
 }
 
-fn capabilities(pod: &Value) -> Option<Violation> {
+fn capabilities(pod: &Value, minor: u32) -> Option<Violation> {
+    if is_for_windows(pod, minor) {
+        return None;
+    }
     let added = |container: &Value| -> Vec<String> {
         let added = texts(container, "/securityContext/capabilities/add").into_iter();
         added.filter(|one| one != "NET_BIND_SERVICE").collect()
@@ -77,7 +88,7 @@ fn capabilities(pod: &Value) -> Option<Violation> {
         .then(|| Violation { reason: "unrestricted capabilities", detail: details.join("; ") })
 }
 
-fn restricted_volumes(pod: &Value) -> Option<Violation> {
+fn restricted_volumes(pod: &Value, _minor: u32) -> Option<Violation> {
     let kind = |volume: &Value| {
         let fields = volume.as_object().into_iter().flatten();
         let mut kinds = fields
@@ -99,7 +110,10 @@ fn restricted_volumes(pod: &Value) -> Option<Violation> {
     Some(Violation { reason: "restricted volume types", detail })
 }
 
-fn run_as_non_root(pod: &Value) -> Option<Violation> {
+fn run_as_non_root(pod: &Value, minor: u32) -> Option<Violation> {
+    if is_in_user_namespace(pod, minor) {
+        return None;
+    }
     let of_pod = flag(pod, "/spec/securityContext/runAsNonRoot");
     let of = |container: &Value| flag(container, "/securityContext/runAsNonRoot");
     let says_root = bad_containers(pod, |container| of(container) == Some(false));
@@ -117,7 +131,10 @@ fn run_as_non_root(pod: &Value) -> Option<Violation> {
     (!silent.is_empty()).then(|| Violation { reason, detail: detail() })
 }
 
-fn run_as_user(pod: &Value) -> Option<Violation> {
+fn run_as_user(pod: &Value, minor: u32) -> Option<Violation> {
+    if is_in_user_namespace(pod, minor) {
+        return None;
+    }
     let of_pod = number(pod, "/spec/securityContext/runAsUser") == Some(0);
     let bad =
         bad_containers(pod, |container| number(container, "/securityContext/runAsUser") == Some(0));
@@ -125,7 +142,10 @@ fn run_as_user(pod: &Value) -> Option<Violation> {
     Some(Violation { reason: "runAsUser=0", detail: format!("{who} must not set runAsUser=0") })
 }
 
-fn seccomp(pod: &Value) -> Option<Violation> {
+fn seccomp(pod: &Value, minor: u32) -> Option<Violation> {
+    if is_for_windows(pod, minor) {
+        return None;
+    }
     let is_good = |kind: &str| matches!(kind, "RuntimeDefault" | "Localhost");
     let pointer = "/securityContext/seccompProfile/type";
     let of_pod = text(pod, "/spec/securityContext/seccompProfile/type").to_owned();

@@ -1,14 +1,14 @@
 //! What an object counts for in a quota. Pure.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use master_api::quantity::Quantity;
 use serde_json::Value;
 
-use crate::json::{items, number, text, texts};
-
+use crate::admission::pod_amounts;
 /// Amounts by the names that quotas use (`pods`, `requests.cpu`, `count/deployments.apps`).
-pub(super) type Amounts = BTreeMap<String, Quantity>;
+pub(super) use crate::admission::pod_amounts::{Amounts, add, amounts};
+use crate::json::{items, number, text, texts};
 
 /// Resources of the core group with a short name of their own in quotas.
 pub const COUNTED: [&str; 7] = [
@@ -20,20 +20,6 @@ pub const COUNTED: [&str; 7] = [
     "secrets",
     "services",
 ];
-
-pub(super) fn amounts(holder: &Value, pointer: &str) -> Amounts {
-    let entries = holder.pointer(pointer).and_then(Value::as_object).into_iter().flatten();
-    entries
-        .filter_map(|(name, amount)| Some((name.clone(), Quantity::from_json(amount)?)))
-        .collect()
-}
-
-pub(super) fn add(total: &mut Amounts, more: &Amounts) {
-    for (name, amount) in more {
-        let sum = total.get(name).copied().unwrap_or_default() + *amount;
-        total.insert(name.clone(), sum);
-    }
-}
 
 /// What is new, without what stayed the same.
 pub(super) fn minus(asked: &Amounts, before: &Amounts) -> Amounts {
@@ -77,6 +63,7 @@ pub(super) fn relevant(group: &str, resource: &str, name: &str) -> bool {
         "pods" => {
             is_own
                 || matches!(name, "cpu" | "memory" | "ephemeral-storage")
+                || name.starts_with("hugepages-")
                 || (name.starts_with("requests.") && name != "requests.storage")
                 || name.starts_with("limits.")
         }
@@ -125,9 +112,9 @@ fn of_pod(pod: &Value) -> Amounts {
     let mut found = Amounts::new();
     for (field, prefix) in [("requests", "requests."), ("limits", "limits.")] {
         for (name, amount) in pod_total(pod, field) {
-            if field == "requests"
-                && matches!(name.as_str(), "cpu" | "memory" | "ephemeral-storage")
-            {
+            let has_short_name = matches!(name.as_str(), "cpu" | "memory" | "ephemeral-storage")
+                || name.starts_with("hugepages-");
+            if field == "requests" && has_short_name {
                 found.insert(name.clone(), amount);
             }
             found.insert(format!("{prefix}{name}"), amount);
@@ -141,24 +128,9 @@ pub(in crate::admission) fn requests_of(pod: &Value) -> Amounts {
     pod_total(pod, "requests")
 }
 
-/// Containers together or the greediest init container, and the runtime's overhead.
+/// Its containers, and the runtime's overhead.
 fn pod_total(pod: &Value, field: &str) -> Amounts {
-    let pointer = format!("/resources/{field}");
-    let mut total = Amounts::new();
-    for container in items(pod, "/spec/containers") {
-        add(&mut total, &amounts(container, &pointer));
-    }
-    for container in items(pod, "/spec/initContainers") {
-        let own = amounts(container, &pointer);
-        if text(container, "/restartPolicy") == "Always" {
-            add(&mut total, &own);
-            continue;
-        }
-        for (name, amount) in own {
-            let most = total.get(&name).copied().unwrap_or_default().max(amount);
-            total.insert(name, most);
-        }
-    }
+    let mut total = pod_amounts::total(pod, field);
     add(&mut total, &amounts(pod, "/spec/overhead"));
     total
 }
@@ -264,7 +236,8 @@ fn is_best_effort(pod: &Value) -> bool {
             .iter()
             .any(|(name, amount)| matches!(name.as_str(), "cpu" | "memory") && !amount.is_zero())
     };
-    containers
-        .into_iter()
-        .all(|container| !asks(container, "requests") && !asks(container, "limits"))
+    !pod_amounts::says_itself(pod)
+        && containers
+            .into_iter()
+            .all(|container| !asks(container, "requests") && !asks(container, "limits"))
 }

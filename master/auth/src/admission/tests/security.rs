@@ -145,7 +145,7 @@ fn the_restricted_level_wants_hardened_pods() {
 fn a_misspelt_level_is_the_strictest() {
     let refused =
         as_root(&enforcing("restrictd")).run("create core pods a/p", &mut pod("a/p", ""), None);
-    assert!(refused.unwrap_err().contains("violates PodSecurity \"restrictd:latest\""));
+    assert!(refused.unwrap_err().contains("violates PodSecurity \"restricted:latest\""));
 }
 
 #[test]
@@ -176,5 +176,188 @@ fn workloads_are_warned_of() {
     assert_eq!(
         warnings,
         ["would violate PodSecurity \"baseline:latest\": host namespaces (hostNetwork=true)"]
+    );
+}
+
+fn labelled(name: &str, labels: &[(&str, &str)]) -> Value {
+    let mut namespace = core("Namespace", name);
+    for (mode, value) in labels {
+        namespace["metadata"]["labels"][format!("pod-security.kubernetes.io/{mode}")] =
+            json!(value);
+    }
+    namespace
+}
+
+#[test]
+fn a_level_is_what_it_was_at_its_version() {
+    let objects = cluster();
+    let root = as_root(&objects);
+    let check = |version: &str, mut pod: Value, expected: &[&str]| {
+        objects.put(labelled("a", &[("enforce", "restricted"), ("enforce-version", version)]));
+        let refusal = root.run("create core pods a/p", &mut pod, None).err().unwrap_or_default();
+        let (_, broken) = refusal.split_once("\": ").unwrap_or_default();
+        let reasons: Vec<&str> =
+            broken.split("), ").filter_map(|part| part.split(" (").next()).collect();
+        let reasons: Vec<&str> = reasons.into_iter().filter(|reason| !reason.is_empty()).collect();
+        assert_eq!(reasons, expected, "{version}: {refusal}");
+    };
+    let plain = || pod("a/p", "");
+    check("v1.7", plain(), &["runAsNonRoot != true"]);
+    check("v1.18", plain(), &["allowPrivilegeEscalation != false", "runAsNonRoot != true"]);
+    check(
+        "v1.21",
+        plain(),
+        &["allowPrivilegeEscalation != false", "runAsNonRoot != true", "seccompProfile"],
+    );
+    let root_user = || hardened(json!({}), json!({ "securityContext": { "runAsUser": 0 } }));
+    check("v1.22", root_user(), &[]);
+    check("v1.23", root_user(), &["runAsUser=0"]);
+    let mut own_root = root_user();
+    own_root["spec"]["hostUsers"] = json!(false);
+    check("v1.34", own_root.clone(), &["runAsUser=0"]);
+    check("v1.35", own_root.clone(), &[]);
+    check("latest", own_root.clone(), &[]);
+    own_root["spec"]["containers"][0]["securityContext"]["procMount"] = json!("Unmasked");
+    check("latest", own_root, &["procMount"]);
+    let mut windows = plain();
+    windows["spec"]["os"] = json!({ "name": "windows" });
+    check("latest", windows.clone(), &["runAsNonRoot != true"]);
+    check(
+        "v1.24",
+        windows,
+        &[
+            "allowPrivilegeEscalation != false",
+            "unrestricted capabilities",
+            "runAsNonRoot != true",
+            "seccompProfile",
+        ],
+    );
+    let sysctl = |name: &str| {
+        let sysctls = json!([{ "name": name, "value": "1" }]);
+        let mut pod = hardened(json!({}), json!({}));
+        pod["spec"]["securityContext"]["sysctls"] = sysctls;
+        pod
+    };
+    check("v1.31", sysctl("net.ipv4.tcp_rmem"), &["forbidden sysctls"]);
+    check("v1.32", sysctl("net.ipv4.tcp_rmem"), &[]);
+}
+
+#[test]
+fn what_is_warned_of_follows_what_is_enforced() {
+    let objects = cluster();
+    let root = as_root(&objects);
+    let mut deployment = json!({ "metadata": { "name": "d" }, "spec": { "template": { "spec": {
+        "hostNetwork": true, "containers": [{ "name": "c" }] } } } });
+    let mut check = |labels: &[(&str, &str)], expected: Option<&str>| {
+        objects.put(labelled("a", labels));
+        let warnings = root.run("create apps deployments a/d", &mut deployment, None).unwrap();
+        let levels: Vec<&str> = warnings.iter().filter_map(|one| one.split('"').nth(1)).collect();
+        assert_eq!(levels, Vec::from_iter(expected), "{labels:?}");
+    };
+    check(&[("enforce", "baseline")], Some("baseline:latest"));
+    check(&[("enforce", "baseline"), ("enforce-version", "v1.30")], Some("baseline:v1.30"));
+    check(&[("enforce", "baseline"), ("warn", "restricted")], Some("restricted:latest"));
+    check(&[("enforce", "restricted"), ("warn", "privileged")], None);
+    check(&[("enforce", "restrictd")], None);
+    check(&[("warn", "baselin")], None);
+    check(&[("audit", "restricted")], None);
+}
+
+#[test]
+fn who_raises_a_level_is_told_of_pods_that_break_it() {
+    let objects = cluster();
+    let root = as_root(&objects);
+    for name in ["p1", "p2"] {
+        objects.put(pod(&format!("a/{name}"), ""));
+    }
+    let mut bad = pod("a/bad", "");
+    bad["spec"]["hostNetwork"] = json!(true);
+    objects.put(bad);
+    let change = |old: &[(&str, &str)], new: &[(&str, &str)]| {
+        let (old, mut new) = (labelled("a", old), labelled("a", new));
+        root.run("update core namespaces a", &mut new, Some(&old))
+    };
+    let baseline = [("enforce", "baseline")];
+    let head = |level: &str| {
+        format!(
+            "existing pods in namespace \"a\" violate the new PodSecurity enforce level \"{level}:latest\""
+        )
+    };
+    assert_eq!(change(&[], &baseline), Ok(vec![head("baseline"), "bad: host namespaces".into()]));
+    let all = "allowPrivilegeEscalation != false, unrestricted capabilities, runAsNonRoot != true, seccompProfile";
+    assert_eq!(
+        change(&baseline, &[("enforce", "restricted")]),
+        Ok(vec![
+            head("restricted"),
+            format!("bad: host namespaces, {all}"),
+            format!("p1 (and 1 other pod): {all}"),
+        ])
+    );
+    assert_eq!(change(&[("enforce", "restricted")], &baseline), Ok(vec![]), "it is relaxed");
+    assert_eq!(change(&baseline, &[("enforce", "baseline"), ("warn", "restricted")]), Ok(vec![]));
+    assert_eq!(
+        change(&[], &[("enforce", "restrictd"), ("warn-version", "1.30")]),
+        Err("Namespace \"a\" is invalid: [metadata.labels[pod-security.kubernetes.io/enforce]: Invalid value: \"restrictd\": must be one of privileged, baseline, restricted, metadata.labels[pod-security.kubernetes.io/warn-version]: Invalid value: \"1.30\": must be \"latest\" or \"v1.x\"]".into())
+    );
+    let wrong = [("enforce", "restrictd")];
+    assert!(change(&wrong, &wrong).is_ok(), "it was there before");
+}
+
+#[test]
+fn an_account_may_limit_its_pods_to_its_secrets() {
+    let objects = cluster();
+    let root = as_root(&objects);
+    let mut account = core("ServiceAccount", "a/strict");
+    account["metadata"]["annotations"] =
+        json!({ "kubernetes.io/enforce-mountable-secrets": "true" });
+    account["secrets"] = json!([{ "name": "own" }]);
+    account["imagePullSecrets"] = json!([{ "name": "pull" }]);
+    objects.put(account);
+    let run = |account: &str, spec: Value| {
+        let mut pod = pod("a/p", "");
+        pod["spec"]["serviceAccountName"] = json!(account);
+        for (key, value) in spec.as_object().unwrap() {
+            pod["spec"][key] = value.clone();
+        }
+        root.run("create core pods a/p", &mut pod, None).map(drop)
+    };
+    let refused = |why: &str| {
+        let whose = "is not allowed because service account strict does not reference that";
+        Err(format!("pods \"p\" is forbidden: {why} {whose}"))
+    };
+    let volume =
+        |name: &str| json!({ "volumes": [{ "name": "v", "secret": { "secretName": name } }] });
+    assert_eq!(run("strict", volume("own")), Ok(()));
+    let strange = refused("volume with secret.secretName=\"x\"");
+    assert_eq!(run("strict", volume("x")), strange.map_err(|e: String| e + " secret"));
+    assert_eq!(run("runner", volume("x")), Ok(()));
+    let variable = json!({ "initContainers": [{ "name": "i", "env": [
+        { "name": "V", "valueFrom": { "secretKeyRef": { "name": "x", "key": "k" } } }] }] });
+    let strange = refused("init container i with envVar V referencing secret.secretName=\"x\"");
+    assert_eq!(run("strict", variable), strange.map_err(|e: String| e + " secret"));
+    let pull = |name: &str| json!({ "imagePullSecrets": [{ "name": name }] });
+    assert_eq!(run("strict", pull("pull")), Ok(()));
+    let strange = refused("imagePullSecrets[0].name=\"own\"");
+    assert_eq!(run("strict", pull("own")), strange.map_err(|e: String| e + " imagePullSecret"));
+
+    let mut debugged = pod("a/p", "");
+    debugged["spec"]["serviceAccountName"] = json!("strict");
+    debugged["spec"]["ephemeralContainers"] =
+        json!([{ "name": "e", "envFrom": [{ "secretRef": { "name": "x" } }] }]);
+    let line = "update core pods/ephemeralcontainers a/p";
+    let strange = refused("ephemeral container e with envFrom referencing secret.secretName=\"x\"");
+    let old = pod("a/p", "");
+    let found = root.run(line, &mut debugged, Some(&old)).map(drop);
+    assert_eq!(found, strange.map_err(|e: String| e + " secret"));
+
+    let mut mirror = pod("a/p", "n1");
+    mirror["metadata"]["annotations"] = json!({ "kubernetes.io/config.mirror": "x" });
+    mirror["spec"]["serviceAccountName"] = Value::Null;
+    mirror["spec"]["volumes"] = json!([{ "name": "v", "secret": { "secretName": "x" } }]);
+    root.check(
+        "create core pods a/p",
+        mirror,
+        None,
+        "pods \"p\" is forbidden: a mirror pod may not reference secrets",
     );
 }
