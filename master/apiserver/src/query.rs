@@ -24,7 +24,9 @@ impl Query {
             let decode = |text: &str| percent_decode(&text.replace('+', " "));
             Some((decode(key)?, decode(value)?))
         };
-        Self { pairs: raw.split('&').filter(|part| !part.is_empty()).filter_map(pair).collect() }
+        // As Go: a semicolon separates nothing, and whatever has one counts for nothing.
+        let is_sound = |part: &&str| !part.is_empty() && !part.contains(';');
+        Self { pairs: raw.split('&').filter(is_sound).filter_map(pair).collect() }
     }
 
     /// The first value of a parameter; `None` if it is missing or empty.
@@ -105,6 +107,7 @@ mod tests {
         assert!(query.parsed::<i64>("n").is_err());
         assert_eq!(query.get("labelSelector"), Some("a=b,c in (d)"));
         assert_eq!(query.get("x"), None);
+        assert_eq!(Query::parse("limit=2;x&a=%3B").pairs(), [("a".into(), ";".into())]);
     }
 
     #[test]

@@ -177,7 +177,9 @@ fn is_of_kind(config: &Value, api_version: &str, kind: &str) -> Result<(), ApiEr
 
 /// What is to be created, since nothing is there to be changed.
 pub fn new_object(config: &Config, target: &Target) -> Result<Value, ApiError> {
-    let object = config.apply(target, None)?;
+    let mut object = config.apply(target, None)?;
+    // What is not there has no version that could be meant.
+    meta::set(&mut object, "resourceVersion", Value::Null);
     let uid = meta::uid(&object);
     if !uid.is_empty() {
         let subject = Subject::new(&*target.resource.group, &*target.resource.plural);

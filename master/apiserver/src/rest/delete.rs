@@ -148,6 +148,8 @@ fn from_query(options: &mut DeleteOptions, query: &Query) -> Result<(), ApiError
     options.grace_s = query.parsed("gracePeriodSeconds")?.map(grace);
     options.propagation = propagation.or(orphan.map(orphaned));
     options.is_cascading = orphan == Some(false);
+    options.uid = query.get("uid").map(str::to_owned);
+    options.resource_version = query.get("resourceVersion").map(str::to_owned);
     Ok(())
 }
 

@@ -218,10 +218,7 @@ pub async fn run(
         let patched = patch.apply(target, old)?;
         same_name(target, &patched)?;
         same_namespace(target, &patched)?;
-        match patch.sent {
-            Sent::Apply(_) => replacement(target, &patched, old),
-            _ => successor(target, &patched, old),
-        }
+        successor(target, &patched, old)
     };
     let subresource = call.info.subresource.clone();
     let wanted = Change {

@@ -86,10 +86,13 @@ pub async fn run(server: &Arc<Server>, call: &Call, target: &Target) -> Result<R
     let begun = match ahead {
         Some(_) => None,
         None => {
-            get::wait(server, wait_for(&options)).await?;
+            match get::wait(server, wait_for(&options)).await {
+                Err(error @ ApiError::VersionTooLarge { .. }) => return Ok(refused(&error)),
+                outcome => outcome?,
+            }
             match begin(server, target, &selection, &options) {
                 Ok(begun) => Some(begun),
-                Err(ApiError::Expired(_)) => return Ok(refused()),
+                Err(ApiError::Expired(_)) => return Ok(refused(&expired())),
                 Err(error) => return Err(error),
             }
         }
@@ -137,9 +140,9 @@ fn stream_response(body: Body) -> Response {
     respond::with_body(StatusCode::OK, HeaderValue::from_static("application/json"), body)
 }
 
-/// History is gone: a stream of one ERROR event.
-fn refused() -> Response {
-    let status = expired().to_status().to_string();
+/// History is gone, or has not come yet: a stream of one ERROR event.
+fn refused(error: &ApiError) -> Response {
+    let status = error.to_status().to_string();
     stream_response(Body::full(frame("ERROR", status.as_bytes())))
 }
 

@@ -96,7 +96,7 @@ async fn a_namespace_that_goes_says_so_to_whoever_adds_to_it() {
 }
 
 #[tokio::test]
-async fn what_an_update_creates_has_neither_version_nor_uid_to_meet() {
+async fn what_is_created_in_passing_has_no_version_to_meet() {
     let (world, client) = world().await;
     let leases = "/apis/coordination.k8s.io/v1/namespaces/default/leases";
     let lease = |field: &str, value: &str| {
@@ -106,6 +106,12 @@ async fn what_an_update_creates_has_neither_version_nor_uid_to_meet() {
     let other = send(&client, &line, &[JSON], lease("uid", "x")).await;
     assert_eq!(other.code, 409, "{}", other.text);
     let made = send(&client, &line, &[JSON], lease("resourceVersion", "5")).await;
+    assert_eq!(made.code, 201, "{}", made.text);
+    let apply = ("content-type", "application/apply-patch+yaml");
+    let map = json!({"apiVersion": "v1", "kind": "ConfigMap",
+        "metadata": {"name": "m", "resourceVersion": "5"}});
+    let line = format!("PATCH {MAPS}/m?fieldManager=f");
+    let made = send(&client, &line, &[apply], map.to_string()).await;
     assert_eq!(made.code, 201, "{}", made.text);
     world.end().await;
 }

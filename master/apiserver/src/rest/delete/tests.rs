@@ -64,10 +64,13 @@ fn finalizer_that_is_there_already_changes_nothing() {
 
 #[test]
 fn options_of_the_query_count_only_without_a_body() {
-    let query = Query::parse("gracePeriodSeconds=-5&propagationPolicy=Orphan");
+    let query =
+        Query::parse("gracePeriodSeconds=-5&propagationPolicy=Orphan&uid=u&resourceVersion=7");
     let mut options = DeleteOptions::default();
     from_query(&mut options, &query).unwrap();
     assert_eq!((options.grace_s, options.propagation), (Some(1), Some(Propagation::Orphan)));
+    let demanded = (options.uid.as_deref(), options.resource_version.as_deref());
+    assert_eq!(demanded, (Some("u"), Some("7")));
     from_body(&mut options, &json!({"orphanDependents": false})).unwrap();
     assert_eq!((options.grace_s, options.propagation), (None, Some(Propagation::Background)));
     assert!(options.is_cascading);
