@@ -253,13 +253,36 @@ impl FieldError {
 }
 
 /// Go writes the fields of its types in their order; of those that are shown, these are not in that of the alphabet.
-const ORDERS: [&[&str]; 2] = [
+const ORDERS: [&[&str]; 4] = [
     &["matchLabels", "matchExpressions"],
+    &["Driver", "Pool", "Device", "ShareID"],
+    &[
+        "IntValue",
+        "BoolValue",
+        "StringValue",
+        "VersionValue",
+        "IntValues",
+        "BoolValues",
+        "StringValues",
+        "VersionValues",
+    ],
     &["Rule", "Message", "MessageExpression", "Reason", "FieldPath", "OptionalOldSelf"],
 ];
 
-/// A value as JSON.
+/// A value as Go writes it in JSON, where what HTML would take for its own is escaped.
 fn shown(value: &Value) -> String {
+    let text = in_order(value);
+    let escapes = [
+        ('<', "\\u003c"),
+        ('>', "\\u003e"),
+        ('&', "\\u0026"),
+        ('\u{2028}', "\\u2028"),
+        ('\u{2029}', "\\u2029"),
+    ];
+    escapes.into_iter().fold(text, |text, (sign, escaped)| text.replace(sign, escaped))
+}
+
+fn in_order(value: &Value) -> String {
     let Value::Object(fields) = value else { return value.to_string() };
     let fits = |order: &&&[&str]| {
         order.len() == fields.len() && order.iter().all(|name| fields.contains_key(*name))
@@ -312,6 +335,8 @@ mod tests {
             (FieldError::forbidden("spec", "no"), "spec: Forbidden: no"),
             (FieldError::too_long("data", 1), "data: Too long: may not be more than 1 byte"),
             (FieldError::invalid("s", json!({"a": 1}), "no"), r#"s: Invalid value: {"a":1}: no"#),
+            (FieldError::invalid("s", json!({"a": "<&>"}), "no"), r#"s: Invalid value: {"a":"\u003c\u0026\u003e"}: no"#),
+            (FieldError::invalid("s", "<&>", "no"), r#"s: Invalid value: "<&>": no"#),
             (FieldError::invalid("s", json!({"matchExpressions": [], "matchLabels": {"a": "b"}}), "no"),
              r#"s: Invalid value: {"matchLabels":{"a":"b"},"matchExpressions":[]}: no"#),
         ];

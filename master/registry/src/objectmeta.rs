@@ -86,13 +86,14 @@ pub fn validate(resource: &Resource, new: &Value, old: Option<&Value>) -> Vec<Fi
 }
 
 fn judged(resource: &Resource, new: &Value, old: Option<&Value>, looks: Looks) -> Vec<FieldError> {
-    let mut common = labels(new, &FieldPath::new("metadata"));
-    common.extend(annotations(new, &FieldPath::new("metadata")));
-    common.extend(owners(new));
+    let path = FieldPath::new("metadata");
+    let mut common = labels(new, &path);
+    common.extend(annotations(new, &path));
+    common.extend(owners(new, &path));
     let Some(old) = old else {
         let mut errors = names_at_creation(resource, new);
         errors.extend(common);
-        errors.extend(finalizers(new));
+        errors.extend(finalizers(new, &path));
         errors.extend(standard_finalizers(resource, new));
         return errors;
     };
@@ -101,7 +102,7 @@ fn judged(resource: &Resource, new: &Value, old: Option<&Value>, looks: Looks) -
     change.extend(immutable(new, old));
     change.extend(common.iter().cloned());
     let mut whole = common;
-    whole.extend(finalizers(new));
+    whole.extend(finalizers(new, &path));
     let mut errors = whole.clone();
     errors.extend(change.iter().cloned());
     errors.extend(change.into_iter().filter(|_| looks.at_change));
@@ -222,9 +223,41 @@ pub fn annotations(object: &Value, path: &FieldPath) -> Vec<FieldError> {
     errors
 }
 
-fn owners(object: &Value) -> Vec<FieldError> {
+/// What is wrong with the metadata of an object within an object: its names need not be there, and only fit into a path.
+pub(crate) fn embedded(object: &Value, path: &FieldPath) -> Vec<FieldError> {
     let mut errors = Vec::new();
-    let path = FieldPath::new("metadata").child("ownerReferences");
+    let base = meta::generate_name(object);
+    // Its end comes later, and may make it fit.
+    let of_base: Vec<String> =
+        if base.contains(['/', '%']) { names::path_segment(base) } else { Vec::new() };
+    let of_name = names::path_segment(meta::name(object));
+    for (field, text, problems) in
+        [("generateName", base, of_base), ("name", meta::name(object), of_name)]
+    {
+        let place = path.child(field);
+        errors.extend(problems.into_iter().map(|it| FieldError::invalid(place.clone(), text, it)));
+    }
+    let namespace = meta::namespace(object);
+    if !namespace.is_empty() {
+        let place = path.child("namespace");
+        let problems = names::dns1123_label(namespace).into_iter();
+        errors.extend(problems.map(|it| FieldError::invalid(place.clone(), namespace, it)));
+    }
+    let generation = meta::generation(object);
+    if generation < 0 {
+        let detail = "must be greater than or equal to 0";
+        errors.push(FieldError::invalid(path.child("generation"), generation, detail));
+    }
+    errors.extend(labels(object, path));
+    errors.extend(annotations(object, path));
+    errors.extend(owners(object, path));
+    errors.extend(finalizers(object, path));
+    errors
+}
+
+fn owners(object: &Value, path: &FieldPath) -> Vec<FieldError> {
+    let mut errors = Vec::new();
+    let path = path.child("ownerReferences");
     let mut controllers = Vec::new();
     for (index, owner) in meta::owner_references(object).iter().enumerate() {
         for (field, text, detail) in [
@@ -259,9 +292,9 @@ fn owners(object: &Value) -> Vec<FieldError> {
     errors
 }
 
-fn finalizers(object: &Value) -> Vec<FieldError> {
+fn finalizers(object: &Value, path: &FieldPath) -> Vec<FieldError> {
     let mut errors = Vec::new();
-    let path = FieldPath::new("metadata.finalizers");
+    let path = path.child("finalizers");
     let names_found = meta::finalizers(object);
     for name in &names_found {
         for problem in names::qualified_name(name) {
@@ -273,6 +306,29 @@ fn finalizers(object: &Value) -> Vec<FieldError> {
         errors.push(FieldError::invalid(path, names_found, detail));
     }
     errors
+}
+
+/// What there is to say of the finalizers that an object of a defined kind gets: others might take them for theirs.
+pub(crate) fn finalizer_warnings(new: &Value, old: Option<&Value>) -> Vec<String> {
+    let had = old.map(meta::finalizers).unwrap_or_default();
+    let mut added = meta::finalizers(new);
+    added.retain(|name| !had.contains(name));
+    added.sort_unstable();
+    added.dedup();
+    let of_one = |name: &str| {
+        let mut problems = names::qualified_name(name);
+        if !name.contains('/') && !STANDARD_FINALIZERS.contains(&name) {
+            let path = if name.contains('.') { " including a path (/)" } else { "" };
+            problems.push(format!(
+                "prefer a domain-qualified finalizer name{path} to avoid accidental conflicts with other finalizer writers"
+            ));
+        }
+        problems
+            .into_iter()
+            .map(|it| format!("metadata.finalizers: {name:?}: {it}"))
+            .collect::<Vec<_>>()
+    };
+    added.into_iter().flat_map(of_one).collect()
 }
 
 /// Names of built-in kinds' finalizers: with a domain, or known.

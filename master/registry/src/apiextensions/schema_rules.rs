@@ -11,7 +11,7 @@ use serde_json::{Map, Value};
 
 use crate::check::Findings;
 use crate::custom::structural::{Additional, ListType, Structural, Type};
-use crate::custom::{default, pattern, prune, validate};
+use crate::custom::{default, embedded, pattern, prune, rules as cel_rules, validate};
 
 /// How deep a schema may be nested: deeper ones are nobody's intent.
 const DEPTH_MAX: usize = 64;
@@ -102,8 +102,10 @@ fn unsupported(schema: &Value, path: &FieldPath, errors: &mut Findings) {
 fn kind(schema: &Value, path: &FieldPath, level: Level, errors: &mut Findings) {
     let place = path.child("type");
     let text = schema["type"].as_str().unwrap_or_default();
+    // Of embedded objects it is told elsewhere.
     let may_be_open = schema["x-kubernetes-int-or-string"] == true
-        || schema["x-kubernetes-preserve-unknown-fields"] == true;
+        || schema["x-kubernetes-preserve-unknown-fields"] == true
+        || schema["x-kubernetes-embedded-resource"] == true;
     if text.is_empty() {
         match level {
             Level::Root => {
@@ -136,23 +138,58 @@ fn extensions(schema: &Value, path: &FieldPath, errors: &mut Findings) {
         let place = path.child("x-kubernetes-preserve-unknown-fields");
         errors.push(FieldError::invalid(place, false, "must be true or undefined"));
     }
+    for (name, is_set) in [
+        ("x-kubernetes-preserve-unknown-fields", preserves),
+        ("x-kubernetes-embedded-resource", schema["x-kubernetes-embedded-resource"] == true),
+    ] {
+        if is_set && schema["x-kubernetes-int-or-string"] == true {
+            let detail = "must be false if x-kubernetes-int-or-string is true";
+            errors.push(FieldError::invalid(path.child(name), true, detail));
+        }
+    }
     if schema["x-kubernetes-embedded-resource"] == true {
-        if schema["type"] != "object" {
-            let detail = "must be object if x-kubernetes-embedded-resource is true";
-            errors.push(FieldError::invalid(path.child("type"), schema["type"].clone(), detail));
-        }
-        if !preserves && schema["properties"].as_object().is_none_or(Map::is_empty) {
-            let detail = "must not be empty if x-kubernetes-embedded-resource is true without x-kubernetes-preserve-unknown-fields";
-            errors.push(FieldError::required(path.child("properties"), detail));
-        }
+        embedded_resource(schema, preserves, path, errors);
     }
     list_type(schema, path, errors);
     let map_type = &schema["x-kubernetes-map-type"];
-    if let Some(text) = map_type.as_str()
-        && !["granular", "atomic"].contains(&text)
-    {
-        let place = path.child("x-kubernetes-map-type");
-        errors.push(FieldError::not_supported(place, text, &["atomic", "granular"]));
+    if let Some(text) = map_type.as_str() {
+        if schema["type"] != "object" {
+            let detail = "must be object if x-kubernetes-map-type is specified";
+            errors.push(given(schema, "type", path, detail));
+        }
+        if !["granular", "atomic"].contains(&text) {
+            let place = path.child("x-kubernetes-map-type");
+            errors.push(FieldError::not_supported(place, text, &["atomic", "granular"]));
+        }
+    }
+}
+
+/// What a schema of objects within objects may say: of their kind and metadata no more than everybody knows.
+fn embedded_resource(schema: &Value, preserves: bool, path: &FieldPath, errors: &mut Findings) {
+    if schema["type"] != "object" {
+        let detail = "must be object if x-kubernetes-embedded-resource is true";
+        errors.push(given(schema, "type", path, detail));
+    }
+    if !schema["additionalProperties"].is_null() {
+        let detail = "must not be used if x-kubernetes-embedded-resource is set";
+        errors.push(FieldError::forbidden(path.child("additionalProperties"), detail));
+    }
+    if !preserves && schema["properties"].as_object().is_none_or(Map::is_empty) {
+        let detail = "must not be empty if x-kubernetes-embedded-resource is true without x-kubernetes-preserve-unknown-fields";
+        errors.push(FieldError::required(path.child("properties"), detail));
+    }
+    implicit_types(schema, path, errors);
+}
+
+/// The types of what every object has, where a schema mentions it.
+fn implicit_types(schema: &Value, path: &FieldPath, errors: &mut Findings) {
+    for (name, kind) in [("apiVersion", "string"), ("kind", "string"), ("metadata", "object")] {
+        let found = &schema["properties"][name];
+        if !found.is_null() && found["type"] != kind {
+            let place = path.child("properties").key(name).child("type");
+            let text = found["type"].as_str().unwrap_or_default();
+            errors.push(FieldError::invalid(place, text, format!("must be {kind}")));
+        }
     }
 }
 
@@ -175,6 +212,13 @@ fn list_type(schema: &Value, path: &FieldPath, errors: &mut Findings) {
     if !known.contains(&kind) {
         errors.push(FieldError::not_supported(place.clone(), kind, &known));
     }
+    if ["set", "map"].contains(&kind) && schema["items"]["nullable"] == true {
+        let detail = format!("cannot be nullable when x-kubernetes-list-type is {kind}");
+        errors.push(FieldError::forbidden(path.child("items").child("nullable"), detail));
+    }
+    if kind == "set" {
+        whole_items(&schema["items"], &path.child("items"), errors);
+    }
     if kind != "map" {
         if !keys.is_empty() {
             errors.push(FieldError::invalid(place, kind, only_map));
@@ -186,6 +230,19 @@ fn list_type(schema: &Value, path: &FieldPath, errors: &mut Findings) {
         errors.push(FieldError::required(path.child("x-kubernetes-list-map-keys"), detail));
     }
     map_keys(schema, keys, path, errors);
+}
+
+/// Items of a set are compared as a whole, and so change as a whole.
+fn whole_items(items: &Value, path: &FieldPath, errors: &mut Findings) {
+    let detail = "must be atomic as item of a list with x-kubernetes-list-type=set";
+    let list_type = items["x-kubernetes-list-type"].clone();
+    let field = match items["type"].as_str() {
+        Some("array") if !list_type.is_null() && list_type != "atomic" => "x-kubernetes-list-type",
+        Some("object") if items["x-kubernetes-map-type"] != "atomic" => "x-kubernetes-map-type",
+        _ => return,
+    };
+    // As upstream: the list type is shown, whichever is wrong.
+    errors.push(FieldError::invalid(path.child(field), list_type, detail));
 }
 
 /// What is said of a type that is another one, or none.
@@ -234,6 +291,10 @@ fn map_keys(schema: &Value, keys: &[Value], path: &FieldPath, errors: &mut Findi
             let detail = "this property is in x-kubernetes-list-map-keys, so it must have a default or be a required property";
             errors.push(FieldError::required(field.child("default"), detail));
         }
+        if property["nullable"] == true {
+            let detail = "this property is in x-kubernetes-list-map-keys, so it cannot be nullable";
+            errors.push(FieldError::forbidden(field.child("nullable"), detail));
+        }
     }
 }
 
@@ -246,24 +307,10 @@ fn root(schema: &Value, path: &FieldPath, errors: &mut Findings) {
         let detail = "nullable cannot be true at the root";
         errors.push(FieldError::forbidden(path.child("nullable"), detail));
     }
-    let properties = path.child("properties");
-    for name in ["apiVersion", "kind"] {
-        let found = &schema["properties"][name];
-        if !found.is_null() && found["type"] != "string" {
-            let place = properties.key(name).child("type");
-            errors.push(FieldError::invalid(place, found["type"].clone(), "must be string"));
-        }
-    }
+    implicit_types(schema, path, errors);
     let metadata = &schema["properties"]["metadata"];
     let Some(fields) = metadata.as_object() else { return };
-    let place = properties.key("metadata");
-    if metadata["type"] != "object" {
-        errors.push(FieldError::invalid(
-            place.child("type"),
-            metadata["type"].clone(),
-            "must be object",
-        ));
-    }
+    let place = path.child("properties").key("metadata");
     let is_plain =
         fields.keys().all(|key| matches!(key.as_str(), "type" | "properties" | "description"))
             && self::fields(metadata, "properties")
@@ -337,7 +384,15 @@ fn value_validation(
             errors.push(FieldError::forbidden(path.child(name), detail));
         }
     }
+    if !narrow["x-kubernetes-validations"].is_null() {
+        let place = path.child("x-kubernetes-validations");
+        errors.extend(Structural::compile(narrow).rules.texts(&place));
+    }
     patterns(narrow, path, errors);
+    if !narrow["properties"]["metadata"].is_null() {
+        let detail = "must not be specified in a nested context";
+        errors.push(FieldError::forbidden(path.child("properties").key("metadata"), detail));
+    }
     for (name, property) in fields(narrow, "properties") {
         let place = path.child("properties").key(name);
         let full = &outer["properties"][name];
@@ -380,13 +435,20 @@ fn defaults(compiled: &Structural, path: &FieldPath, is_root: bool, errors: &mut
             let detail = "must not have unknown fields";
             errors.push(FieldError::invalid(place.clone(), value.clone(), detail));
         }
+        let before = errors.len();
+        errors.extend(embedded::validate_value(compiled, value, &place));
         default::fill(&mut full, compiled);
-        for error in validate::validate_value(compiled, &full) {
-            let place = match error.field.as_str() {
-                "<nil>" => place.clone(),
-                below => place.child(below),
-            };
-            errors.push(FieldError { field: place.into(), ..error });
+        if errors.len() == before {
+            for error in validate::validate_value(compiled, &full) {
+                let place = match error.field.as_str() {
+                    "<nil>" => place.clone(),
+                    below => place.child(below),
+                };
+                errors.push(FieldError { field: place.into(), ..error });
+            }
+        }
+        if errors.len() == before && compiled.has_rules {
+            errors.extend(cel_rules::check_default(compiled, value, &place));
         }
     }
     for (name, property) in &compiled.properties {
@@ -433,6 +495,69 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+
+    fn told(spec: Value) -> Vec<String> {
+        let mut errors = Vec::new();
+        let schema = json!({"type": "object", "properties": {"s": spec}});
+        check(&schema, &FieldPath::new("schema"), &mut errors);
+        let place = "schema.properties[s]";
+        errors.iter().map(|error| error.to_string().replace(place, "s")).collect()
+    }
+
+    #[test]
+    fn what_is_not_structural_is_told_in_upstreams_words() {
+        let text = || json!({"type": "string"});
+        let rule = json!([{"rule": "true"}]);
+        #[rustfmt::skip]
+        let cases = [
+            (json!({"type": "object", "allOf": [{"x-kubernetes-validations": rule}], "x-kubernetes-preserve-unknown-fields": true}),
+             "s.allOf[0].x-kubernetes-validations: Forbidden: must be empty to be structural"),
+            (json!({"type": "object", "not": {"x-kubernetes-validations": rule}, "x-kubernetes-preserve-unknown-fields": true}),
+             "s.not.x-kubernetes-validations: Forbidden: must be empty to be structural"),
+            (json!({"type": "object", "properties": {"metadata": {"type": "object"}}, "anyOf": [{"properties": {"metadata": {}}}]}),
+             "s.anyOf[0].properties[metadata]: Forbidden: must not be specified in a nested context"),
+            (json!({"x-kubernetes-int-or-string": true, "x-kubernetes-preserve-unknown-fields": true}),
+             "s.x-kubernetes-preserve-unknown-fields: Invalid value: true: must be false if x-kubernetes-int-or-string is true"),
+            (json!({"x-kubernetes-embedded-resource": true, "x-kubernetes-preserve-unknown-fields": true}),
+             "s.type: Required value: must be object if x-kubernetes-embedded-resource is true"),
+            (json!({"type": "object", "x-kubernetes-embedded-resource": true, "x-kubernetes-preserve-unknown-fields": true, "additionalProperties": text()}),
+             "s.additionalProperties: Forbidden: must not be used if x-kubernetes-embedded-resource is set"),
+            (json!({"type": "object", "x-kubernetes-embedded-resource": true, "properties": {"kind": {"type": "integer"}}}),
+             "s.properties[kind].type: Invalid value: \"integer\": must be string"),
+            (json!({"type": "object", "x-kubernetes-embedded-resource": true, "properties": {"metadata": text()}}),
+             "s.properties[metadata].type: Invalid value: \"string\": must be object"),
+            (json!({"type": "string", "x-kubernetes-map-type": "atomic"}),
+             "s.type: Invalid value: \"string\": must be object if x-kubernetes-map-type is specified"),
+            (json!({"type": "array", "x-kubernetes-list-type": "set", "items": {"type": "object", "x-kubernetes-preserve-unknown-fields": true}}),
+             "s.items.x-kubernetes-map-type: Invalid value: null: must be atomic as item of a list with x-kubernetes-list-type=set"),
+            (json!({"type": "array", "x-kubernetes-list-type": "set", "items": {"type": "array", "x-kubernetes-list-type": "set", "items": text()}}),
+             "s.items.x-kubernetes-list-type: Invalid value: \"set\": must be atomic as item of a list with x-kubernetes-list-type=set"),
+            (json!({"type": "array", "x-kubernetes-list-type": "set", "items": {"type": "string", "nullable": true}}),
+             "s.items.nullable: Forbidden: cannot be nullable when x-kubernetes-list-type is set"),
+            (json!({"type": "integer", "default": 5, "x-kubernetes-validations": [{"rule": "self < 5", "message": "few"}]}),
+             "s.default: Invalid value: 5: few"),
+            (json!({"type": "object", "x-kubernetes-embedded-resource": true, "x-kubernetes-preserve-unknown-fields": true, "default": {"kind": "K"}}),
+             "s.default.apiVersion: Required value"),
+        ];
+        for (schema, expected) in cases {
+            assert_eq!(told(schema.clone()), [expected], "{schema}");
+        }
+        let textless = json!({"type": "object", "x-kubernetes-preserve-unknown-fields": true,
+            "allOf": [{"x-kubernetes-validations": [{"rule": ""}]}]});
+        assert_eq!(
+            told(textless),
+            [
+                "s.allOf[0].x-kubernetes-validations: Forbidden: must be empty to be structural",
+                "s.allOf[0].x-kubernetes-validations[0].rule: Required value: rule is not specified",
+            ]
+        );
+        assert_eq!(
+            told(
+                json!({"type": "integer", "default": 4, "x-kubernetes-validations": [{"rule": "self < 5"}]})
+            ),
+            [""; 0]
+        );
+    }
 
     #[test]
     fn a_type_beside_int_or_string_is_taken_as_upstream_does() {

@@ -6,14 +6,17 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use jiff::Timestamp;
+use master_api::field::FieldPath;
 use master_api::jsonpath::Path;
 use master_api::meta;
 use master_api::status::{FieldError, FieldErrorKind};
 use serde_json::{Value, json};
 
 use super::columns::{self, PrinterColumn};
+use super::embedded::Malformed;
 use super::structural::Structural;
-use super::{default, prune, rules, validate};
+use super::{default, embedded, prune, rules, unique, validate};
+use crate::objectmeta;
 use crate::strategy::{Column, Cx, Shape, Strategy, keep_field};
 
 /// Where the numbers of a scale are.
@@ -115,16 +118,79 @@ impl Kind {
         format!("{}/{version}", self.group).into()
     }
 
-    fn scale_errors(&self, object: &Value) -> Vec<FieldError> {
+    /// What is wrong with the numbers that are scaled by; a write of the status brings only its own.
+    fn scale_errors(&self, object: &Value, is_status: bool) -> Vec<FieldError> {
         let Some(scale) = &self.scale else { return Vec::new() };
-        let paths = [&scale.spec_replicas, &scale.status_replicas];
-        let negative = paths.into_iter().filter_map(|path| {
-            let number = at(object, path)?.as_i64().filter(|number| *number < 0)?;
-            let detail = "should be a non-negative integer";
-            Some(FieldError::invalid(format!(".{}", path.join(".")), number, detail))
-        });
-        negative.collect()
+        let mut errors = Vec::new();
+        for path in
+            [&scale.spec_replicas, &scale.status_replicas].into_iter().skip(usize::from(is_status))
+        {
+            let place = format!(".{}", path.join("."));
+            let Some(found) = at(object, path) else { continue };
+            match found.as_i64() {
+                Some(number) if number < 0 => {
+                    let detail = "should be a non-negative integer";
+                    errors.push(FieldError::invalid(place, number, detail));
+                }
+                Some(number) if number > i64::from(i32::MAX) => {
+                    let detail = format!("should be less than or equal to {}", i32::MAX);
+                    errors.push(FieldError::invalid(place, number, detail));
+                }
+                Some(_) => {}
+                None => errors.extend(not_of_type(&place, found, "int64", 0)),
+            }
+        }
+        if let Some(path) = &scale.selector
+            && let Some(found) = at(object, path)
+            && !found.is_string()
+        {
+            errors.extend(not_of_type(&format!(".{}", path.join(".")), found, "string", ""));
+        }
+        errors
     }
+
+    /// What is twice in lists and, if an object is not too wrong for them, what its rules find join other findings.
+    fn and_then_rules(
+        &self,
+        mut errors: Vec<FieldError>,
+        new: &Value,
+        old: Option<&Value>,
+    ) -> Vec<FieldError> {
+        let twice = |object: &Value| unique::check(&self.schema, object, &FieldPath::default());
+        // Where something was twice before, nothing of the kind is held against an update.
+        if old.is_none_or(|old| twice(old).is_empty()) {
+            errors.extend(twice(new));
+        }
+        if !self.schema.has_rules {
+            return errors;
+        }
+        if errors.iter().any(is_blocking) {
+            let detail = "some validation rules were not checked because the object was invalid; correct the existing errors to complete validation";
+            errors.push(FieldError::invalid("<nil>", Value::Null, detail));
+        } else {
+            errors.extend(rules::check(&self.schema, new, old));
+        }
+        errors
+    }
+}
+
+/// What Go says of a value that it wants to be of another type; of lists and maps it would show all.
+fn not_of_type(
+    place: &str,
+    found: &Value,
+    wanted: &str,
+    shown: impl Into<Value>,
+) -> Option<FieldError> {
+    let (text, kind) = match found {
+        Value::Bool(is_so) => (is_so.to_string(), "bool"),
+        Value::String(text) => (text.clone(), "string"),
+        Value::Number(number) if number.is_i64() => (number.to_string(), "int64"),
+        Value::Number(number) => (number.to_string(), "float64"),
+        Value::Null => ("<nil>".to_owned(), "<nil>"),
+        Value::Array(_) | Value::Object(_) => return None,
+    };
+    let detail = format!("{place} accessor error: {text} is of the type {kind}, expected {wanted}");
+    Some(FieldError::invalid(place, shown, detail))
 }
 
 /// The value under some field names.
@@ -173,21 +239,19 @@ impl Strategy for Kind {
 
     fn validate(&self, new: &Value, old: Option<&Value>) -> Vec<FieldError> {
         let mut errors = validate::validate(&self.schema, new, old);
-        errors.extend(self.scale_errors(new));
-        if !self.schema.has_rules {
-            return errors;
-        }
-        if errors.iter().any(is_blocking) {
-            let detail = "some validation rules were not checked because the object was invalid; correct the existing errors to complete validation";
-            errors.push(FieldError::invalid("<nil>", Value::Null, detail));
-        } else {
-            errors.extend(rules::check(&self.schema, new, old));
-        }
-        errors
+        errors.extend(self.scale_errors(new, false));
+        errors.extend(embedded::validate(&self.schema, new));
+        self.and_then_rules(errors, new, old)
+    }
+
+    fn warnings(&self, new: &Value, old: Option<&Value>) -> Vec<String> {
+        objectmeta::finalizer_warnings(new, old)
     }
 
     fn validate_status(&self, new: &Value, old: &Value) -> Vec<FieldError> {
-        self.validate(new, Some(old))
+        let mut errors = validate::validate_status(&self.schema, new, old);
+        errors.extend(self.scale_errors(new, true));
+        self.and_then_rules(errors, new, Some(old))
     }
 
     fn storage_form(&self, object: &mut Value) {
@@ -200,6 +264,10 @@ impl Strategy for Kind {
     fn served_form(&self, object: &mut Value) {
         prune::prune(object, &self.storage_schema);
         default::fill(object, &self.storage_schema);
+        if self.storage_schema.has_embedded {
+            // What was stored before its schema said so may be malformed.
+            drop(embedded::coerce(object, &self.storage_schema, Malformed::Dropped));
+        }
         object["apiVersion"] = self.api_version_of(&self.version);
         if self.version != self.storage_version {
             prune::prune(object, &self.schema);

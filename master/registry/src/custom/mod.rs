@@ -5,14 +5,17 @@
 //! # Path
 //! `apiserver/catalog.rs` → here → `Resource`, whose strategy is [`Kind`]
 
+mod before;
 pub mod columns;
 pub mod default;
+pub mod embedded;
 pub mod format;
 mod kind;
 pub mod pattern;
 pub mod prune;
 pub mod rules;
 pub mod structural;
+mod unique;
 pub mod validate;
 pub mod version;
 

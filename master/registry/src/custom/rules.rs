@@ -11,8 +11,8 @@ use master_api::jsonpath::Path;
 use master_api::status::{FieldError, FieldErrorKind};
 use serde_json::Value;
 
+use super::before::Before;
 use super::structural::{Additional, Structural, Type as Kind};
-use super::validate::old_item;
 use crate::cel::{Budget, Names, Program, Type, Val, json};
 
 /// Steps of one rule, and of all rules of an object, as upstream bounds them.
@@ -29,7 +29,8 @@ const REASONS: [(&str, FieldErrorKind); 4] = [
 ];
 
 /// Field, what is wrong with it, its value, and more words.
-type Problems = Vec<(&'static str, FieldErrorKind, Value, String)>;
+type Problem = (&'static str, FieldErrorKind, Value, String);
+type Problems = Vec<Problem>;
 
 /// The rules at one place of a schema.
 #[derive(Clone, Debug, Default)]
@@ -69,6 +70,13 @@ impl Rules {
         all.map(|(at, rule)| (at, rule.source.as_str()))
     }
 
+    /// What is wrong with the rules before anything is compiled.
+    pub fn texts(&self, path: &FieldPath) -> Vec<FieldError> {
+        let texts = self.0.iter().enumerate();
+        let texts = texts.flat_map(|(at, rule)| rule.texts.iter().map(move |text| (at, text)));
+        texts.map(|(at, problem)| told(problem, &path.index(at))).collect()
+    }
+
     /// What is wrong with the rules themselves.
     pub fn problems(&self, path: &FieldPath) -> Vec<FieldError> {
         let has_texts = self.0.iter().any(|rule| !rule.texts.is_empty());
@@ -76,12 +84,8 @@ impl Rules {
         for (at, rule) in self.0.iter().enumerate() {
             // Expressions are told of once all the rest is right.
             let uncompiled = rule.program.as_ref().err().filter(|_| !has_texts);
-            for (field, kind, value, detail) in
-                rule.texts.iter().chain(uncompiled.into_iter().flatten())
-            {
-                let place = path.index(at).child(field);
-                let error = FieldError::invalid(place, value.clone(), detail);
-                errors.push(FieldError { kind: *kind, ..error });
+            for problem in rule.texts.iter().chain(uncompiled.into_iter().flatten()) {
+                errors.push(told(problem, &path.index(at)));
             }
         }
         errors
@@ -94,9 +98,7 @@ impl Rule {
         let (source, expression, reason) =
             (text("rule"), text("messageExpression"), text("reason"));
         let is_old_optional = rule["optionalOldSelf"] == true;
-        let own = Type::of(shape);
-        let old = if is_old_optional { Type::Optional(Box::new(own.clone())) } else { own.clone() };
-        let names = Names::from([("self", own), ("oldSelf", old)]);
+        let names = names(shape, is_old_optional);
         let mut problems = Vec::new();
         let texts = texts(rule, shape);
         let whole = as_go(rule);
@@ -111,8 +113,7 @@ impl Rule {
         }
         let known = REASONS.iter().find(|(name, _)| *name == reason);
         let place = field_place(rule["fieldPath"].as_str().unwrap_or_default(), shape);
-        let uses_old = program.as_ref().is_some_and(|program| program.uses("oldSelf"))
-            || message_program.as_ref().is_some_and(|program| program.uses("oldSelf"));
+        let uses_old = program.as_ref().is_some_and(|program| program.uses("oldSelf"));
         Self {
             source,
             program: match program {
@@ -133,15 +134,13 @@ impl Rule {
     fn finding(
         &self,
         schema: &Structural,
-        (new, old): (&Value, Option<&Value>),
+        (new, past): (&Value, Past<'_>),
         path: &FieldPath,
         budget: &mut Budget,
     ) -> Option<FieldError> {
         let Ok(program) = &self.program else { return None };
-        let is_transition = self.uses_old || self.is_old_optional;
-        if (self.uses_old && old.is_none() && !self.is_old_optional)
-            || (!is_transition && old == Some(new))
-        {
+        let old = past.own.map(|old| old.value);
+        if self.uses_old && old.is_none() && !self.is_old_optional {
             return None;
         }
         let before = old.map(|old| json(old, Some(schema)));
@@ -156,6 +155,8 @@ impl Rule {
         *budget = Budget::new(budget.left() - spent);
         let detail = match outcome {
             Ok(Val::Bool(true)) => return None,
+            // What stays as it was is not held against an update, unless the rule is about the change.
+            Ok(Val::Bool(false)) if !self.uses_old && past.is_same(new) => return None,
             Ok(Val::Bool(false)) => self.said(&names, budget),
             Ok(_) => "rule did not evaluate to bool".to_owned(),
             Err(error) => return Some(self.failed(&error, schema, path)),
@@ -198,6 +199,18 @@ impl Rule {
         }
         self.message.clone()
     }
+}
+
+fn told((field, kind, value, detail): &Problem, path: &FieldPath) -> FieldError {
+    let error = FieldError::invalid(path.child(field), value.clone(), detail);
+    FieldError { kind: *kind, ..error }
+}
+
+/// What rules may speak of.
+fn names(shape: &Structural, is_old_optional: bool) -> Names<'_> {
+    let own = Type::of(shape);
+    let old = if is_old_optional { Type::Optional(Box::new(own.clone())) } else { own.clone() };
+    Names::from([("self", own), ("oldSelf", old)])
 }
 
 /// The findings of objects and lists do not repeat them.
@@ -335,17 +348,55 @@ fn field_place(text: &str, shape: &Structural) -> Option<String> {
     Some(place)
 }
 
+/// What a value was before an update or, where that cannot be told, what it is within was.
+#[derive(Clone, Copy, Debug, Default)]
+struct Past<'a> {
+    own: Option<Before<'a>>,
+    /// The nearest around it that has a past of its own, and what that is now.
+    around: Option<(Before<'a>, &'a Value)>,
+}
+
+impl<'a> Past<'a> {
+    /// The past of something within `whole`, whose past this is.
+    fn within(self, whole: &'a Value, own: impl FnOnce(Before<'a>) -> Option<Before<'a>>) -> Self {
+        match self.own {
+            Some(before) => Self { own: own(before), around: Some((before, whole)) },
+            None => self,
+        }
+    }
+
+    fn is_same(self, new: &Value) -> bool {
+        match (self.own, self.around) {
+            (Some(own), _) => own.is_same(new),
+            (None, Some((around, whole))) => around.is_same(whole),
+            (None, None) => false,
+        }
+    }
+}
+
 /// What the rules of a schema find in an object; `old` is what it was before an update.
 pub fn check(schema: &Structural, new: &Value, old: Option<&Value>) -> Vec<FieldError> {
     let mut found = Vec::new();
     let mut budget = Budget::new(OBJECT_STEPS_MAX);
-    walk(schema, (new, old), &FieldPath::default(), &mut budget, &mut found);
+    let past = Past { own: old.map(|old| Before::new(schema, old)), around: None };
+    walk(schema, (new, past), &FieldPath::default(), &mut budget, &mut found);
     found
 }
 
-fn walk(
+/// What the rules of a schema find in its default, as a value that stays and as one that comes.
+pub fn check_default(schema: &Structural, value: &Value, path: &FieldPath) -> Vec<FieldError> {
+    let mut found = Vec::new();
+    let stays = Past { own: Some(Before::new(schema, value)), around: None };
+    for past in [stays, Past::default()] {
+        let mut budget = Budget::new(OBJECT_STEPS_MAX);
+        walk(schema, (value, past), path, &mut budget, &mut found);
+    }
+    found
+}
+
+fn walk<'a>(
     schema: &Structural,
-    (new, old): (&Value, Option<&Value>),
+    (new, past): (&'a Value, Past<'a>),
     path: &FieldPath,
     budget: &mut Budget,
     found: &mut Vec<FieldError>,
@@ -360,18 +411,18 @@ fn walk(
             found.push(FieldError::invalid(path.clone(), kind, detail));
             return;
         }
-        found.extend(rule.finding(schema, (new, old), path, budget));
+        found.extend(rule.finding(schema, (new, past), path, budget));
     }
     match new {
         Value::Object(fields) => {
             for (name, value) in fields {
-                let before = old.and_then(|old| old.get(name));
+                let past = past.within(new, |before| before.field(name));
                 match (schema.properties.get(name), &schema.additional) {
                     (Some(property), _) => {
-                        walk(property, (value, before), &path.child(name), budget, found);
+                        walk(property, (value, past), &path.child(name), budget, found);
                     }
                     (None, Additional::Of(values)) => {
-                        walk(values, (value, before), &path.key(name), budget, found);
+                        walk(values, (value, past), &path.key(name), budget, found);
                     }
                     (None, Additional::None | Additional::Any) => {}
                 }
@@ -380,8 +431,8 @@ fn walk(
         Value::Array(items) => {
             let Some(of_items) = &schema.items else { return };
             for (at, item) in items.iter().enumerate() {
-                let before = old_item(&schema.list_type, item, old);
-                walk(of_items, (item, before), &path.index(at), budget, found);
+                let past = past.within(new, |before| before.item(item));
+                walk(of_items, (item, past), &path.index(at), budget, found);
             }
         }
         _ => {}
@@ -455,12 +506,44 @@ mod tests {
     }
 
     #[test]
+    fn what_a_rule_cannot_judge_is_told_however_old_it_is() {
+        let named = schema(&counts(), json!([{"rule": "self.name == 'x'"}]));
+        let found = findings(&named, json!({"min": 1}), Some(json!({"min": 1})));
+        assert_eq!(
+            found,
+            [
+                "spec: Invalid value: \"object\": no such key: name evaluating rule: self.name == 'x'"
+            ]
+        );
+    }
+
+    #[test]
+    fn items_without_keys_stay_as_they_were_if_their_list_does() {
+        let item = json!({"type": "object", "properties": {"k": {"type": "string"}, "v": {"type": "integer",
+            "x-kubernetes-validations": [{"rule": "self < 2", "message": "few"}]}}});
+        let with = |kind: &str| {
+            let list = json!({"type": "array", "items": item, "x-kubernetes-list-type": kind, "x-kubernetes-list-map-keys": ["k"]});
+            schema(&json!({"l": list, "other": {"type": "string"}}), json!([]))
+        };
+        let wrong = json!([{"k": "a", "v": 5}]);
+        let (old, same) = (json!({"l": wrong, "other": "x"}), json!({"l": wrong, "other": "y"}));
+        let more = json!({"l": [{"k": "a", "v": 5}, {"k": "b", "v": 1}]});
+        for kind in ["atomic", "set", "map"] {
+            assert_eq!(findings(&with(kind), same.clone(), Some(old.clone())), [""; 0]);
+            let found = findings(&with(kind), more.clone(), Some(old.clone()));
+            let expected: &[&str] =
+                if kind == "map" { &[] } else { &["spec.l[0].v: Invalid value: 5: few"] };
+            assert_eq!(found, expected, "{kind}");
+        }
+    }
+
+    #[test]
     fn wrong_rules_are_named_by_their_field() {
         #[rustfmt::skip]
         let cases = [
             (json!({"rule": ""}), "r[0].rule: Required value: rule is not specified"),
             (json!({"rule": "self.none > 1"}),
-             "r[0].rule: Invalid value: {\"Rule\":\"self.none > 1\",\"Message\":\"\",\"MessageExpression\":\"\",\"Reason\":null,\"FieldPath\":\"\",\"OptionalOldSelf\":null}: compilation failed: ERROR: <input>:1:5: undefined field 'none'\n | self.none > 1\n | ....^"),
+             "r[0].rule: Invalid value: {\"Rule\":\"self.none \\u003e 1\",\"Message\":\"\",\"MessageExpression\":\"\",\"Reason\":null,\"FieldPath\":\"\",\"OptionalOldSelf\":null}: compilation failed: ERROR: <input>:1:5: undefined field 'none'\n | self.none > 1\n | ....^"),
             (json!({"rule": "true", "optionalOldSelf": true}),
              "r[0].optionalOldSelf: Invalid value: true: may not be set if oldSelf is not used in rule"),
             (json!({"rule": "self.min", "reason": "FieldValueInvalid"}),

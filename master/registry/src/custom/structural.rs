@@ -83,9 +83,12 @@ pub struct Structural {
     pub checks: Checks,
     /// `x-kubernetes-validations`, compiled.
     pub rules: Rules,
-    /// Whether something at or below here has a default, or a rule: what need not be walked is not.
+    /// Whether something at or below here has a default, or a rule, or must be unique, or is embedded: what need not
+    /// be walked is not.
     pub has_defaults: bool,
     pub has_rules: bool,
+    pub has_unique: bool,
+    pub has_embedded: bool,
 }
 
 /// What is demanded of a value beyond its type.
@@ -167,6 +170,9 @@ impl Structural {
         };
         shaped.has_defaults =
             shaped.default.is_some() || shaped.children().any(|child| child.has_defaults);
+        shaped.has_unique =
+            shaped.list_type != ListType::Atomic || shaped.children().any(|child| child.has_unique);
+        shaped.has_embedded = shaped.embedded || shaped.children().any(|child| child.has_embedded);
         shaped
     }
 

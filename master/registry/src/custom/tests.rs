@@ -78,17 +78,12 @@ fn wrong_values_are_refused_in_upstreams_words() {
         (json!({"type": "array", "minItems": 1, "items": text()}), json!([]), "spec: Invalid value: 0: spec in body should have at least 1 items"),
         (json!({"type": "array", "maxItems": 1, "items": text()}), json!(["a", "b"]), "spec: Too many: 2: must have at most 1 item"),
         (json!({"type": "array", "items": text()}), json!([1]), r#"spec[0]: Invalid value: "integer": spec[0] in body must be of type string: "integer""#),
-        (json!({"type": "array", "items": text(), "x-kubernetes-list-type": "set"}), json!(["a", "a"]), r#"spec[1]: Duplicate value: "a""#),
-        (json!({"type": "array", "items": {"type": "object"}, "x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["k"]}),
-         json!([{"k": 1}, {"k": 1, "v": 2}]), r#"spec[1]: Duplicate value: {"k":1}"#),
         (json!({"type": "object", "required": ["a"]}), json!({}), "spec.a: Required value"),
         (json!({"type": "object", "additionalProperties": {"type": "integer"}}), json!({"k": "v"}),
          r#"spec.k: Invalid value: "string": spec.k in body must be of type integer: "string""#),
         (json!({"type": "object", "properties": {"a": text()}, "not": {"required": ["a"]}}), json!({"a": "1"}),
          r#"<nil>: Invalid value: "": "spec" must not validate the schema (not)"#),
         (json!({"x-kubernetes-int-or-string": true}), json!(true), r#"spec: Invalid value: "boolean": spec in body must be of type integer,string: "boolean""#),
-        (json!({"type": "object", "x-kubernetes-embedded-resource": true, "x-kubernetes-preserve-unknown-fields": true}), json!({"kind": "K"}),
-         "spec.apiVersion: Required value"),
     ];
     for (schema, spec, expected) in cases {
         assert_eq!(findings(schema, spec), [expected]);
@@ -143,4 +138,84 @@ fn what_an_update_leaves_alone_is_not_held_against_it() {
         fields(json!({"spec": {"a": "long", "list": [{"k": "x", "v": 6}], "z": 1}})),
         ["spec.list[0].v"]
     );
+}
+
+/// A kind of one version, with a schema for its spec and its status.
+fn kind(spec: Value, status: Value) -> Arc<Kind> {
+    let schema = json!({"type": "object", "properties": {"spec": spec, "status": status}});
+    let versions = json!([{"name": "v1", "served": true, "storage": true, "subresources": {"status": {}},
+        "schema": {"openAPIV3Schema": schema}}]);
+    compile(&definition(versions), 1).remove(0)
+}
+
+fn told(errors: &[master_api::status::FieldError]) -> Vec<String> {
+    errors.iter().map(ToString::to_string).collect()
+}
+
+#[test]
+fn where_something_was_twice_nothing_of_the_kind_is_held_against_an_update() {
+    let set = json!({"type": "array", "items": text(), "x-kubernetes-list-type": "set"});
+    let kind = kind(
+        json!({"type": "object", "properties": {"a": set, "b": set}}),
+        json!({"type": "object"}),
+    );
+    let once = json!({"spec": {"a": ["x"], "b": ["y"]}});
+    let twice = json!({"spec": {"a": ["x"], "b": ["y", "y"]}});
+    let more = json!({"spec": {"a": ["x", "x"], "b": ["y"]}});
+    assert_eq!(told(&kind.validate(&twice, Some(&once))), [r#"spec.b[1]: Duplicate value: "y""#]);
+    assert_eq!(told(&kind.validate(&more, Some(&twice))), [""; 0]);
+}
+
+#[test]
+fn a_status_is_held_against_its_own_schema_only() {
+    let count = json!({"type": "object", "properties": {"n": {"type": "integer", "maximum": 1}}, "required": ["m"]});
+    let kind = kind(count.clone(), count);
+    let old = json!({"spec": {"n": 5}, "status": {"n": 7, "m": 0}});
+    let new = json!({"spec": {"n": 5}, "status": {"n": 6, "m": 0}});
+    assert_eq!(
+        told(&kind.validate_status(&new, &old)),
+        ["status.n: Invalid value: 6: n in body should be less than or equal to 1"]
+    );
+    let other = json!({"spec": {"n": 5}, "status": {"n": 7, "m": 1}});
+    assert_eq!(told(&kind.validate_status(&other, &old)), [""; 0]);
+    let wrong = json!({"status": "x"});
+    assert_eq!(
+        told(&kind.validate_status(&wrong, &old)),
+        [r#"status: Invalid value: "string":  in body must be of type object: "string""#]
+    );
+}
+
+#[test]
+fn combinations_are_judged_again_with_all_that_is_beside_them() {
+    let spec = json!({"type": "object", "properties": {"a": text(), "b": text()},
+        "allOf": [{"properties": {"a": {"maxLength": 3}}}]});
+    let schema =
+        structural::Structural::compile(&json!({"type": "object", "properties": {"spec": spec}}));
+    let (old, new) =
+        (json!({"spec": {"a": "long", "b": "x"}}), json!({"spec": {"a": "long", "b": "y"}}));
+    let found = [
+        "spec.a: Too long: may not be more than 3 bytes",
+        r#"<nil>: Invalid value: "": "spec" must validate all the schemas (allOf). None validated"#,
+    ];
+    assert_eq!(told(&validate::validate(&schema, &new, Some(&old))), found);
+    assert_eq!(told(&validate::validate(&schema, &old, Some(&old))), [""; 0]);
+}
+
+#[test]
+fn finalizers_that_others_may_have_too_are_warned_of() {
+    let kind = kind(json!({"type": "object"}), json!({"type": "object"}));
+    let with = |names: Value| json!({"metadata": {"finalizers": names}});
+    let advice = "to avoid accidental conflicts with other finalizer writers";
+    assert_eq!(
+        kind.warnings(&with(json!(["b", "a.io", "x.io/y", "orphan"])), None),
+        [
+            format!(
+                "metadata.finalizers: \"a.io\": prefer a domain-qualified finalizer name including a path (/) {advice}"
+            ),
+            format!(
+                "metadata.finalizers: \"b\": prefer a domain-qualified finalizer name {advice}"
+            ),
+        ]
+    );
+    assert!(kind.warnings(&with(json!(["b"])), Some(&with(json!(["b"])))).is_empty());
 }

@@ -1,16 +1,18 @@
-//! Holds an object against its schema: types, bounds, formats, combinations, unique items.
+//! Holds an object against its schema: types, bounds, formats, combinations.
 //!
 //! Words and order are those of upstream's validator (kube-openapi `pkg/validation/validate`).
 //!
 //! # Invariants
 //! - What an update leaves as it was is not held against it ("ratcheting", KEP-4008): a value that is
-//!   equal to the old one has no findings at or below it.
+//!   the same as before has no findings at or below it.
 
+use master_api::field::FieldPath;
 use master_api::status::FieldError;
 use serde_json::{Map, Value};
 
+use super::before::Before;
 use super::format;
-use super::structural::{Additional, Checks, ListType, Structural, Type};
+use super::structural::{Additional, Checks, Structural, Type};
 
 /// Findings of one object at most: enough to see what is wrong.
 const FINDINGS_MAX: usize = 100;
@@ -18,34 +20,57 @@ const FINDINGS_MAX: usize = 100;
 /// What is wrong with an object; `old` is what it was before an update.
 pub fn validate(schema: &Structural, new: &Value, old: Option<&Value>) -> Vec<FieldError> {
     let mut found = Vec::new();
-    walk(schema, new, old, "", true, &mut found);
+    walk(schema, new, old.map(|old| Before::new(schema, old)), "", &mut found);
     found.truncate(FINDINGS_MAX);
+    found
+}
+
+/// What is wrong with the status of an object that a write of it brings, told below `status` as upstream tells it: by a
+/// schema that knows nothing above it.
+pub fn validate_status(schema: &Structural, new: &Value, old: &Value) -> Vec<FieldError> {
+    let (Some(schema), Some(new)) = (schema.properties.get("status"), new.get("status")) else {
+        return Vec::new();
+    };
+    let old = old.get("status").map(|old| Before::new(schema, old));
+    let mut found = Vec::new();
+    walk(schema, new, old, "", &mut found);
+    found.truncate(FINDINGS_MAX);
+    for error in &mut found {
+        let place = FieldPath::new("status");
+        let is_all = error.field == field("");
+        error.field = if is_all { place.into() } else { place.child(&error.field).into() };
+    }
     found
 }
 
 /// What is wrong with a value on its own.
 pub fn validate_value(schema: &Structural, value: &Value) -> Vec<FieldError> {
     let mut found = Vec::new();
-    walk(schema, value, None, "", false, &mut found);
+    walk(schema, value, None, "", &mut found);
     found
-}
-
-/// The item of an old list that `item` is the new version of.
-pub fn old_item<'a>(list: &ListType, item: &Value, old: Option<&'a Value>) -> Option<&'a Value> {
-    let ListType::Map(keys) = list else { return None };
-    let same = |candidate: &&Value| keys.iter().all(|key| candidate.get(key) == item.get(key));
-    old?.as_array()?.iter().find(same)
 }
 
 fn walk(
     schema: &Structural,
     value: &Value,
-    old: Option<&Value>,
+    old: Option<Before<'_>>,
     path: &str,
-    is_root: bool,
     found: &mut Vec<FieldError>,
 ) {
-    if found.len() >= FINDINGS_MAX || old == Some(value) {
+    if !old.is_some_and(|old| old.is_same(value)) {
+        changed(schema, value, old, path, found);
+    }
+}
+
+/// Holds a value that is not what it was against a schema.
+fn changed(
+    schema: &Structural,
+    value: &Value,
+    old: Option<Before<'_>>,
+    path: &str,
+    found: &mut Vec<FieldError>,
+) {
+    if found.len() >= FINDINGS_MAX {
         return;
     }
     if let Some(error) = wrong_type(schema, value, path) {
@@ -63,7 +88,7 @@ fn walk(
             number_checks(&schema.checks, is_whole, value, path, found);
         }
         Value::Array(items) => list(schema, items, old, path, found),
-        Value::Object(fields) => object(schema, fields, old, path, is_root, found),
+        Value::Object(fields) => object(schema, fields, old, path, found),
         Value::Null | Value::Bool(_) => {}
     }
     if !schema.checks.allowed.is_empty()
@@ -118,11 +143,11 @@ fn is_integer(value: &Value) -> bool {
     value.is_i64() || value.is_u64() || value.as_f64().is_some_and(|float| float.fract() == 0.0)
 }
 
-/// `allOf`, `anyOf`, `oneOf`, `not`.
+/// `allOf`, `anyOf`, `oneOf`, `not`: as upstream, whatever has changed, if the value has.
 fn combinations(checks: &Checks, value: &Value, path: &str, found: &mut Vec<FieldError>) {
     let of = |schema: &Structural| {
         let mut errors = Vec::new();
-        walk(schema, value, None, path, false, &mut errors);
+        changed(schema, value, None, path, &mut errors);
         errors
     };
     let mut complain = |detail: String| found.push(FieldError::invalid("<nil>", "", detail));
@@ -257,7 +282,7 @@ fn number_checks(
 fn list(
     schema: &Structural,
     items: &[Value],
-    old: Option<&Value>,
+    old: Option<Before<'_>>,
     path: &str,
     found: &mut Vec<FieldError>,
 ) {
@@ -276,27 +301,8 @@ fn list(
     }
     if let Some(of_items) = &schema.items {
         for (at, item) in items.iter().enumerate() {
-            let before = old_item(&schema.list_type, item, old);
-            walk(of_items, item, before, &format!("{path}[{at}]"), false, found);
-        }
-    }
-    unique(&schema.list_type, items, path, found);
-}
-
-fn unique(list_type: &ListType, items: &[Value], path: &str, found: &mut Vec<FieldError>) {
-    let mut seen = std::collections::BTreeSet::new();
-    for (at, item) in items.iter().enumerate() {
-        let key = match list_type {
-            ListType::Atomic => return,
-            ListType::Set => item.clone(),
-            ListType::Map(keys) => {
-                let pairs =
-                    keys.iter().filter_map(|key| Some((key.clone(), item.get(key)?.clone())));
-                Value::Object(pairs.collect())
-            }
-        };
-        if !seen.insert(key.to_string()) {
-            found.push(FieldError::duplicate(format!("{path}[{at}]"), key));
+            let before = old.and_then(|old| old.item(item));
+            walk(of_items, item, before, &format!("{path}[{at}]"), found);
         }
     }
 }
@@ -304,9 +310,8 @@ fn unique(list_type: &ListType, items: &[Value], path: &str, found: &mut Vec<Fie
 fn object(
     schema: &Structural,
     fields: &Map<String, Value>,
-    old: Option<&Value>,
+    old: Option<Before<'_>>,
     path: &str,
-    is_root: bool,
     found: &mut Vec<FieldError>,
 ) {
     let checks = &schema.checks;
@@ -325,33 +330,14 @@ fn object(
     for name in checks.required.iter().filter(|name| !fields.contains_key(*name)) {
         found.push(FieldError::required(below(path, name), ""));
     }
-    if schema.embedded && !is_root {
-        embedded(fields, path, found);
-    }
     for (name, value) in fields {
         let of_field = match (schema.properties.get(name), &schema.additional) {
             (Some(property), _) => property,
             (None, Additional::Of(values)) => values,
             (None, Additional::None | Additional::Any) => continue,
         };
-        let before = old.and_then(|old| old.get(name));
-        walk(of_field, value, before, &below(path, name), false, found);
-    }
-}
-
-/// An object within an object says what it is.
-fn embedded(fields: &Map<String, Value>, path: &str, found: &mut Vec<FieldError>) {
-    for name in ["apiVersion", "kind"] {
-        match fields.get(name) {
-            Some(Value::String(text)) if !text.is_empty() => {}
-            Some(Value::String(_)) | None => {
-                found.push(FieldError::required(below(path, name), ""));
-            }
-            Some(other) => {
-                let detail = "must be a string";
-                found.push(FieldError::invalid(below(path, name), other.clone(), detail));
-            }
-        }
+        let before = old.and_then(|old| old.field(name));
+        walk(of_field, value, before, &below(path, name), found);
     }
 }
 

@@ -20,6 +20,7 @@ use crate::custom::structural::Structural;
 pub use catalog::definitions;
 pub use decode::{FieldValidation, MediaType, Sent, decode, parse, parse_lenient, parse_object};
 pub use division::Divided;
+pub(crate) use walk::metadata;
 pub use walk::{check, check_patched};
 
 /// A place in a [`Table`].

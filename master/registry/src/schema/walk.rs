@@ -10,6 +10,7 @@ use serde_json::{Map, Value};
 
 use super::decode::FieldValidation;
 use super::{Index, Instead, Node, OBJECT_META, Schema, Struct, Table, catalog, go_names};
+use crate::custom::embedded::{self, Malformed};
 use crate::custom::structural::Structural;
 use crate::custom::{default, prune};
 
@@ -61,7 +62,7 @@ pub(super) fn finish(
     } else if let Some((table, root)) = schema.root() {
         let mut walk = Walk { table, findings: Vec::new() };
         walk.value(value, root, &Place::ROOT, "").map_err(|error| refused(value, &error))?;
-        findings.append(&mut walk.findings);
+        findings.extend(walk.findings.iter().map(|path| format!("unknown field {path:?}")));
     }
     findings.truncate(FINDINGS_MAX);
     if validation != FieldValidation::Ignore {
@@ -77,24 +78,39 @@ pub(super) fn finish(
     }
 }
 
-/// Of a custom object only the metadata has types that decoding insists on; the rest is validated later.
+/// Of a custom object only the metadata has types that decoding insists on, and that of objects within it; the rest is
+/// validated later.
 fn custom(value: &mut Value, structural: &Structural) -> Result<Vec<String>, String> {
-    let table = catalog::table();
-    let mut walk = Walk { table, findings: Vec::new() };
-    if let (Some(metadata), Some(index)) =
-        (value.get_mut("metadata").filter(|it| !it.is_null()), table.named.get(OBJECT_META))
-    {
-        // Upstream decodes it by itself, and tells places from there.
-        let from_there = |problem: String| {
-            let problem = problem.replace("ObjectMeta.metadata.", "ObjectMeta.");
-            problem.replace("Go struct field .metadata of type", "Go value of type")
-        };
-        walk.value(metadata, *index, &Place::ROOT.key("metadata"), "").map_err(from_there)?;
+    let mut unknown = Vec::new();
+    if let Some(own) = value.get_mut("metadata").filter(|it| !it.is_null()) {
+        metadata(own, "metadata", &mut unknown)?;
     }
-    let unknown = prune::prune(value, structural).into_iter();
+    unknown.extend(prune::prune(value, structural));
     default::drop_nulls(value, structural);
-    walk.findings.extend(unknown.map(|path| format!("unknown field {path:?}")));
-    Ok(walk.findings)
+    unknown.extend(embedded::coerce(value, structural, Malformed::Refused)?);
+    Ok(unknown.into_iter().map(|path| format!("unknown field {path:?}")).collect())
+}
+
+/// Brings metadata at a path into shape; the paths of unknown fields that it had join `unknown`.
+///
+/// # Errors
+/// What is of a wrong type. Upstream decodes metadata by itself, and tells places from there.
+pub(crate) fn metadata(
+    value: &mut Value,
+    path: &str,
+    unknown: &mut Vec<String>,
+) -> Result<(), String> {
+    let table = catalog::table();
+    let Some(index) = table.named.get(OBJECT_META) else { return Ok(()) };
+    let mut walk = Walk { table, findings: Vec::new() };
+    let from_there = |problem: String| {
+        let problem = problem.replace(&format!("ObjectMeta.{path}."), "ObjectMeta.");
+        let whole = format!("Go struct field .{path} of type");
+        problem.replace(&whole, "Go value of type")
+    };
+    walk.value(value, *index, &Place::ROOT.key(path), "").map_err(from_there)?;
+    unknown.append(&mut walk.findings);
+    Ok(())
 }
 
 fn refused(value: &Value, problem: &str) -> ApiError {
@@ -186,6 +202,7 @@ impl<'a> Place<'a> {
 
 struct Walk<'t> {
     table: &'t Table,
+    /// Paths of unknown fields.
     findings: Vec<String>,
 }
 
@@ -256,7 +273,7 @@ impl Walk<'_> {
                 None if kind.keeps_unknown => true,
                 None => {
                     if self.findings.len() < FINDINGS_MAX {
-                        self.findings.push(format!("unknown field {:?}", place.text(true)));
+                        self.findings.push(place.text(true));
                     }
                     false
                 }
