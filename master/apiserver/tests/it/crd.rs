@@ -367,7 +367,7 @@ async fn rules_in_cel_are_kept() {
     let spec = json!({"type": "object", "properties": {"min": {"type": "integer"}, "max": {"type": "integer"}},
         "x-kubernetes-validations": [
             {"rule": "self.min <= self.max", "message": "min is above max"},
-            {"rule": "self.max >= oldSelf.max", "messageExpression": "'max was ' + string(oldSelf.max)"}]});
+            {"rule": "self.max >= oldSelf.max", "messageExpression": "oldSelf.max > 4 ? 'max was more' : 'max was less'"}]});
     let (world, client) = with_widgets(json!([version("v1", true, spec)])).await;
     let refused = post(&client, WIDGETS, &widget("a", json!({"min": 2, "max": 1}))).await;
     assert_eq!(refused.code, 422);
@@ -376,7 +376,7 @@ async fn rules_in_cel_are_kept() {
     assert_eq!(post(&client, WIDGETS, &widget("a", json!({"min": 1, "max": 5}))).await.code, 201);
     let refused = merge(&client, &format!("{WIDGETS}/a"), &json!({"spec": {"max": 4}})).await;
     let message = refused.json["message"].as_str().unwrap();
-    assert!(message.contains("spec: Invalid value: max was 5"), "{message}");
+    assert!(message.contains("spec: Invalid value: max was more"), "{message}");
     let wrong = json!({"type": "object", "properties": {"a": {"type": "integer"}},
         "x-kubernetes-validations": [{"rule": "self.b > 1"}]});
     let mut definition = widgets(json!([version("v1", true, wrong)]));
@@ -385,5 +385,12 @@ async fn rules_in_cel_are_kept() {
     let refused = post(&client, CRDS, &definition).await;
     assert_eq!(refused.code, 422);
     assert!(refused.text.contains("undefined field 'b'"), "{}", refused.text);
+    let costly = json!({"type": "object", "properties": {"a": {"type": "array", "items": {"type": "string",
+        "x-kubernetes-validations": [{"rule": "self.contains('x')"}]}}}});
+    definition["spec"]["versions"] = json!([version("v1", true, costly)]);
+    let refused = post(&client, CRDS, &definition).await;
+    assert_eq!(refused.code, 422);
+    let reason = "estimated rule cost exceeds budget by factor of more than 100x";
+    assert!(refused.text.contains(reason), "{}", refused.text);
     world.end().await;
 }

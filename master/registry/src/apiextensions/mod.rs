@@ -3,5 +3,6 @@
 pub mod customresourcedefinitions;
 mod formats;
 mod names;
+mod rule_costs;
 mod schema_rules;
 mod validate;

@@ -9,8 +9,9 @@ use master_api::field::FieldPath;
 use master_api::status::FieldError;
 use serde_json::{Map, Value};
 
+use super::rule_costs;
 use crate::check::Findings;
-use crate::custom::structural::{Additional, ListType, Structural, Type};
+use crate::custom::structural::{Additional, Structural, Type};
 use crate::custom::{default, embedded, pattern, prune, rules as cel_rules, validate};
 
 /// How deep a schema may be nested: deeper ones are nobody's intent.
@@ -33,7 +34,7 @@ pub(super) fn check(schema: &Value, path: &FieldPath, errors: &mut Findings) {
     if errors.len() == before {
         let compiled = Structural::compile_root(schema);
         defaults(&compiled, path, true, errors);
-        rules(&compiled, path, None, errors);
+        rule_costs::rules(&compiled, path, errors);
     }
 }
 
@@ -460,33 +461,6 @@ fn defaults(compiled: &Structural, path: &FieldPath, is_root: bool, errors: &mut
     }
     if let Additional::Of(values) = &compiled.additional {
         defaults(values, &path.child("additionalProperties"), false, errors);
-    }
-}
-
-/// Rules have to compile; and what an old value cannot be found for cannot be compared with it. `lost` is the
-/// place below which that is so.
-fn rules(compiled: &Structural, path: &FieldPath, lost: Option<&FieldPath>, errors: &mut Findings) {
-    let place = path.child("x-kubernetes-validations");
-    errors.extend(compiled.rules.problems(&place));
-    if let Some(lost) = lost {
-        for (at, source) in compiled.rules.transitions() {
-            let detail = format!(
-                "oldSelf cannot be used on the uncorrelatable portion of the schema within {lost}"
-            );
-            let place = place.index(at).child("rule");
-            errors.push(FieldError::invalid(place, source, detail));
-        }
-    }
-    for (name, property) in &compiled.properties {
-        rules(property, &path.child("properties").key(name), lost, errors);
-    }
-    if let Some(items) = &compiled.items {
-        let is_keyed = matches!(compiled.list_type, ListType::Map(_));
-        let lost = if is_keyed { lost } else { lost.or(Some(path)) };
-        rules(items, &path.child("items"), lost, errors);
-    }
-    if let Additional::Of(values) = &compiled.additional {
-        rules(values, &path.child("additionalProperties"), lost, errors);
     }
 }
 

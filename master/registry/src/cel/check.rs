@@ -2,6 +2,8 @@
 //!
 //! What is wrong may be of any type to what is around it, so that all that is wrong is found at once.
 
+use std::collections::BTreeMap;
+
 use super::ast::{Binary, Expr, Field, Literal, Macro, Node};
 use super::signatures::{self, Found};
 use super::types::Type;
@@ -12,6 +14,8 @@ struct Scope<'s, 'a> {
     outer: &'s Names<'a>,
     bound: Vec<(String, Type<'a>)>,
     problems: Vec<Problem>,
+    /// Types by the address of their node.
+    kinds: BTreeMap<usize, Type<'a>>,
 }
 
 type Checked<'a> = Result<Type<'a>, Problem>;
@@ -21,13 +25,20 @@ type Checked<'a> = Result<Type<'a>, Problem>;
 /// # Errors
 /// All that is wrong, by place.
 pub(super) fn check<'a>(root: &Node, names: &Names<'a>) -> Result<Type<'a>, Vec<Problem>> {
-    let mut scope = Scope { outer: names, bound: Vec::new(), problems: Vec::new() };
+    let mut scope = Scope::of(names);
     let kind = scope.node(root);
     if scope.problems.is_empty() {
         return Ok(kind);
     }
     scope.problems.sort_by_key(|problem| problem.at);
     Err(scope.problems)
+}
+
+/// The types of an expression's nodes, by their address; what is wrong is of any type.
+pub(super) fn kinds<'a>(root: &Node, names: &Names<'a>) -> BTreeMap<usize, Type<'a>> {
+    let mut scope = Scope::of(names);
+    scope.node(root);
+    scope.kinds
 }
 
 /// Types are values, too: `type(x) == string`.
@@ -47,12 +58,18 @@ fn overload<'a>(at: usize, name: &str, target: bool, arguments: &[Type<'a>]) -> 
     Problem::new(at, format!("found no matching overload for '{name}' applied to '{call}'"))
 }
 
-impl<'a> Scope<'_, 'a> {
+impl<'s, 'a> Scope<'s, 'a> {
+    fn of(outer: &'s Names<'a>) -> Self {
+        Self { outer, bound: Vec::new(), problems: Vec::new(), kinds: BTreeMap::new() }
+    }
+
     fn node(&mut self, node: &Node) -> Type<'a> {
-        self.checked(node).unwrap_or_else(|problem| {
+        let kind = self.checked(node).unwrap_or_else(|problem| {
             self.problems.push(problem);
             Type::Dyn
-        })
+        });
+        self.kinds.insert(std::ptr::from_ref(node).addr(), kind.clone());
+        kind
     }
 
     #[expect(clippy::too_many_lines, reason = "a flat match over the kinds of expressions")]

@@ -10,6 +10,7 @@
 
 mod ast;
 mod check;
+pub mod cost;
 mod eval;
 mod functions;
 mod lex;
@@ -71,6 +72,11 @@ impl Program {
         budget: &mut Budget,
     ) -> Result<Val<'a>, String> {
         eval::run(&self.root, names, budget)
+    }
+
+    /// What the expression may cost at most, whose names and sizes are these.
+    pub fn cost_max(&self, names: &Names<'_>, sizes: &cost::Sizes) -> u64 {
+        cost::estimate(&self.root, names, sizes)
     }
 
     /// Whether the expression uses a name.

@@ -105,7 +105,7 @@ const SIGNATURES: &[Signature] = &[
     ("sets.contains", F, &[List, List], R::Is(Bool)), ("sets.equivalent", F, &[List, List], R::Is(Bool)), ("sets.intersects", F, &[List, List], R::Is(Bool)),
     // Amounts.
     ("quantity", F, &[Text], R::Is(Quantity)), ("isQuantity", F, &[Text], R::Is(Bool)),
-    ("sign", M, &[Quantity], R::Is(Int)), ("isInteger", M, &[Quantity], R::Is(Bool)), ("asInteger", M, &[Quantity], R::Is(Int)), ("asApproximateFloat", M, &[Quantity], R::Is(Double)),
+    ("sign", F, &[Quantity], R::Is(Int)), ("isInteger", M, &[Quantity], R::Is(Bool)), ("asInteger", M, &[Quantity], R::Is(Int)), ("asApproximateFloat", M, &[Quantity], R::Is(Double)),
     ("isGreaterThan", M, &[Quantity, Quantity], R::Is(Bool)), ("isLessThan", M, &[Quantity, Quantity], R::Is(Bool)), ("compareTo", M, &[Quantity, Quantity], R::Is(Int)),
     ("add", M, &[Quantity, Quantity], R::Is(Quantity)), ("add", M, &[Quantity, Int], R::Is(Quantity)),
     ("sub", M, &[Quantity, Quantity], R::Is(Quantity)), ("sub", M, &[Quantity, Int], R::Is(Quantity)),

@@ -13,6 +13,7 @@ use serde_json::Value;
 
 use super::before::Before;
 use super::structural::{Additional, Structural, Type as Kind};
+use crate::cel::cost::Sizes;
 use crate::cel::{Budget, Names, Program, Type, Val, json};
 
 /// Steps of one rule, and of all rules of an object, as upstream bounds them.
@@ -68,6 +69,20 @@ impl Rules {
     pub fn transitions(&self) -> impl Iterator<Item = (usize, &str)> {
         let all = self.0.iter().enumerate().filter(|(_, rule)| rule.uses_old);
         all.map(|(at, rule)| (at, rule.source.as_str()))
+    }
+
+    /// What each rule costs at most when it is asked once, and what making its message does; of values of these sizes.
+    pub fn costs_max(&self, shape: &Structural, sizes: &Sizes) -> Vec<(u64, Option<u64>)> {
+        let of = |rule: &Rule| {
+            let names = names(shape, rule.is_old_optional);
+            let program = rule.program.as_ref().ok();
+            let message = rule.message_program.as_ref().filter(|_| program.is_some());
+            (
+                program.map_or(0, |program| program.cost_max(&names, sizes)),
+                message.map(|program| program.cost_max(&names, sizes)),
+            )
+        };
+        self.0.iter().map(of).collect()
     }
 
     /// What is wrong with the rules before anything is compiled.
