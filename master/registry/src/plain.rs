@@ -8,7 +8,9 @@ use master_api::status::FieldError;
 use master_api::{meta, names};
 use serde_json::{Map, Value};
 
-use crate::strategy::{Column, Cx, Shape, Strategy, fresh, kept};
+use crate::strategy::{
+    Column, Companion, Cx, Shape, Strategy, fresh, kept, only_status, status_and_metadata,
+};
 use crate::table::{self, Cell, NAME_AND_AGE};
 
 /// What differs between plain kinds.
@@ -23,6 +25,9 @@ pub struct Plain {
     status_carries_metadata: bool,
     name_problems: fn(&str) -> Vec<String>,
     default: fn(&mut Value),
+    prepare: fn(&mut Value, &Cx<'_>),
+    prepare_status: fn(&mut Value, &Value),
+    permit: fn(&Value, Option<&Value>, &Cx<'_>) -> Vec<FieldError>,
     validate: fn(&Value, Option<&Value>) -> Vec<FieldError>,
     validate_status: fn(&Value, &Value) -> Vec<FieldError>,
     warnings: fn(&Value) -> Vec<String>,
@@ -47,6 +52,9 @@ impl Plain {
             status_carries_metadata: false,
             name_problems: names::dns1123_subdomain,
             default: |_| {},
+            prepare: |_, _| {},
+            prepare_status: |_, _| {},
+            permit: |_, _, _| Vec::new(),
             validate: |_, _| Vec::new(),
             validate_status: |_, _| Vec::new(),
             warnings: |_| Vec::new(),
@@ -100,6 +108,27 @@ impl Plain {
         Self { default, ..self }
     }
 
+    /// What happens to a specification that is written, before it is held against the one before.
+    #[must_use]
+    pub const fn prepare(self, prepare: fn(&mut Value, &Cx<'_>)) -> Self {
+        Self { prepare, ..self }
+    }
+
+    /// What happens to a status that is written; with what the object was before.
+    #[must_use]
+    pub const fn prepare_status(self, prepare_status: fn(&mut Value, &Value)) -> Self {
+        Self { prepare_status, ..self }
+    }
+
+    /// What other objects have to allow.
+    #[must_use]
+    pub const fn permit(
+        self,
+        permit: fn(&Value, Option<&Value>, &Cx<'_>) -> Vec<FieldError>,
+    ) -> Self {
+        Self { permit, ..self }
+    }
+
     #[must_use]
     pub const fn validate(self, validate: fn(&Value, Option<&Value>) -> Vec<FieldError>) -> Self {
         Self { validate, ..self }
@@ -148,12 +177,14 @@ impl Strategy for Plain {
 
     fn prepare_create(&self, new: &mut Value, cx: &Cx<'_>) {
         let generation = self.shape.generation && self.is_counted_from_creation;
+        (self.prepare)(new, cx);
         fresh(new, Shape { generation, ..self.shape });
         self.say(new, cx);
     }
 
     fn prepare_update(&self, new: &mut Value, old: &Value, cx: &Cx<'_>) {
         let generation = self.shape.generation && self.counts_updates;
+        (self.prepare)(new, cx);
         kept(new, old, Shape { generation, ..self.shape });
         if meta::generation(new) != meta::generation(old) {
             self.say(new, cx);
@@ -162,6 +193,25 @@ impl Strategy for Plain {
 
     fn status_carries_metadata(&self) -> bool {
         self.status_carries_metadata
+    }
+
+    fn prepare_status_update(&self, new: &mut Value, old: &Value, _cx: &Cx<'_>) {
+        if self.status_carries_metadata {
+            status_and_metadata(new, old);
+        } else {
+            only_status(new, old);
+        }
+        (self.prepare_status)(new, old);
+    }
+
+    fn companions(
+        &self,
+        new: Option<&mut Value>,
+        old: Option<&Value>,
+        cx: &Cx<'_>,
+    ) -> Result<Vec<Companion>, Vec<FieldError>> {
+        let errors = new.map(|new| (self.permit)(new, old, cx)).unwrap_or_default();
+        if errors.is_empty() { Ok(Vec::new()) } else { Err(errors) }
     }
 
     fn name_problems(&self, name: &str) -> Vec<String> {

@@ -63,23 +63,6 @@ pub(crate) fn volume_attachment(new: &Value, _old: &Value) -> Findings {
 }
 
 /// Who uses a claim: only one that has been allocated is used.
-pub(crate) fn resource_claim(new: &Value, _old: &Value) -> Findings {
-    let mut errors = checked(
-        new,
-        &[
-            ("reservedFor[].resource", Must::BeThere("")),
-            ("reservedFor[].name", Must::BeThere("")),
-            ("reservedFor[].uid", Must::BeThere("")),
-        ],
-    );
-    let is_used = !meta::items(new, &["status", "reservedFor"]).is_empty();
-    if is_used && meta::at(new, &["status", "allocation"]).is_none() {
-        let detail = "may not be specified when `allocated` is not set";
-        errors.push(FieldError::forbidden("status.reservedFor", detail));
-    }
-    errors
-}
-
 /// What stands before a service or an ingress. `has_modes`: whether addresses say how they are reached.
 pub(crate) fn load_balancer(new: &Value, has_modes: bool) -> Findings {
     let mut errors = Vec::new();
@@ -158,9 +141,13 @@ pub(crate) fn volume_claim(new: &Value, _old: &Value) -> Findings {
 
 /// Conditions as upstream's library has them (`metav1.Condition`).
 pub(crate) fn conditions(object: &Value) -> Findings {
-    let mut errors = Vec::new();
     let path = FieldPath::new("status").child("conditions");
-    let all = meta::items(object, &["status", "conditions"]);
+    conditions_at(meta::items(object, &["status", "conditions"]), &path)
+}
+
+/// The same, wherever they are.
+pub(crate) fn conditions_at(all: &[Value], path: &FieldPath) -> Findings {
+    let mut errors = Vec::new();
     for (at, condition) in all.iter().enumerate() {
         let path = path.index(at);
         let kind = meta::text(condition, &["type"]);
@@ -240,11 +227,6 @@ mod tests {
             &[
                 "status.conditions[0].status: Unsupported value: \"x\": supported values: \"True\", \"False\", \"Unknown\"",
             ],
-        );
-        check(
-            resource_claim,
-            json!({"reservedFor": [{"resource": "pods", "name": "x", "uid": "u"}]}),
-            &["status.reservedFor: Forbidden: may not be specified when `allocated` is not set"],
         );
         check(
             admission_policy,
