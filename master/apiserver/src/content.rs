@@ -118,7 +118,7 @@ fn clause(text: &str) -> Clause<'_> {
 
 fn output(clause: &Clause<'_>, pretty: bool) -> Option<Output> {
     let yaml = match clause.media {
-        "application/json" | "application/*" | "*/*" | "*" => false,
+        "application/json" | "*/*" => false,
         "application/yaml" => true,
         _ => return None,
     };
@@ -154,8 +154,9 @@ mod tests {
         let check = |accept, form| assert_eq!(chosen(accept).map(|o| o.form), form, "{accept}");
         check("", Some(Form::Object));
         check("*/*", Some(Form::Object));
-        check("application/*", Some(Form::Object));
-        check("text/*", None);
+        // As upstream's router has it.
+        check("application/*", None);
+        check("*", None);
         check("application/vnd.kubernetes.protobuf,application/json", Some(Form::Object));
         check("application/vnd.kubernetes.protobuf", None);
         check("text/html", None);

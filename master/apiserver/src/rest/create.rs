@@ -44,7 +44,8 @@ pub async fn create(
     object: Value,
     noted: Ownership,
 ) -> Result<Arc<Entry>, ApiError> {
-    if !meta::resource_version(&object).is_empty() {
+    // What is no version at all, upstream passes over.
+    if meta::resource_version(&object).parse::<u64>().is_ok_and(|version| version > 0) {
         let text = "resourceVersion should not be set on objects to be created";
         return Err(ApiError::Untyped(text.to_owned()));
     }

@@ -211,3 +211,38 @@ async fn a_role_that_is_not_there_is_not_found_by_whoever_binds_it() {
     assert_eq!(bind("b", role("ClusterRole", "cluster-admin")).await.code, 403);
     world.end().await;
 }
+
+#[tokio::test]
+async fn what_a_change_leaves_alone_and_what_counts_as_one() {
+    let (world, client) = world().await;
+    let patch = async |path: &str, patch: Value| {
+        let answer = send(&client, &format!("PATCH {path}"), &[MERGE], patch.to_string()).await;
+        assert_eq!(answer.code, 200, "{path}: {}", answer.text);
+        answer.json
+    };
+    let service = "/api/v1/namespaces/default/services";
+    let balanced = json!({"type": "LoadBalancer", "ports": [{"port": 80}]});
+    post(&client, service, json!({"metadata": {"name": "s"}, "spec": balanced})).await;
+    let condition = json!({"type": "A", "status": "True", "reason": "r", "message": "m",
+        "lastTransitionTime": "2026-11-28T00:00:00Z"});
+    let status = json!({"status": {"conditions": [condition],
+        "loadBalancer": {"ingress": [{"ip": "1.2.3.4"}]}}});
+    patch(&format!("{service}/s/status"), status).await;
+    let plain = patch(&format!("{service}/s"), json!({"spec": {"type": "ClusterIP"}})).await;
+    assert_eq!(plain["status"], json!({"loadBalancer": {}, "conditions": [condition]}));
+
+    let slices = "/apis/discovery.k8s.io/v1/namespaces/default/endpointslices";
+    let slice = json!({"metadata": {"name": "e"}, "addressType": "IPv4", "endpoints": []});
+    post(&client, slices, slice).await;
+    let slice = format!("{slices}/e");
+    let noted = patch(&slice, json!({"metadata": {"annotations": {"a": "b"}}})).await;
+    assert_eq!(noted["metadata"]["generation"], 1);
+    let labelled = patch(&slice, json!({"metadata": {"labels": {"a": "b"}}})).await;
+    assert_eq!(labelled["metadata"]["generation"], 2);
+
+    // What is no version is passed over.
+    post(&client, MAPS, json!({"metadata": {"name": "m", "resourceVersion": "0"}})).await;
+    let map = json!({"metadata": {"name": "n", "resourceVersion": "5"}}).to_string();
+    assert_eq!(send(&client, &format!("POST {MAPS}"), &[JSON], map).await.code, 500);
+    world.end().await;
+}

@@ -95,6 +95,11 @@ impl Strategy for Pods {
                 self.default(&mut old);
                 update::validate(new, &old, &mut errors);
             }
+            None if is_homeless_mirror(new) => {
+                let detail = "must set spec.nodeName if mirror pod annotation is set";
+                let path = format!("metadata.annotations[{MIRROR}]");
+                errors.push(FieldError::invalid(path, meta::annotation(new, MIRROR), detail));
+            }
             None if !meta::items(new, &["spec", "ephemeralContainers"]).is_empty() => {
                 let detail = "cannot be set on create";
                 errors.push(FieldError::forbidden("spec.ephemeralContainers", detail));
@@ -169,6 +174,13 @@ impl Strategy for Pods {
     }
 }
 
+/// Annotation of a pod that mirrors a file of its node.
+const MIRROR: &str = "kubernetes.io/config.mirror";
+
+fn is_homeless_mirror(pod: &Value) -> bool {
+    meta::annotations(pod).contains_key(MIRROR) && meta::text(pod, &["spec", "nodeName"]).is_empty()
+}
+
 /// Pods' images are taken as they are spelled; templates may still have space around them.
 fn trimmed_images(pod: &Value, errors: &mut Vec<FieldError>) {
     for list in ["containers", "initContainers"] {
@@ -219,8 +231,17 @@ pub fn validate_resize(new: &Value, old: &Value) -> Vec<FieldError> {
 /// How a pod fares when memory runs out: `Guaranteed`, `Burstable` or `BestEffort`.
 pub fn qos_class(pod: &Value) -> &'static str {
     let lists = ["containers", "initContainers"];
-    let all: Vec<&Value> =
-        lists.iter().flat_map(|list| meta::items(pod, &["spec", list])).collect();
+    let says_itself = ["requests", "limits"].iter().any(|list| {
+        let amounts = meta::at(pod, &["spec", "resources", list]).and_then(Value::as_object);
+        amounts.into_iter().flatten().any(|(name, _)| {
+            matches!(name.as_str(), "cpu" | "memory") || name.starts_with("hugepages-")
+        })
+    });
+    // What the pod says as a whole counts instead of its containers.
+    let all: Vec<&Value> = match says_itself {
+        true => vec![&pod["spec"]],
+        false => lists.iter().flat_map(|list| meta::items(pod, &["spec", list])).collect(),
+    };
     let amount = |container: &Value, list: &str, name: &str| {
         let found = meta::at(container, &["resources", list, name]);
         found.and_then(master_api::quantity::Quantity::from_json).filter(|amount| !amount.is_zero())
@@ -313,6 +334,32 @@ mod tests {
         for (spec, expected) in cases {
             assert_eq!(findings(spec), [expected]);
         }
+    }
+
+    #[test]
+    fn a_mirror_pod_has_a_node() {
+        let mut mirror = pod(json!({"containers": [{"name": "c", "image": "x"}]}));
+        mirror["metadata"]["annotations"] = json!({MIRROR: "h"});
+        let found = Pods.validate(&mirror, None);
+        assert_eq!(
+            found.iter().map(ToString::to_string).collect::<Vec<_>>(),
+            [
+                "metadata.annotations[kubernetes.io/config.mirror]: Invalid value: \"h\": must set spec.nodeName if mirror pod annotation is set"
+            ]
+        );
+        mirror["spec"]["nodeName"] = "n".into();
+        assert_eq!(Pods.validate(&mirror, None), []);
+    }
+
+    #[test]
+    fn what_a_pod_says_as_a_whole_is_its_quality() {
+        let class = |resources: Value| {
+            qos_class(&json!({"spec": {"containers": [{"name": "c"}], "resources": resources}}))
+        };
+        assert_eq!(class(json!({})), "BestEffort");
+        assert_eq!(class(json!({"requests": {"cpu": "1"}})), "Burstable");
+        assert_eq!(class(json!({"limits": {"cpu": "1", "memory": "1Gi"}})), "Guaranteed");
+        assert_eq!(class(json!({"requests": {"example.com/x": "1"}})), "BestEffort");
     }
 
     #[test]

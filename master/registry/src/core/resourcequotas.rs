@@ -72,12 +72,51 @@ fn limits(amounts: &Value, path: &FieldPath, errors: &mut Findings) {
     }
 }
 
+/// Scopes of which none is within the other.
+const PAIRS: [[&str; 2]; 2] = [["BestEffort", "NotBestEffort"], ["NotTerminating", "Terminating"]];
+
+/// What is limited of what is in a scope, by the names that upstream knows.
+fn fits(scope: &str, name: &str) -> bool {
+    let is_of_pods = name == "pods"
+        || matches!(name.rsplit('.').next(), Some("cpu" | "memory"))
+            && matches!(name.split('.').next(), Some("cpu" | "memory" | "requests" | "limits"));
+    match scope {
+        "BestEffort" => name == "pods",
+        "VolumeAttributesClass" => matches!(name, "persistentvolumeclaims" | "requests.storage"),
+        scope if SCOPES.contains(&scope) => is_of_pods,
+        _ => true,
+    }
+}
+
+/// How many of the limited things a scope has nothing of.
+fn misfits(spec: &Value, scope: &str) -> usize {
+    let is_standard = |name: &&String| {
+        (STANDARD.contains(&name.as_str()) && *name != "storage") || name.contains("hugepages-")
+    };
+    let hard = spec["hard"].as_object().into_iter().flatten().map(|(name, _)| name);
+    hard.filter(is_standard).filter(|name| !fits(scope, name)).count()
+}
+
 /// Which pods a quota is about.
 fn scopes(spec: &Value, errors: &mut Findings) {
     let scopes = meta::items(spec, &["scopes"]);
     let is_known = |scope: &str| SCOPES.contains(&scope);
-    if !scopes.iter().all(|scope| is_known(scope.as_str().unwrap_or_default())) {
-        errors.push(FieldError::invalid("spec.scopes", scopes.to_vec(), "unsupported scope"));
+    let mut wrong = |path: &str, shown: Value, detail: &str| {
+        errors.push(FieldError::invalid(path, shown, detail));
+    };
+    let shown = || Value::from(scopes.to_vec());
+    for scope in scopes.iter().map(|scope| scope.as_str().unwrap_or_default()) {
+        if !is_known(scope) {
+            wrong("spec.scopes", shown(), "unsupported scope");
+        }
+        for _ in 0..misfits(spec, scope) {
+            wrong("spec.scopes", shown(), "unsupported scope applied to resource");
+        }
+    }
+    for pair in PAIRS {
+        if pair.iter().all(|one| scopes.iter().any(|scope| scope == one)) {
+            wrong("spec.scopes", shown(), "conflicting scopes");
+        }
     }
     // Upstream does not say which one of the list is wrong.
     let path = FieldPath::new("spec.scopeSelector.matchExpressions");
@@ -85,6 +124,18 @@ fn scopes(spec: &Value, errors: &mut Findings) {
         let scope = meta::text(requirement, &["scopeName"]);
         if !is_known(scope) {
             errors.push(FieldError::invalid(path.child("scopeName"), scope, "unsupported scope"));
+        }
+        for _ in 0..misfits(spec, scope) {
+            let shown = spec["scopeSelector"].clone();
+            let detail = "unsupported scope applied to resource";
+            errors.push(FieldError::invalid(path.clone(), shown, detail));
+        }
+        let is_plain =
+            !matches!(scope, "PriorityClass" | "VolumeAttributesClass") && is_known(scope);
+        let operator = meta::text(requirement, &["operator"]);
+        if is_plain && operator != "Exists" {
+            let detail = "must be 'Exists' when scope is any of ResourceQuotaScopeTerminating, ResourceQuotaScopeNotTerminating, ResourceQuotaScopeBestEffort, ResourceQuotaScopeNotBestEffort or ResourceQuotaScopeCrossNamespacePodAffinity";
+            errors.push(FieldError::invalid(path.child("operator"), operator, detail));
         }
         let values = meta::items(requirement, &["values"]).len();
         match meta::text(requirement, &["operator"]) {
@@ -146,6 +197,42 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+
+    /// In the words of kube-apiserver 1.36.3.
+    #[test]
+    fn scopes_fit_what_is_limited_and_each_other() {
+        let findings = |hard: &[&str], scopes: &[&str], selected: Value| {
+            let hard: Value = hard.iter().map(|name| ((*name).to_owned(), json!("1"))).collect();
+            let quota = json!({"spec": {"hard": hard, "scopes": scopes,
+                "scopeSelector": {"matchExpressions": selected}}});
+            let found = ResourceQuotas.validate(&quota, None);
+            let shown: Vec<String> = found.iter().map(ToString::to_string).collect();
+            shown
+                .iter()
+                .filter_map(|text| text.rsplit(": ").next().map(str::to_owned))
+                .collect::<Vec<_>>()
+        };
+        let misfit = "unsupported scope applied to resource";
+        let plain = |hard: &[&str], scopes: &[&str]| findings(hard, scopes, json!([]));
+        assert_eq!(plain(&["pods"], &["BestEffort"]), [""; 0]);
+        assert_eq!(plain(&["cpu"], &["BestEffort"]), [misfit]);
+        assert_eq!(plain(&["cpu", "limits.memory"], &["Terminating"]), [""; 0]);
+        assert_eq!(
+            plain(&["secrets", "requests.ephemeral-storage"], &["Terminating"]),
+            [misfit; 2]
+        );
+        assert_eq!(
+            plain(&["count/jobs.batch", "requests.example.com/x"], &["Terminating"]),
+            [""; 0]
+        );
+        assert_eq!(plain(&["requests.storage"], &["VolumeAttributesClass"]), [""; 0]);
+        let both = ["BestEffort", "NotBestEffort"];
+        assert_eq!(plain(&["pods"], &both), ["conflicting scopes"]);
+        let one = |scope: &str, operator: &str| json!([{"scopeName": scope, "operator": operator}]);
+        assert_eq!(findings(&["pods"], &[], one("PriorityClass", "Exists")), [""; 0]);
+        assert_eq!(findings(&["secrets"], &[], one("PriorityClass", "Exists")), [misfit]);
+        assert_eq!(findings(&["pods"], &[], one("Terminating", "DoesNotExist")).len(), 1);
+    }
 
     #[test]
     fn rows_show_what_is_used_of_what() {

@@ -96,6 +96,11 @@ impl Strategy for EndpointSlices {
     fn prepare_update(&self, new: &mut Value, old: &Value, _cx: &Cx<'_>) {
         drop_topology(new, Some(old));
         kept(new, old, self.shape());
+        // Of this kind labels count, too.
+        if meta::generation(new) == meta::generation(old) && meta::labels(new) != meta::labels(old)
+        {
+            meta::set(new, "generation", meta::generation(old) + 1);
+        }
     }
 
     fn validate(&self, new: &Value, old: Option<&Value>) -> Vec<FieldError> {

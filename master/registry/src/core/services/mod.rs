@@ -304,7 +304,7 @@ fn drop_for_type(new: &mut Value, old: &Value) {
     }
     if kind(old) == "LoadBalancer" && kind(new) != "LoadBalancer" {
         gone.extend(["allocateLoadBalancerNodePorts", "loadBalancerClass"]);
-        new["status"] = json!({"loadBalancer": {}});
+        new["status"]["loadBalancer"] = json!({});
     }
     if is_reachable_from_outside(old) && !is_reachable_from_outside(new) {
         gone.push("externalTrafficPolicy");
