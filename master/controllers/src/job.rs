@@ -4,23 +4,35 @@
 //! time after finishing is over.
 //!
 //! # Invariants
-//! - Every finished pod is counted once, even if it vanishes: it carries a finalizer until the
-//!   status remembers it (first as "uncounted", by uid; then, with the finalizer gone, as a number).
+//! - Every finished pod is counted once, even if it vanishes (`tally.rs`).
+//! - A job that somebody else manages (`spec.managedBy`) is left alone, except that its time after finishing ends it.
 
+mod backoff;
+mod indexes;
+mod look;
+mod make;
+mod manage;
+mod orphans;
 mod plan;
 mod policy;
+mod tally;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use futures::stream::{self, StreamExt};
-use k8s_openapi::api::batch::v1::Job;
-use k8s_openapi::api::core::v1::{EnvVar, Pod};
+use k8s_openapi::api::batch::v1::{Job, JobStatus};
+use k8s_openapi::api::core::v1::Pod;
 use master_api::selector::LabelSelector;
 use master_client::informer::{Store, key_of};
+use parking_lot::Mutex;
 use serde_json::json;
 use store_env::task::Group;
 
-use self::plan::{Plan, plan};
+use self::backoff::Record;
+use self::make::new_pod;
+use self::manage::NewPod;
+use self::plan::{Hands, Plan, condition, is_finished, plan};
 use crate::context::Cx;
 use crate::controller::{Controller, Requeue};
 use crate::error::{Error, Forgive};
@@ -28,20 +40,28 @@ use crate::owner::{
     claim_holding, controller_key, controller_of, is_terminating, name_of, namespace_of,
     selector_of, selects,
 };
-use crate::pods;
 
 const TRACKING: &str = "batch.kubernetes.io/job-tracking";
 const INDEX: &str = "batch.kubernetes.io/job-completion-index";
-const INDEX_ENV: &str = "JOB_COMPLETION_INDEX";
+/// How often an index had failed when a pod was made for it.
+const FAILURES: &str = "batch.kubernetes.io/job-index-failure-count";
+/// The failures before it that the job's policy ignores.
+const FAILURES_IGNORED: &str = "batch.kubernetes.io/job-index-ignored-failure-count";
+/// Who manages jobs that do not say who does.
+const MANAGER: &str = "kubernetes.io/job-controller";
 const WRITES_AT_ONCE: usize = 32;
+
+/// The failures of jobs, by key, and of which job of that name they are; for as long as one leads.
+type Records = Arc<Mutex<BTreeMap<String, (Option<String>, Record)>>>;
 
 /// Starts the controller.
 pub(crate) fn start(cx: &Cx, group: &mut Group) {
-    let jobs = cx.informers.jobs.clone();
+    let (jobs, records) = (cx.informers.jobs.clone(), Records::default());
     Controller::new("job-controller", cx, group)
         .of(&cx.informers.jobs)
         .watches(&cx.informers.pods, move |pod| owners(&jobs, pod))
-        .run(5, reconcile);
+        .run(5, move |cx, key| reconcile(cx, records.clone(), key));
+    orphans::start(cx, group);
 }
 
 /// The job that controls the pod; for an orphan, every job that would take it.
@@ -61,17 +81,33 @@ fn selector(job: &Job) -> Option<LabelSelector> {
     selector_of(job.spec.as_ref()?.selector.as_ref())
 }
 
-async fn reconcile(cx: Cx, key: String) -> Result<Requeue, Error> {
-    let Some(job) = cx.informers.jobs.get(&key) else {
-        let left = orphans(cx.informers.pods.list(), &key);
-        return all(left.map(|pod| drop_finalizer(&cx, pod))).await.map(|()| Requeue::OnChange);
+/// Whether another controller looks after the job.
+fn is_managed_elsewhere(job: &Job) -> bool {
+    let manager = job.spec.as_ref().and_then(|spec| spec.managed_by.as_deref());
+    manager.is_some_and(|manager| manager != MANAGER)
+}
+
+async fn reconcile(cx: Cx, records: Records, key: String) -> Result<Requeue, Error> {
+    let job = cx.informers.jobs.get(&key);
+    let is_over = |job: &Arc<Job>| job.status.as_ref().is_some_and(is_finished);
+    let Some(job) = job.filter(|job| !is_over(job) || is_managed_elsewhere(job)) else {
+        return after_the_end(&cx, &records, &key).await;
     };
-    let Some(selector) = selector(&job) else { return Ok(Requeue::OnChange) };
-    let pods = claim_holding(&cx, &*job, &selector, &cx.informers.pods, Some(TRACKING)).await?;
-    let Plan { status, create, delete, release, expired, requeue } = plan(&job, &pods, &cx.now_s());
-    if expired {
-        return cx.delete(&*job).await.or_gone().map(|()| Requeue::OnChange);
+    if is_managed_elsewhere(&job) {
+        return expire(&cx, &job).await;
     }
+    let Some(selector) = selector(&job) else { return Ok(Requeue::OnChange) };
+    let uid = job.metadata.uid.clone();
+    let known = records.lock().get(&key).filter(|(of, _)| *of == uid).map(|(_, record)| *record);
+    let record = known.unwrap_or_default();
+    let claim = || claim_holding(&cx, &*job, &selector, &cx.informers.pods, Some(TRACKING));
+    let mut plan = plan(&job, &claim().await?, record, &cx.now_s(), Hands::Free);
+    let acted = act(&cx, &job, &plan).await;
+    if acted.is_err() {
+        let pods = claim().await?;
+        plan = plan::plan(&job, &pods, record, &cx.now_s(), Hands::Bound);
+    }
+    let Plan { status, record, delete, release, requeue, .. } = plan;
     announce(&cx, &job, &status);
     // The status goes first: a finalizer may leave only what the status remembers.
     let mut current = (*job).clone();
@@ -79,24 +115,52 @@ async fn reconcile(cx: Cx, key: String) -> Result<Requeue, Error> {
         current.status = Some(status);
         current = cx.replace_status(&current).await?;
     }
-    let releases = release.into_iter().map(|pod| drop_finalizer(&cx, pod));
-    all(releases).await?;
-    let deletes = delete.into_iter().map(|pod| remove(&cx, &current, pod));
-    all(deletes).await?;
-    let creates = create.into_iter().map(|index| start_pod(&cx, &current, index));
-    all(creates).await?;
-    Ok(requeue)
+    records.lock().insert(key, (uid, record));
+    all(delete.into_iter().map(|pod| remove(&cx, &current, pod))).await?;
+    all(release.into_iter().map(|pod| drop_finalizer(&cx, pod))).await?;
+    acted.map(|()| requeue)
 }
 
-/// Pods that go after their job: nobody counts them any more, and their finalizer would hold them for ever.
-fn orphans(pods: Vec<Arc<Pod>>, key: &str) -> impl Iterator<Item = Arc<Pod>> {
-    let is_left = move |pod: &Arc<Pod>| {
-        let mut finalizers = pod.metadata.finalizers.iter().flatten();
-        is_terminating(&pod.metadata)
-            && finalizers.any(|finalizer| finalizer == TRACKING)
-            && controller_key(&pod.metadata, "Job").is_some_and(|owner| *owner == *key)
-    };
-    pods.into_iter().filter(is_left)
+/// Makes and dismisses pods. What is made is made in groups, each twice as large as the one before: where one pod is refused, a
+/// thousand would be.
+async fn act(cx: &Cx, job: &Job, plan: &Plan) -> Result<(), Error> {
+    let dismiss = plan.dismiss.iter().cloned().map(|pod| async move {
+        drop_finalizer(cx, pod.clone()).await?;
+        remove(cx, job, pod).await
+    });
+    all(dismiss).await?;
+    let (mut rest, mut size) = (&*plan.create, 1);
+    while !rest.is_empty() {
+        let (group, later) = rest.split_at(size.min(rest.len()));
+        all(group.iter().copied().map(|new| start_pod(cx, job, new))).await?;
+        (rest, size) = (later, size * 2);
+    }
+    Ok(())
+}
+
+/// Of a job that is gone or has finished: what is left of its pods is let go, and itself goes when its time is over.
+async fn after_the_end(cx: &Cx, records: &Records, key: &str) -> Result<Requeue, Error> {
+    records.lock().remove(key);
+    let namespace = key.split_once('/').map_or("", |(namespace, _)| namespace);
+    let is_meant =
+        |pod: &Arc<Pod>| controller_key(&pod.metadata, "Job").is_none_or(|owner| owner == *key);
+    let left = orphans::of_job(&cx.informers.pods, &cx.informers.jobs, namespace);
+    all(left.into_iter().filter(is_meant).map(|pod| drop_finalizer(cx, pod))).await?;
+    match cx.informers.jobs.get(key) {
+        Some(job) => expire(cx, &job).await,
+        None => Ok(Requeue::OnChange),
+    }
+}
+
+/// Deletes a finished job when its time is over.
+async fn expire(cx: &Cx, job: &Job) -> Result<Requeue, Error> {
+    if is_terminating(&job.metadata) || !job.status.as_ref().is_some_and(is_finished) {
+        return Ok(Requeue::OnChange);
+    }
+    match plan(job, &[], Record::default(), &cx.now_s(), Hands::Bound) {
+        Plan { expired: true, .. } => cx.delete(job).await.or_gone().map(|()| Requeue::OnChange),
+        Plan { requeue, .. } => Ok(requeue),
+    }
 }
 
 async fn all(
@@ -106,24 +170,34 @@ async fn all(
     acted.into_iter().collect()
 }
 
-fn announce(cx: &Cx, job: &Job, status: &k8s_openapi::api::batch::v1::JobStatus) {
+fn announce(cx: &Cx, job: &Job, status: &JobStatus) {
     let before = job.status.clone().unwrap_or_default();
-    for (kind, is_good) in [("Complete", true), ("Failed", false), ("Suspended", true)] {
-        if let Some(condition) = plan::condition(status, kind)
-            && plan::condition(&before, kind).is_none()
-        {
-            let message = condition.message.clone().unwrap_or_default();
-            let reason = condition.reason.as_deref();
-            match kind {
-                "Complete" => cx.events.normal(job, "Completed", "Job completed"),
-                _ if is_good => cx.events.normal(job, kind, message),
-                _ => cx.events.warning(job, reason.unwrap_or(kind), message),
-            }
+    let begins =
+        |kind: &str| condition(&before, kind).is_none() && condition(status, kind).is_some();
+    if begins("Suspended") {
+        cx.events.normal(job, "Suspended", "Job suspended");
+    } else if condition(&before, "Suspended").is_some() && condition(status, "Suspended").is_none()
+    {
+        cx.events.normal(job, "Resumed", "Job resumed");
+    }
+    if begins("Complete") {
+        let wanted = job.spec.as_ref().and_then(|spec| spec.completions);
+        if wanted.is_some_and(|wanted| status.succeeded.unwrap_or(0) > wanted) {
+            let text = "Too many succeeded pods running after completion count reached";
+            cx.events.warning(job, "TooManySucceededPods", text);
         }
+        cx.events.normal(job, "Completed", "Job completed");
+    }
+    if let Some(failed) = condition(status, "Failed").filter(|_| begins("Failed")) {
+        let message = failed.message.clone().unwrap_or_default();
+        cx.events.warning(job, failed.reason.as_deref().unwrap_or("Failed"), message);
     }
 }
 
 async fn drop_finalizer(cx: &Cx, pod: Arc<Pod>) -> Result<(), Error> {
+    if !look::is_tracked(&pod) {
+        return Ok(());
+    }
     let mut finalizers = pod.metadata.finalizers.clone().unwrap_or_default();
     finalizers.retain(|finalizer| finalizer != TRACKING);
     let patch = json!({"metadata": {"uid": pod.metadata.uid,
@@ -138,8 +212,8 @@ async fn remove(cx: &Cx, job: &Job, pod: Arc<Pod>) -> Result<(), Error> {
     Ok(())
 }
 
-async fn start_pod(cx: &Cx, job: &Job, index: Option<i32>) -> Result<(), Error> {
-    match cx.create(&new_pod(job, index)).await {
+async fn start_pod(cx: &Cx, job: &Job, new: NewPod) -> Result<(), Error> {
+    match cx.create(&new_pod(job, new)).await {
         Ok(pod) => {
             let name = name_of(&pod.metadata);
             cx.events.normal(job, "SuccessfulCreate", format!("Created pod: {name}"));
@@ -151,54 +225,5 @@ async fn start_pod(cx: &Cx, job: &Job, index: Option<i32>) -> Result<(), Error> 
             cx.events.warning(job, "FailedCreate", text);
             Err(error)
         }
-    }
-}
-
-fn new_pod(job: &Job, index: Option<i32>) -> Pod {
-    let template = job.spec.clone().unwrap_or_default().template;
-    let mut pod = pods::from_template(job, &template);
-    let name = name_of(&job.metadata);
-    let uid = job.metadata.uid.clone().unwrap_or_default();
-    let labels = pod.metadata.labels.get_or_insert_default();
-    for (key, value) in [("job-name", name), ("controller-uid", uid.as_str())] {
-        labels.insert(key.to_owned(), value.to_owned());
-        labels.insert(format!("batch.kubernetes.io/{key}"), value.to_owned());
-    }
-    pod.metadata.finalizers.get_or_insert_default().push(TRACKING.to_owned());
-    let Some(index) = index else { return pod };
-    labels.insert(INDEX.to_owned(), index.to_string());
-    pod.metadata.annotations.get_or_insert_default().insert(INDEX.to_owned(), index.to_string());
-    pod.metadata.generate_name = Some(format!("{name}-{index}-"));
-    let spec = pod.spec.get_or_insert_default();
-    spec.hostname.get_or_insert_with(|| format!("{name}-{index}"));
-    let containers = spec.containers.iter_mut().chain(spec.init_containers.iter_mut().flatten());
-    for container in containers {
-        let variables = container.env.get_or_insert_default();
-        if !variables.iter().any(|variable| variable.name == INDEX_ENV) {
-            let value = Some(index.to_string());
-            variables.push(EnvVar { name: INDEX_ENV.to_owned(), value, value_from: None });
-        }
-    }
-    pod
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::testing::object;
-
-    #[test]
-    fn pods_of_a_job_that_is_gone_are_let_go() {
-        let pod = |name: &str, owner: &str, finalizer: &str| -> Arc<Pod> {
-            Arc::new(object(
-                json!({"metadata": {"name": name, "namespace": "ns", "finalizers": [finalizer],
-                "deletionTimestamp": "2026-01-01T00:00:00Z",
-                "ownerReferences": [{"apiVersion": "batch/v1", "kind": "Job", "name": owner, "uid": "u", "controller": true}]}}),
-            ))
-        };
-        let pods =
-            vec![pod("a", "gone", TRACKING), pod("b", "gone", "other"), pod("c", "here", TRACKING)];
-        let left: Vec<Arc<Pod>> = orphans(pods, "ns/gone").collect();
-        assert_eq!(left.iter().map(|pod| name_of(&pod.metadata)).collect::<Vec<_>>(), ["a"]);
     }
 }

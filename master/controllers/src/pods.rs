@@ -1,5 +1,6 @@
 //! What controllers ask of pods: are they alive, ready, available; which one may go first.
 
+use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -109,6 +110,20 @@ pub(crate) fn by_deletion_rank(
     sorted
 }
 
+/// The pods in the order in which they go where neither cost nor crowds matter: unassigned, pending, not ready, ready since
+/// lately, restarted often, new.
+pub(crate) fn by_usefulness(pods: &[Arc<Pod>]) -> Vec<Arc<Pod>> {
+    let mut sorted = pods.to_vec();
+    sorted.sort_by_cached_key(|pod| {
+        (
+            (node_of(pod).is_some(), phase_rank(pod), is_ready(pod)),
+            (ready_since(pod).map(Reverse), Reverse(restarts(pod))),
+            pod.metadata.creation_timestamp.as_ref().map(|time| Reverse(time.0)),
+        )
+    });
+    sorted
+}
+
 fn phase_rank(pod: &Pod) -> u8 {
     match phase(pod) {
         "Pending" => 0,
@@ -154,6 +169,18 @@ mod tests {
         check("a@1 b@2:pending", "b a");
         check("a@1 b@2!", "b a");
         check("a@1 b@2:unknown c@3:pending d", "d c b a");
+    }
+
+    #[test]
+    fn where_only_usefulness_counts_crowds_and_costs_do_not() {
+        let check = |sketch: &str, expected: &str| {
+            let sorted = by_usefulness(&pods(sketch));
+            let names: Vec<&str> =
+                sorted.iter().map(|pod| pod.metadata.name.as_deref().unwrap()).collect();
+            assert_eq!(names.join(" "), expected, "{sketch}");
+        };
+        check("a@1~30 b c@2~20:pending d@1~40! e@1~10", "b c d e a");
+        check("a@1$5~20 b@2$-1~21 c@1~19", "c a b");
     }
 
     #[test]

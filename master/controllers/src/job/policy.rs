@@ -1,6 +1,5 @@
 //! What a Job's policies make of pods that failed, and of indexes that succeeded. Pure.
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use k8s_openapi::api::batch::v1::{
@@ -8,9 +7,9 @@ use k8s_openapi::api::batch::v1::{
 };
 use k8s_openapi::api::core::v1::{ContainerStatus, Pod};
 
-use super::plan::parse_indexes;
+use super::indexes::Indexes;
+use super::look::Look;
 use crate::owner::name_of;
-use crate::pods;
 
 /// What the first rule that matches a failed pod says.
 #[derive(Debug, PartialEq, Eq)]
@@ -19,16 +18,15 @@ pub(super) enum Verdict {
     Counts,
     /// It is made anew and forgotten.
     Ignored,
+    /// Its index fails, whatever failures that may still have.
+    FailsIndex,
     /// The whole job fails; why.
     FailsJob(String),
 }
 
 /// Whether a pod is made anew only once it has failed, and not when its deletion begins.
 pub(super) fn waits_for_the_end(spec: &JobSpec) -> bool {
-    match spec.pod_replacement_policy.as_deref() {
-        Some(policy) => policy == "Failed",
-        None => spec.pod_failure_policy.is_some(),
-    }
+    spec.pod_replacement_policy.as_deref() == Some("Failed") || spec.pod_failure_policy.is_some()
 }
 
 /// Judges a failed pod.
@@ -38,6 +36,7 @@ pub(super) fn judge(spec: &JobSpec, pod: &Pod) -> Verdict {
         let Some(what) = matching(rule, pod) else { continue };
         return match rule.action.as_str() {
             "Ignore" => Verdict::Ignored,
+            "FailIndex" => Verdict::FailsIndex,
             "FailJob" => Verdict::FailsJob(format!("{what} matching FailJob rule at index {at}")),
             _ => Verdict::Counts,
         };
@@ -85,33 +84,31 @@ fn exit<'a>(
 }
 
 /// Why the job fails by its policy, if a pod makes it fail.
-pub(super) fn failure(spec: &JobSpec, pods: &[Arc<Pod>]) -> Option<String> {
-    let failed = pods.iter().filter(|pod| pods::phase(pod) == "Failed");
-    failed.into_iter().find_map(|pod| match judge(spec, pod) {
+pub(super) fn failure(look: &Look<'_>) -> Option<String> {
+    let failed = |pod: &&Arc<Pod>| look.has_failed(pod);
+    look.pods.iter().filter(failed).find_map(|pod| match judge(look.spec, pod) {
         Verdict::FailsJob(why) => Some(why),
         _ => None,
     })
 }
 
 /// Which rule says that enough indexes have succeeded, if one does.
-pub(super) fn success(spec: &JobSpec, succeeded: &str) -> Option<String> {
-    let succeeded = parse_indexes(succeeded);
+pub(super) fn success(spec: &JobSpec, succeeded: &Indexes) -> Option<String> {
+    if succeeded.is_empty() {
+        return None;
+    }
+    let completions = spec.completions.unwrap_or(0);
     let mut rules = spec.success_policy.iter().flat_map(|policy| &policy.rules).enumerate();
-    let (at, _) = rules.find(|(_, rule)| is_met(rule, &succeeded))?;
+    let (at, _) = rules.find(|(_, rule)| is_met(rule, succeeded, completions))?;
     Some(format!("Matched rules at index {at}"))
 }
 
-fn is_met(rule: &SuccessPolicyRule, succeeded: &BTreeSet<i32>) -> bool {
-    let enough = |found: usize| {
-        let count = rule.succeeded_count.and_then(|count| usize::try_from(count).ok());
-        count.is_some_and(|count| found >= count)
-    };
-    let Some(wanted) = &rule.succeeded_indexes else {
-        return !succeeded.is_empty() && enough(succeeded.len());
-    };
-    let wanted = parse_indexes(wanted);
-    let found = wanted.intersection(succeeded).count();
-    found > 0 && (found == wanted.len() || enough(found))
+fn is_met(rule: &SuccessPolicyRule, succeeded: &Indexes, completions: i32) -> bool {
+    let enough = |found: i64| rule.succeeded_count.is_some_and(|count| found >= i64::from(count));
+    let Some(wanted) = &rule.succeeded_indexes else { return enough(succeeded.count()) };
+    let wanted = Indexes::parse(wanted, completions);
+    let found = wanted.shared(succeeded);
+    !wanted.is_empty() && (found == wanted.count() || enough(found))
 }
 
 #[cfg(test)]
@@ -132,6 +129,7 @@ mod tests {
         let rules = spec(json!({"podFailurePolicy": {"rules": [
             {"action": "Ignore", "onPodConditions": [{"type": "DisruptionTarget"}]},
             {"action": "FailJob", "onExitCodes": {"containerName": "main", "operator": "In", "values": [5, 6]}},
+            {"action": "FailIndex", "onExitCodes": {"operator": "In", "values": [8]}},
             {"action": "Count", "onExitCodes": {"operator": "NotIn", "values": [7]}},
             {"action": "Ignore", "onExitCodes": {"operator": "In", "values": [7]}},
         ]}}));
@@ -155,14 +153,16 @@ mod tests {
         check("main", 5, "False", Verdict::FailsJob(why.to_owned()));
         check("side", 5, "False", Verdict::Counts);
         check("side", 7, "False", Verdict::Ignored);
+        check("side", 8, "False", Verdict::FailsIndex);
         check("main", 0, "False", Verdict::Counts);
     }
 
     #[test]
     fn success_is_what_a_rule_says() {
         let check = |rule: Value, succeeded: &str, expected: bool| {
-            let spec = spec(json!({"successPolicy": {"rules": [rule]}}));
-            assert_eq!(success(&spec, succeeded).is_some(), expected, "{spec:?} {succeeded}");
+            let spec = spec(json!({"completions": 9, "successPolicy": {"rules": [rule]}}));
+            let succeeded = Indexes::parse(succeeded, 9);
+            assert_eq!(success(&spec, &succeeded).is_some(), expected, "{spec:?} {succeeded}");
         };
         check(json!({"succeededIndexes": "0,2-3"}), "0,2", false);
         check(json!({"succeededIndexes": "0,2-3"}), "0,2-4", true);
@@ -170,5 +170,7 @@ mod tests {
         check(json!({"succeededIndexes": "0,2-3", "succeededCount": 2}), "1,3", false);
         check(json!({"succeededCount": 2}), "4,7", true);
         check(json!({"succeededCount": 2}), "4", false);
+        check(json!({"succeededCount": 0}), "", false);
+        check(json!({"succeededIndexes": "0-3"}), "0-8", true);
     }
 }

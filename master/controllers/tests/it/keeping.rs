@@ -29,12 +29,17 @@ async fn a_schedule_starts_jobs_one_after_the_other() {
     };
     until(1, active).await;
     // Once it has ended it is no longer active; the next one is then called after another minute.
-    let status = json!({"status": {"startTime": "2026-01-01T00:00:00Z", "completionTime": "2026-01-01T00:00:01Z",
+    let name = first.metadata.name.as_deref().unwrap();
+    let api = world.api::<Job>();
+    let started = async || {
+        let job = api.get(name).await.unwrap();
+        job.status.unwrap_or_default().start_time.is_some()
+    };
+    until(true, started).await;
+    let status = json!({"status": {"completionTime": "2100-01-01T00:00:01Z",
         "active": 0, "ready": 0, "terminating": 0, "succeeded": 1, "conditions": [
             {"type": "SuccessCriteriaMet", "status": "True", "lastTransitionTime": "2026-01-01T00:00:01Z"},
             {"type": "Complete", "status": "True", "lastTransitionTime": "2026-01-01T00:00:01Z"}]}});
-    let name = first.metadata.name.as_deref().unwrap();
-    let api = world.api::<Job>();
     api.patch_status(name, &PatchParams::default(), &Patch::Merge(status)).await.unwrap();
     let succeeded = async || {
         let cron = world.api::<CronJob>().get("tick").await.unwrap();

@@ -3,7 +3,7 @@
 use k8s_openapi::api::apps::v1::{ControllerRevision, DaemonSet, StatefulSet};
 use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::{Node, Pod};
-use kube::api::{Api, Patch, PatchParams};
+use kube::api::{Api, DeleteParams, Patch, PatchParams, PropagationPolicy};
 use serde_json::json;
 
 use crate::nodes::add;
@@ -58,6 +58,66 @@ async fn job_takes_orphans_that_match_and_lets_go_of_strays() {
     until(None, owner).await;
     assert!(held().await.is_empty(), "nobody counts it any more");
     until(3, async || world.pods("work:1").await.len()).await;
+    world.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn pods_that_a_deleted_job_leaves_behind_are_held_by_nobody() {
+    let world = World::start().await;
+    let mut template = template("work:1");
+    template["spec"]["restartPolicy"] = json!("Never");
+    let job = json!({"metadata": {"name": "j"}, "spec": {"parallelism": 2, "template": template}});
+    world.create::<Job>(job).await;
+    until(2, async || world.pods("work:1").await.len()).await;
+    let orphan = PropagationPolicy::Orphan;
+    let leave = DeleteParams { propagation_policy: Some(orphan), ..DeleteParams::default() };
+    world.api::<Job>().delete("j", &leave).await.unwrap();
+    until(vec![(0, 0); 2], async || {
+        let pods = world.pods("work:1").await.into_iter().map(|pod| pod.metadata);
+        let count = |meta: kube::core::ObjectMeta| {
+            (
+                meta.owner_references.map_or(0, |all| all.len()),
+                meta.finalizers.map_or(0, |all| all.len()),
+            )
+        };
+        pods.map(count).collect::<Vec<_>>()
+    })
+    .await;
+    world.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn index_that_fails_does_not_take_the_others_with_it_and_others_jobs_are_left_alone() {
+    let world = World::start().await;
+    let mut template = template("work:1");
+    template["spec"]["restartPolicy"] = json!("Never");
+    let spec = json!({"completionMode": "Indexed", "completions": 2, "parallelism": 2,
+        "backoffLimitPerIndex": 0, "template": template});
+    let mut other = spec.clone();
+    other["managedBy"] = json!("example.com/other");
+    world.create::<Job>(json!({"metadata": {"name": "other"}, "spec": other})).await;
+    world.create::<Job>(json!({"metadata": {"name": "j"}, "spec": spec})).await;
+    let ends = [("0", "Failed"), ("1", "Succeeded")];
+    let status = async |name: &str| world.api::<Job>().get(name).await.unwrap().status;
+    let expected = (Some("0".to_owned()), Some("1".to_owned()), Some("FailedIndexes".to_owned()));
+    until(expected, async || {
+        for pod in world.pods("work:1").await {
+            let meta = pod.metadata;
+            let index =
+                &meta.annotations.as_ref().unwrap()["batch.kubernetes.io/job-completion-index"];
+            let (_, phase) = ends.into_iter().find(|(of, _)| of == index).unwrap();
+            let patch = Patch::Strategic(json!({"status": {"phase": phase}}));
+            let name = meta.name.unwrap();
+            drop(world.api::<Pod>().patch_status(&name, &PatchParams::default(), &patch).await);
+        }
+        let status = status("j").await.unwrap_or_default();
+        let mut conditions = status.conditions.unwrap_or_default().into_iter();
+        let failed = conditions.find(|condition| condition.type_ == "Failed");
+        (status.failed_indexes, status.completed_indexes, failed.and_then(|failed| failed.reason))
+    })
+    .await;
+    assert_eq!(status("other").await.unwrap_or_default(), Default::default());
+    assert_eq!(world.pods("work:1").await.len(), 2);
     world.end().await;
 }
 

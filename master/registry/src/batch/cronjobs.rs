@@ -7,7 +7,7 @@ use master_api::meta;
 use master_api::status::FieldError;
 use serde_json::Value;
 
-use super::jobs::job_template;
+use super::jobs;
 use crate::check;
 use crate::fill::{absent, made, object, zero};
 use crate::pod::{defaults, warnings};
@@ -60,6 +60,7 @@ impl Strategy for CronJobs {
         if let Some(template) = object(spec, "jobTemplate").and_then(|job| object(job, "spec")) {
             // Only the pods' part: the rest is filled in when a job is made of it.
             defaults::template(template);
+            jobs::failure_policy(template);
         }
     }
 
@@ -75,9 +76,9 @@ impl Strategy for CronJobs {
         let schedule = meta::text(new, &["spec", "schedule"]);
         let is_new = old.is_none_or(|old| old["spec"]["schedule"] != new["spec"]["schedule"]);
         if !schedule.is_empty() && is_new {
-            let names_zone = schedule.contains("TZ=");
+            let names_zone = schedule.contains("TZ");
             let detail = if names_zone {
-                Some("cannot use TZ or CRON_TZ in schedule, use timeZone instead".to_owned())
+                Some("cannot use TZ or CRON_TZ in schedule, use timeZone field instead".to_owned())
             } else {
                 Schedule::parse(schedule).err()
             };
@@ -99,8 +100,17 @@ impl Strategy for CronJobs {
         let counts =
             ["startingDeadlineSeconds", "successfulJobsHistoryLimit", "failedJobsHistoryLimit"];
         workload::counts(new, &counts, &mut errors);
-        let template = path.child("jobTemplate").child("spec").child("template");
-        job_template(&new["spec"]["jobTemplate"]["spec"]["template"], &template, &mut errors);
+        let job = &new["spec"]["jobTemplate"]["spec"];
+        let path = path.child("jobTemplate").child("spec");
+        jobs::validate_spec(job, &path, &mut errors);
+        if let Some(found) = meta::at(job, &["selector"]) {
+            let detail = "`selector` will be auto-generated";
+            errors.push(FieldError::invalid(path.child("selector"), found.clone(), detail));
+        }
+        if job["manualSelector"] == true {
+            let place = path.child("manualSelector");
+            errors.push(FieldError::not_supported(place, true, &["nil", "false"]));
+        }
         errors
     }
 
@@ -109,4 +119,40 @@ impl Strategy for CronJobs {
     }
 
     tabled!(CELLS);
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn job_that_could_not_be_made_is_refused_with_its_schedule() {
+        let found = |change: Value| -> Vec<String> {
+            let mut job = json!({"template": {"spec": {"restartPolicy": "Never",
+                "containers": [{"name": "c", "image": "x"}]}}});
+            job.as_object_mut().unwrap().extend(change.as_object().unwrap().clone());
+            let mut cron = json!({"metadata": {"name": "c"},
+                "spec": {"schedule": "* * * * *", "jobTemplate": {"spec": job}}});
+            CronJobs.default(&mut cron);
+            let prefix = "spec.jobTemplate.spec.";
+            let told = CronJobs.validate(&cron, None);
+            told.iter().map(|error| error.to_string().replace(prefix, "")).collect()
+        };
+        let pattern = json!([{"type": "DisruptionTarget"}]);
+        let rule = json!({"action": "Ignore", "onPodConditions": pattern});
+        assert_eq!(found(json!({"podFailurePolicy": {"rules": [rule]}})), [""; 0]);
+        #[rustfmt::skip]
+        let cases = [
+            (json!({"parallelism": -1}), "parallelism: Invalid value: -1: must be greater than or equal to 0"),
+            (json!({"backoffLimitPerIndex": 1}), "backoffLimitPerIndex: Invalid value: 1: requires indexed completion mode"),
+            (json!({"completionMode": "Indexed"}), "completions: Required value: when completion mode is Indexed"),
+            (json!({"selector": {}}), "selector: Invalid value: {}: `selector` will be auto-generated"),
+            (json!({"manualSelector": true}), "manualSelector: Unsupported value: true: supported values: \"nil\", \"false\""),
+        ];
+        for (change, expected) in cases {
+            assert_eq!(found(change.clone()), [expected], "{change}");
+        }
+    }
 }

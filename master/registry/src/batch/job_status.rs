@@ -9,8 +9,8 @@ use master_api::status::FieldError;
 use master_api::{meta, time};
 use serde_json::Value;
 
-use super::job_policies::count_indexes;
-use crate::check::Findings;
+use super::job_policies::{count_indexes, index_span};
+use crate::check::{self, Findings};
 use crate::workload::status_counts;
 
 /// A job and its status.
@@ -22,17 +22,37 @@ impl<'a> Job<'a> {
         meta::at(self.0, &["status", field])
     }
 
+    fn spec(self, field: &str) -> Option<&'a Value> {
+        meta::at(self.0, &["spec", field])
+    }
+
     fn number(self, field: &str) -> i64 {
         self.at(field).and_then(Value::as_i64).unwrap_or_default()
     }
 
-    fn is(self, condition: &str) -> bool {
+    fn text(self, field: &str) -> &'a str {
+        self.at(field).and_then(Value::as_str).unwrap_or_default()
+    }
+
+    fn says(self, condition: &str, status: &str) -> bool {
         let mut conditions = meta::items(self.0, &["status", "conditions"]).iter();
-        conditions.any(|it| it["type"] == condition && it["status"] == "True")
+        conditions.any(|it| it["type"] == condition && it["status"] == status)
+    }
+
+    fn is(self, condition: &str) -> bool {
+        self.says(condition, "True")
     }
 
     fn is_finished(self) -> bool {
         self.is("Complete") || self.is("Failed")
+    }
+
+    fn is_indexed(self) -> bool {
+        self.spec("completionMode").is_some_and(|mode| mode == "Indexed")
+    }
+
+    fn is_suspended(self) -> bool {
+        self.spec("suspend").is_some_and(|suspend| *suspend == true)
     }
 
     fn uncounted(self, how: &str) -> &'a [Value] {
@@ -40,26 +60,55 @@ impl<'a> Job<'a> {
     }
 }
 
+/// What a write changes of a status.
+#[derive(Clone, Copy)]
+struct Write<'a> {
+    new: Job<'a>,
+    old: Job<'a>,
+}
+
+impl Write<'_> {
+    fn touches(self, field: &str) -> bool {
+        // What is not there and what is empty are the same to a list of uids, and to a text that is no pointer.
+        let plain = |job: Job<'_>| match field {
+            "completedIndexes" => Value::from(job.text(field)),
+            "active" => Value::from(job.number(field)),
+            "uncountedTerminatedPods" => Value::from(vec![
+                job.uncounted("succeeded").to_vec(),
+                job.uncounted("failed").to_vec(),
+            ]),
+            _ => job.at(field).cloned().unwrap_or_default(),
+        };
+        plain(self.new) != plain(self.old)
+    }
+
+    fn turns(self, condition: &str) -> bool {
+        self.new.is(condition) != self.old.is(condition)
+    }
+
+    fn finishes(self) -> bool {
+        self.new.is_finished() != self.old.is_finished()
+    }
+}
+
 /// What is wrong with a written status.
 pub(super) fn validate(new: &Value, old: &Value) -> Findings {
     let mut errors = status_counts(new, &["active", "succeeded", "failed", "ready", "terminating"]);
-    let (new, old) = (Job(new), Job(old));
+    let write = Write { new: Job(new), old: Job(old) };
     let path = FieldPath::new("status");
-    uncounted(new, &path.child("uncountedTerminatedPods"), &mut errors);
-    contradictions(new, old, &path, &mut errors);
-    times(new, old, &path, &mut errors);
-    ends(new, old, &path, &mut errors);
-    indexes(new, old, &path, &mut errors);
-    if new.at("ready") != old.at("ready") && new.number("ready") > new.number("active") {
+    uncounted(write.new, &path.child("uncountedTerminatedPods"), &mut errors);
+    contradictions(write, &path, &mut errors);
+    times(write, &path, &mut errors);
+    ends(write, &path, &mut errors);
+    indexes(write, &path, &mut errors);
+    if (write.touches("ready") || write.touches("active"))
+        && write.new.at("ready").is_some()
+        && write.new.number("ready") > write.new.number("active")
+    {
         let detail = "cannot set more ready pods than active";
-        errors.push(FieldError::invalid(path.child("ready"), new.number("ready"), detail));
+        errors.push(FieldError::invalid(path.child("ready"), write.new.number("ready"), detail));
     }
-    for field in ["succeeded", "failed"] {
-        if new.number(field) < old.number(field) {
-            let detail = format!("cannot decrease the {field} counter");
-            errors.push(FieldError::invalid(path.child(field), new.number(field), detail));
-        }
-    }
+    reversals(write, &path, &mut errors);
     errors
 }
 
@@ -77,43 +126,62 @@ fn uncounted(job: Job<'_>, path: &FieldPath, errors: &mut Findings) {
     }
 }
 
-fn contradictions(new: Job<'_>, old: Job<'_>, path: &FieldPath, errors: &mut Findings) {
-    let mut say = |detail: &str| {
-        errors.push(FieldError::invalid(path.child("conditions"), "", detail).without_value());
-    };
-    let becomes = |condition: &str| new.is(condition) && !old.is(condition);
-    let both =
-        |one: &str, other: &str| new.is(one) && new.is(other) && (becomes(one) || becomes(other));
-    if both("Complete", "Failed") {
-        say("cannot set Complete=True and Failed=true conditions");
-    }
-    if both("Complete", "FailureTarget") {
-        say("cannot set Complete=True and FailureTarget=true conditions");
-    }
-    if becomes("Failed") && !new.is("FailureTarget") {
-        say("cannot set Failed=True condition without the FailureTarget=true condition");
-    }
-    if becomes("Complete") && !new.is("SuccessCriteriaMet") {
-        say("cannot set Complete=True condition without the SuccessCriteriaMet=true condition");
-    }
-    if both("SuccessCriteriaMet", "FailureTarget") {
-        say("cannot set SuccessCriteriaMet=True and FailureTarget=true conditions");
-    }
-    if both("SuccessCriteriaMet", "Failed") {
-        say("cannot set SuccessCriteriaMet=True and Failed=true conditions");
-    }
+fn no_condition(path: &FieldPath, detail: impl Into<String>) -> FieldError {
+    FieldError::invalid(path.child("conditions"), "", detail).without_value()
 }
 
-fn times(new: Job<'_>, old: Job<'_>, path: &FieldPath, errors: &mut Findings) {
+fn contradictions(write: Write<'_>, path: &FieldPath, errors: &mut Findings) {
+    let new = write.new;
+    let mut say = |is_wrong: bool, detail: &str| {
+        errors.extend(is_wrong.then(|| no_condition(path, detail)));
+    };
+    let both = |one: &str, other: &str| new.is(one) && new.is(other);
+    let turns = |one: &str, other: &str| write.turns(one) || write.turns(other);
+    say(
+        turns("Complete", "Failed") && both("Complete", "Failed"),
+        "cannot set Complete=True and Failed=true conditions",
+    );
+    say(
+        turns("Complete", "FailureTarget") && both("Complete", "FailureTarget"),
+        "cannot set Complete=True and FailureTarget=true conditions",
+    );
+    say(
+        (write.turns("Failed") || write.touches("failedIndexes"))
+            && new.is("Failed")
+            && !new.is("FailureTarget"),
+        "cannot set Failed=True condition without the FailureTarget=true condition",
+    );
+    say(
+        turns("Complete", "SuccessCriteriaMet")
+            && new.is("Complete")
+            && !new.is("SuccessCriteriaMet"),
+        "cannot set Complete=True condition without the SuccessCriteriaMet=true condition",
+    );
+    say(
+        both("SuccessCriteriaMet", "Failed"),
+        "cannot set SuccessCriteriaMet=True and Failed=true conditions",
+    );
+    say(
+        both("SuccessCriteriaMet", "FailureTarget"),
+        "cannot set SuccessCriteriaMet=True and FailureTarget=true conditions",
+    );
+    say(
+        new.spec("successPolicy").is_some() && new.is("Complete") && !new.is("SuccessCriteriaMet"),
+        "cannot set Complete=True for Job with SuccessPolicy unless SuccessCriteriaMet=True",
+    );
+}
+
+fn times(write: Write<'_>, path: &FieldPath, errors: &mut Findings) {
+    let new = write.new;
     let place = path.child("completionTime");
     let (start, end) = (new.at("startTime"), new.at("completionTime"));
-    let is_touched = end != old.at("completionTime") || new.is("Complete") != old.is("Complete");
+    let is_touched = write.touches("completionTime");
     match end {
-        Some(end) if is_touched && !new.is("Complete") => {
+        Some(end) if (is_touched || write.turns("Complete")) && !new.is("Complete") => {
             let detail = "cannot set completionTime when there is no Complete=True condition";
             errors.push(FieldError::invalid(place.clone(), end.clone(), detail));
         }
-        None if is_touched && new.is("Complete") => {
+        None if (is_touched || write.turns("Complete")) && new.is("Complete") => {
             let detail = "completionTime is required for Complete jobs";
             errors.push(FieldError::required(place.clone(), detail));
         }
@@ -122,7 +190,7 @@ fn times(new: Job<'_>, old: Job<'_>, path: &FieldPath, errors: &mut Findings) {
     let moment = |value: Option<&Value>| value.and_then(Value::as_str).and_then(time::parse);
     if let (Some(from), Some(to)) = (moment(start), moment(end))
         && to < from
-        && (is_touched || start != old.at("startTime"))
+        && (is_touched || write.touches("startTime"))
     {
         let detail = "must be equal to or after `startTime`";
         let shown = end.cloned().unwrap_or_default();
@@ -131,57 +199,124 @@ fn times(new: Job<'_>, old: Job<'_>, path: &FieldPath, errors: &mut Findings) {
 }
 
 /// What a job that ends has, and has not.
-fn ends(new: Job<'_>, old: Job<'_>, path: &FieldPath, errors: &mut Findings) {
+fn ends(write: Write<'_>, path: &FieldPath, errors: &mut Findings) {
+    let new = write.new;
     if !new.is_finished() {
         return;
     }
-    let ends_now = !old.is_finished();
+    let is_meant = |field: &str| write.finishes() || write.touches(field);
     for field in ["active", "terminating"] {
-        let is_touched = ends_now || new.at(field) != old.at(field);
-        if is_touched && new.number(field) > 0 {
+        if is_meant(field) && new.number(field) > 0 {
             let detail = format!("{field}>0 is invalid for finished job");
             errors.push(FieldError::invalid(path.child(field), new.number(field), detail));
         }
     }
-    if new.at("startTime").is_none() && (ends_now || old.at("startTime").is_some()) {
+    let never_starts =
+        new.is_suspended() && new.spec("completions").is_some_and(|count| *count == 0);
+    if new.at("startTime").is_none() && is_meant("startTime") && !never_starts {
         let detail = "startTime is required for finished job";
         errors.push(FieldError::required(path.child("startTime"), detail));
     }
     let is_left = ["succeeded", "failed"].iter().any(|how| !new.uncounted(how).is_empty());
-    if ends_now && is_left {
+    if is_meant("uncountedTerminatedPods") && is_left {
         let shown = new.at("uncountedTerminatedPods").cloned().unwrap_or_default();
-        let detail = "uncountedTerminatedPods needs to be empty for finished job";
+        let detail = "must be empty for finished job";
         errors.push(FieldError::invalid(path.child("uncountedTerminatedPods"), shown, detail));
     }
 }
 
-fn indexes(new: Job<'_>, old: Job<'_>, path: &FieldPath, errors: &mut Findings) {
-    let spec = |field: &str| meta::at(new.0, &["spec", field]);
-    let is_indexed = spec("completionMode").is_some_and(|mode| mode == "Indexed");
-    let completions = spec("completions").and_then(Value::as_i64);
-    let text = |field: &str| new.at(field).and_then(Value::as_str).unwrap_or_default();
-    for field in ["completedIndexes", "failedIndexes"] {
-        if new.at(field) == old.at(field) {
-            continue;
-        }
-        let counted = completions.map(|completions| count_indexes(text(field), completions));
-        if let Some(Err(problem)) = counted {
-            let detail = format!("error parsing {field}: {problem}");
-            errors.push(FieldError::invalid(path.child(field), text(field), detail));
-        }
+fn indexes(write: Write<'_>, path: &FieldPath, errors: &mut Findings) {
+    let new = write.new;
+    let completions = new.spec("completions").and_then(Value::as_i64);
+    let (completed, failed) = (new.text("completedIndexes"), new.text("failedIndexes"));
+    let (fresh, fresh_failed) = (write.touches("completedIndexes"), write.touches("failedIndexes"));
+    let has_limit = new.spec("backoffLimitPerIndex").is_some();
+    let mut say = |field: &str, detail: String| {
+        errors.push(FieldError::invalid(path.child(field), new.text(field), detail));
+    };
+    let parse = |text: &str| count_indexes(text, completions?).err();
+    if let Some(problem) = parse(completed).filter(|_| fresh) {
+        say("completedIndexes", format!("error parsing completedIndexes: {problem}"));
     }
-    let completed = text("completedIndexes");
-    if !is_indexed
-        && !completed.is_empty()
-        && new.at("completedIndexes") != old.at("completedIndexes")
-    {
+    if let Some(problem) = parse(failed).filter(|_| fresh_failed && has_limit) {
+        say("failedIndexes", format!("error parsing failedIndexes: {problem}"));
+    }
+    if fresh && !completed.is_empty() && !new.is_indexed() {
         let detail = "cannot set non-empty completedIndexes when non-indexed completion mode";
-        errors.push(FieldError::invalid(path.child("completedIndexes"), completed, detail));
+        say("completedIndexes", detail.to_owned());
     }
-    if new.at("failedIndexes").is_some() && spec("backoffLimitPerIndex").is_none() {
+    if fresh_failed && !has_limit && new.at("failedIndexes").is_some() {
         let detail = "cannot set non-null failedIndexes when backoffLimitPerIndex is null";
-        let place = path.child("failedIndexes");
-        errors.push(FieldError::invalid(place, text("failedIndexes"), detail));
+        say("failedIndexes", detail.to_owned());
+    }
+    let shared = completions.and_then(|completions| shared_index(completed, failed, completions));
+    if let Some(index) = shared.filter(|_| fresh || fresh_failed) {
+        let detail = format!("failedIndexes and completedIndexes overlap at index: {index}");
+        say("failedIndexes", detail);
+    }
+}
+
+/// The first index that is in both texts. Parts that cannot be read are told of elsewhere.
+fn shared_index(completed: &str, failed: &str, completions: i64) -> Option<i64> {
+    let spans = |text: &str| -> Vec<(i64, i64)> {
+        text.split(',').filter_map(|part| index_span(part, completions).ok()).collect()
+    };
+    let (completed, failed) = (spans(completed), spans(failed));
+    let (mut these, mut those) = (completed.iter().peekable(), failed.iter().peekable());
+    while let (Some((from, to)), Some((other_from, other_to))) = (these.peek(), those.peek()) {
+        if from <= other_to && other_from <= to {
+            return Some(*from.max(other_from));
+        }
+        if from <= other_from {
+            these.next();
+        } else {
+            those.next();
+        }
+    }
+    None
+}
+
+/// What was said once stays said, and what was counted stays counted.
+fn reversals(write: Write<'_>, path: &FieldPath, errors: &mut Findings) {
+    let Write { new, old } = write;
+    let is_gone = |condition: &str| old.is(condition) && !new.is(condition);
+    for condition in ["Failed", "Complete", "FailureTarget"] {
+        if is_gone(condition) {
+            let detail = format!("cannot disable the terminal {condition}=True condition");
+            errors.push(no_condition(path, detail));
+        }
+    }
+    let may_shrink = new.is_indexed() && new.spec("completions") == new.spec("parallelism");
+    for field in ["failed", "succeeded"] {
+        let is_allowed = field == "succeeded" && may_shrink;
+        if new.number(field) < old.number(field) && !is_allowed {
+            let detail = format!("cannot decrease the {field} counter");
+            errors.push(FieldError::invalid(path.child(field), new.number(field), detail));
+        }
+    }
+    if let (Some(end), Some(_)) = (new.at("completionTime"), old.at("completionTime"))
+        && write.touches("completionTime")
+    {
+        let place = path.child("completionTime");
+        errors.push(FieldError::invalid(place, end.clone(), check::IMMUTABLE));
+    }
+    let resumes = old.is("Suspended") && new.says("Suspended", "False");
+    if old.at("startTime").is_some()
+        && write.touches("startTime")
+        && !resumes
+        && !new.is_suspended()
+    {
+        let shown = new.at("startTime").cloned().unwrap_or_default();
+        let detail = "field is immutable for unsuspended job once set";
+        errors.push(FieldError::invalid(path.child("startTime"), shown, detail));
+    }
+    if is_gone("SuccessCriteriaMet") {
+        errors.push(no_condition(path, "cannot disable the SuccessCriteriaMet=True condition"));
+    }
+    if old.is("Complete") && !old.is("SuccessCriteriaMet") && new.is("SuccessCriteriaMet") {
+        let detail =
+            "cannot set SuccessCriteriaMet=True for Job already has Complete=true conditions";
+        errors.push(no_condition(path, detail));
     }
 }
 
@@ -219,6 +354,11 @@ mod tests {
             (json!({"active": 1, "ready": 2}), vec!["ready: Invalid value: 2: cannot set more ready pods than active"]),
             (json!({"uncountedTerminatedPods": {"succeeded": ["a", "a"]}}), vec!["uncountedTerminatedPods.succeeded[1]: Duplicate value: \"a\""]),
             (json!({"completionTime": start}), vec!["completionTime: Invalid value: \"2026-01-01T00:00:00Z\": cannot set completionTime when there is no Complete=True condition"]),
+            (json!({"uncountedTerminatedPods": {"failed": ["a"]}, "failed": 1, "startTime": start, "conditions": holds(&["FailureTarget", "Failed"])}),
+             vec!["uncountedTerminatedPods: Invalid value: {\"failed\":[\"a\"]}: must be empty for finished job"]),
+            (json!({"completedIndexes": "0-2,4", "failedIndexes": "1,3"}), vec!["failedIndexes: Invalid value: \"1,3\": failedIndexes and completedIndexes overlap at index: 1"]),
+            (json!({"completedIndexes": "0-1-2"}), vec!["completedIndexes: Invalid value: \"0-1-2\": error parsing completedIndexes: the fragment \"0-1-2\" violates the requirement that an index interval can have at most two parts separated by '-'"]),
+            (json!({"conditions": holds(&["SuccessCriteriaMet", "FailureTarget"])}), vec!["conditions: Invalid value: cannot set SuccessCriteriaMet=True and FailureTarget=true conditions"]),
             (json!({"completedIndexes": "5"}), vec!["completedIndexes: Invalid value: \"5\": error parsing completedIndexes: too large index: \"5\""]),
             (json!({"conditions": holds(&["Complete"])}), vec![
                 "conditions: Invalid value: cannot set Complete=True condition without the SuccessCriteriaMet=true condition",
@@ -233,6 +373,24 @@ mod tests {
             found(json!({}), json!({"failed": 1})),
             ["failed: Invalid value: 0: cannot decrease the failed counter"]
         );
+        let run = |change: Value| {
+            let mut status = json!({"startTime": start});
+            status.as_object_mut().unwrap().extend(change.as_object().unwrap().clone());
+            status
+        };
+        let later = "2026-01-02T00:00:00Z";
+        #[rustfmt::skip]
+        let changes = [
+            (done.clone(), run(json!({"completionTime": later, "succeeded": 1, "conditions": holds(&["SuccessCriteriaMet", "Complete"])})), vec!["completionTime: Invalid value: \"2026-01-02T00:00:00Z\": field is immutable"]),
+            (run(json!({})), json!({"startTime": later}), vec!["startTime: Invalid value: \"2026-01-02T00:00:00Z\": field is immutable for unsuspended job once set"]),
+            (run(json!({"conditions": holds(&["Suspended"])})), json!({"startTime": later, "conditions": [{"type": "Suspended", "status": "False"}]}), vec![]),
+            (json!({}), json!({"startTime": later}), vec![]),
+            (json!({"conditions": holds(&["FailureTarget"])}), json!({}), vec!["conditions: Invalid value: cannot disable the terminal FailureTarget=True condition"]),
+            (json!({"conditions": holds(&["SuccessCriteriaMet"])}), json!({}), vec!["conditions: Invalid value: cannot disable the SuccessCriteriaMet=True condition"]),
+        ];
+        for (old, new, expected) in changes {
+            assert_eq!(found(new.clone(), old), expected, "{new}");
+        }
         // Nothing is said of what was so before.
         let odd = json!({"active": 1, "ready": 2, "conditions": holds(&["Complete"])});
         assert_eq!(found(odd.clone(), odd), [""; 0]);

@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use master_api::field::FieldPath;
 use master_api::selector::{self, LabelSelector};
 use master_api::status::FieldError;
-use master_api::{meta, time};
+use master_api::{meta, names, time};
 use serde_json::{Map, Value, json};
 
 use crate::check;
@@ -68,7 +68,7 @@ fn duration(job: &Value, now: Timestamp) -> String {
     }
 }
 
-/// Defaults of a job's specification, also within a cron job.
+/// Defaults of a job's specification.
 fn job_spec(spec: &mut Map<String, Value>) {
     defaults::template(spec);
     if spec.get("completions").is_none() && spec.get("parallelism").is_none() {
@@ -83,6 +83,11 @@ fn job_spec(spec: &mut Map<String, Value>) {
     let policy =
         if spec.contains_key("podFailurePolicy") { "Failed" } else { "TerminatingOrFailed" };
     absent(spec, "podReplacementPolicy", policy);
+    failure_policy(spec);
+}
+
+/// Defaults of a job's policy of failures, also within a cron job.
+pub(super) fn failure_policy(spec: &mut Map<String, Value>) {
     if let Some(policy) = object(spec, "podFailurePolicy") {
         for rule in objects(policy, "rules") {
             for condition in objects(rule, "onPodConditions") {
@@ -92,18 +97,74 @@ fn job_spec(spec: &mut Map<String, Value>) {
     }
 }
 
-/// Rules of a job's template, also within a cron job.
-pub(crate) fn job_template(template: &Value, path: &FieldPath, errors: &mut Vec<FieldError>) {
-    validate::template(template, path, errors);
-    let policy = meta::text(template, &["spec", "restartPolicy"]);
-    if !matches!(policy, "OnFailure" | "Never") {
-        let path = path.child("spec").child("restartPolicy");
-        errors.push(if matches!(policy, "" | "Always") {
+/// Rules of a job's specification, its selector apart; also within a cron job.
+pub(super) fn validate_spec(spec: &Value, path: &FieldPath, errors: &mut Vec<FieldError>) {
+    super::job_policies::validate(spec, path, errors);
+    let template = path.child("template");
+    validate::template(&spec["template"], &template, errors);
+    let policy = meta::text(spec, &["template", "spec", "restartPolicy"]);
+    let path = template.child("spec").child("restartPolicy");
+    match policy {
+        "" | "Always" => {
             let detail = "valid values: \"OnFailure\", \"Never\"";
-            FieldError::required(path, detail)
-        } else {
-            FieldError::not_supported(path, policy, &["OnFailure", "Never"])
-        });
+            errors.push(FieldError::required(path, detail));
+        }
+        "Never" => {}
+        "OnFailure" if meta::at(spec, &["podFailurePolicy"]).is_some() => {
+            let detail = "only \"Never\" is supported when podFailurePolicy is specified";
+            errors.push(FieldError::invalid(path, policy, detail));
+        }
+        "OnFailure" => {}
+        _ => errors.push(FieldError::not_supported(path, policy, &["OnFailure", "Never"])),
+    }
+}
+
+/// What a job that finds its pods by its own uid must have for that.
+fn own_pods(job: &Value, old: Option<&Value>, errors: &mut Vec<FieldError>) {
+    if job["spec"]["manualSelector"] == true || meta::at(job, &["spec", "selector"]).is_none() {
+        return;
+    }
+    let (uid, name) = (meta::uid(job), meta::name(job));
+    if uid.is_empty() {
+        errors.push(FieldError::required("metadata.uid", ""));
+    }
+    let labels = |job: &Value| job["spec"]["template"]["metadata"]["labels"].clone();
+    // A job from before there were labels with a prefix may do without.
+    let had = |key: &str| old.is_none_or(|old| !labels(old)[key].is_null());
+    let (found, is_new) = (labels(job), had(JOB_NAME) && had(CONTROLLER_UID));
+    let mut expected = vec![("controller-uid", uid), ("job-name", name)];
+    if is_new {
+        expected.extend([(CONTROLLER_UID, uid), (JOB_NAME, name)]);
+    }
+    let path = FieldPath::new("spec.template.metadata.labels");
+    for (key, value) in &expected {
+        let detail = format!("must be '{value}'");
+        match &found[*key] {
+            Value::Null => errors.push(FieldError::required(path.key(key), detail)),
+            is if is == value => {}
+            _ => errors.push(FieldError::invalid(path.key(key), found.clone(), detail)),
+        }
+    }
+    let expected: Map<String, Value> =
+        expected.into_iter().map(|(key, value)| (key.to_owned(), value.into())).collect();
+    let selector = &job["spec"]["selector"];
+    if LabelSelector::from_json(selector).is_ok_and(|it| !it.matches(&Value::Object(expected))) {
+        let detail = "`selector` not auto-generated";
+        errors.push(FieldError::invalid("spec.selector", selector.clone(), detail));
+    }
+}
+
+/// The pods of an indexed job are hosts, named after the job and their index.
+fn hosts(job: &Value, errors: &mut Vec<FieldError>) {
+    let completions = meta::number(job, &["spec", "completions"]).unwrap_or_default();
+    if job["spec"]["completionMode"] != "Indexed" || completions <= 0 {
+        return;
+    }
+    let name = meta::name(job);
+    let host = format!("{name}-{}", completions - 1);
+    if !names::dns1123_label(&host).is_empty() {
+        let detail = format!("will not able to create pod with invalid DNS label: {host}");
+        errors.push(FieldError::invalid("metadata.name", name, detail));
     }
 }
 
@@ -171,15 +232,9 @@ impl Strategy for Jobs {
 
     fn validate(&self, new: &Value, old: Option<&Value>) -> Vec<FieldError> {
         let mut errors = Vec::new();
-        let counts = [
-            "parallelism",
-            "completions",
-            "backoffLimit",
-            "activeDeadlineSeconds",
-            "ttlSecondsAfterFinished",
-        ];
-        workload::counts(new, &counts, &mut errors);
         let path = FieldPath::new("spec");
+        own_pods(new, old, &mut errors);
+        validate_spec(&new["spec"], &path, &mut errors);
         match meta::at(new, &["spec", "selector"]) {
             None => errors.push(FieldError::required(path.child("selector"), "")),
             Some(found) => {
@@ -189,8 +244,7 @@ impl Strategy for Jobs {
                 }
             }
         }
-        super::job_policies::validate(&new["spec"], &path, &mut errors);
-        job_template(&new["spec"]["template"], &path.child("template"), &mut errors);
+        hosts(new, &mut errors);
         if let Some(old) = old {
             let number = |field: &str| meta::number(new, &["spec", field]);
             let is_moved = number("completions") != meta::number(old, &["spec", "completions"]);
@@ -238,7 +292,25 @@ impl Strategy for Jobs {
     }
 
     fn warnings(&self, new: &Value, old: Option<&Value>) -> Vec<String> {
-        warnings::of_template(new, old, &["spec", "template"])
+        let mut found = Vec::new();
+        let problems = names::dns1123_label(meta::name(new));
+        if old.is_none() && !problems.is_empty() {
+            found.push(format!(
+                "metadata.name: this is used in Pod names and hostnames, which can result in surprising behavior; a DNS label is recommended: [{}]",
+                problems.join(" ")
+            ));
+        }
+        let number = |field: &str| meta::number(new, &["spec", field]).unwrap_or_default();
+        let is_changed = old.is_none_or(|old| old["spec"] != new["spec"]);
+        if new["spec"]["completionMode"] == "Indexed"
+            && is_changed
+            && number("completions") > 100_000
+            && number("parallelism") > 10_000
+        {
+            found.push("spec: In Indexed Jobs with a number of completions higher than 10^5 and a parallelism higher than 10^4, Kubernetes might not be able to track completedIndexes when a big number of indexes fail".to_owned());
+        }
+        found.extend(warnings::of_template(new, old, &["spec", "template"]));
+        found
     }
 
     tabled!(CELLS);
@@ -254,12 +326,13 @@ fn select_own_pods(job: &mut Value) {
     for (key, value) in
         [(CONTROLLER_UID, &uid), (JOB_NAME, &name), ("controller-uid", &uid), ("job-name", &name)]
     {
-        labels.insert(key.to_owned(), value.as_str().into());
+        // Others than these are refused.
+        absent(labels, key, value.as_str());
     }
     let spec = meta::object_mut(job, &["spec"]);
     absent(spec, "selector", json!({"matchLabels": {}}));
     if let Some(selector) = object(spec, "selector") {
-        made(selector, "matchLabels").insert(CONTROLLER_UID.to_owned(), uid.into());
+        absent(made(selector, "matchLabels"), CONTROLLER_UID, uid);
     }
 }
 
@@ -290,6 +363,70 @@ mod tests {
         assert_eq!(
             Jobs.validate(&job, None)[0].to_string(),
             "spec.template.spec.restartPolicy: Required value: valid values: \"OnFailure\", \"Never\""
+        );
+    }
+
+    #[test]
+    fn labels_that_are_not_its_own_are_refused() {
+        let job = |spec: Value| {
+            let mut job = json!({"metadata": {"name": "j", "uid": "u"}, "spec": {"template": {"spec":
+                {"restartPolicy": "Never", "containers": [{"name": "c", "image": "x"}]}}}});
+            job["spec"].as_object_mut().unwrap().extend(spec.as_object().unwrap().clone());
+            Jobs.default(&mut job);
+            if job["spec"]["manualSelector"] != true {
+                select_own_pods(&mut job);
+            }
+            job
+        };
+        let found = |job: &Value, old: Option<&Value>| -> Vec<String> {
+            Jobs.validate(job, old).iter().map(ToString::to_string).collect()
+        };
+        let mut other = job(json!({}));
+        other["spec"]["template"]["metadata"]["labels"]["job-name"] = "other".into();
+        let told = found(&other, None);
+        assert_eq!(told.len(), 1, "{told:?}");
+        assert!(told[0].starts_with("spec.template.metadata.labels[job-name]: Invalid value: "));
+        assert!(told[0].ends_with(": must be 'j'"), "{told:?}");
+        let mut selected = job(json!({}));
+        selected["spec"]["selector"]["matchLabels"] = json!({"job-name": "j", "extra": "x"});
+        let told = found(&selected, None);
+        assert_eq!(told.len(), 2, "{told:?}");
+        assert!(told[0].ends_with("`selector` not auto-generated"), "{told:?}");
+        // One that was made before the labels with a prefix stays as it is.
+        let mut before = job(json!({}));
+        before["spec"]["template"]["metadata"]["labels"] =
+            json!({"job-name": "j", "controller-uid": "u"});
+        before["spec"]["selector"]["matchLabels"] = json!({"controller-uid": "u"});
+        assert_eq!(found(&before, Some(&before)), [""; 0]);
+        let manual = json!({"manualSelector": true, "selector": {"matchLabels": {"a": "b"}}});
+        let mut manual = job(manual);
+        manual["spec"]["template"]["metadata"] = json!({"labels": {"a": "b"}});
+        assert_eq!(found(&manual, None), [""; 0]);
+    }
+
+    #[test]
+    fn pods_of_an_index_must_be_nameable() {
+        let name = "n".repeat(61);
+        let mut job = json!({"metadata": {"name": name, "uid": "u"}, "spec": {"completionMode": "Indexed", "completions": 10,
+            "template": {"spec": {"restartPolicy": "OnFailure", "containers": [{"name": "c", "image": "x"}]}}}});
+        Jobs.default(&mut job);
+        select_own_pods(&mut job);
+        assert_eq!(Jobs.validate(&job, None), []);
+        job["spec"]["completions"] = 11.into();
+        let told = Jobs.validate(&job, None);
+        assert_eq!(
+            told[0].detail,
+            format!("will not able to create pod with invalid DNS label: {name}-10")
+        );
+        job["spec"]["completions"] = 10.into();
+        job["spec"]["podFailurePolicy"] = json!({"rules": []});
+        job["spec"]["podReplacementPolicy"] = "Failed".into();
+        let told: Vec<String> = Jobs.validate(&job, None).iter().map(ToString::to_string).collect();
+        assert_eq!(
+            told,
+            [
+                "spec.template.spec.restartPolicy: Invalid value: \"OnFailure\": only \"Never\" is supported when podFailurePolicy is specified"
+            ]
         );
     }
 

@@ -135,7 +135,8 @@ fn what_may_not_change_stays() {
     };
     let job = |change: Value| {
         let labels = json!({"a": "b"});
-        let mut job = json!({"spec": {"completionMode": "Indexed", "completions": 2, "parallelism": 2, "selector": {"matchLabels": labels},
+        let mut job = json!({"metadata": {"name": "j"}, "spec": {"completionMode": "Indexed", "completions": 2, "parallelism": 2,
+            "manualSelector": true, "selector": {"matchLabels": labels},
             "template": {"metadata": {"labels": labels}, "spec": {"restartPolicy": "Never", "containers": [{"name": "c", "image": "i"}]}}}});
         job["spec"].as_object_mut().unwrap().extend(change.as_object().unwrap().clone());
         job
