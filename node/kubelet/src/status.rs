@@ -14,7 +14,7 @@ use k8s_openapi::api::core::v1::{HostIP, Pod, PodIP, PodStatus};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use k8s_openapi::jiff::Timestamp;
 
-pub(crate) use conditions::is_own;
+pub(crate) use conditions::{OWN_CONDITIONS, is_own};
 
 use crate::plan::Waiting;
 use crate::pod;

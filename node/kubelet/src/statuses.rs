@@ -1,5 +1,8 @@
 //! Pods' statuses on their way to the API: the newest of each, sent until it arrives.
 //!
+//! What is sent is a strategic merge patch: conditions that others write (readiness gates, the scheduler) are not touched,
+//! however old the copy is that they were read from.
+//!
 //! # Invariants
 //! - An object is released (deleted with grace 0) only after its last status has arrived.
 //! - A status reaches only the object whose uid it was derived for.
@@ -21,6 +24,7 @@ use tokio_util::sync::CancellationToken;
 use crate::error::Result;
 use crate::objects::{Objects, within};
 use crate::pod;
+use crate::status::{OWN_CONDITIONS, is_own};
 
 const AT_ONCE_MAX: usize = 16;
 const RETRY: Duration = Duration::from_millis(700);
@@ -177,7 +181,7 @@ impl Statuses {
         let what = format!("status of {}/{}", entry.namespace, entry.name);
         let api: Api<Pod> = Api::namespaced(self.objects.client(&what)?, &entry.namespace);
         if entry.sent < entry.version {
-            let patch = Patch::Merge(patch(entry));
+            let patch = Patch::Strategic(patch(entry.api_uid.as_deref(), &entry.status));
             let parameters = PatchParams::default();
             let call = api.patch_status(&entry.name, &parameters, &patch);
             gone_is_done(within(&what, call).await.map(drop))?;
@@ -208,12 +212,81 @@ fn gone_is_done(result: Result<()>) -> Result<()> {
     }
 }
 
-fn patch(entry: &Entry) -> Value {
-    let mut status = serde_json::to_value(&entry.status).unwrap_or_default();
-    if let Some(fields) = status.as_object_mut() {
+/// The patch that makes the kubelet's part of the object's status this one.
+fn patch(api_uid: Option<&str>, status: &PodStatus) -> Value {
+    let mut patch = serde_json::to_value(status).unwrap_or_default();
+    if let Some(fields) = patch.as_object_mut() {
         for key in NULLABLE {
             fields.entry(*key).or_insert(Value::Null);
         }
+        // Lists that are merged by a key, and are the kubelet's alone.
+        for key in ["podIPs", "hostIPs"] {
+            if let Some(list) = fields.get_mut(key).and_then(Value::as_array_mut) {
+                list.insert(0, json!({"$patch": "replace"}));
+            }
+        }
+        fields.insert("conditions".to_owned(), conditions(status).into());
     }
-    json!({"metadata": {"uid": entry.api_uid}, "status": status})
+    json!({"metadata": {"uid": api_uid}, "status": patch})
+}
+
+/// The kubelet's conditions, those included that are to go.
+fn conditions(status: &PodStatus) -> Vec<Value> {
+    let all: Vec<_> = status.conditions.iter().flatten().filter(|it| is_own(&it.type_)).collect();
+    let is_there = |kind: &&str| all.iter().any(|condition| condition.type_ == *kind);
+    let gone = OWN_CONDITIONS.iter().filter(|kind| !is_there(kind));
+    let gone = gone.map(|kind| json!({"type": kind, "$patch": "delete"}));
+    all.iter().filter_map(|condition| serde_json::to_value(condition).ok()).chain(gone).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use master_api::patch::{Merge, PatchMeta, strategic_merge};
+
+    use super::*;
+
+    /// How the lists of a pod's status are merged.
+    #[derive(Clone, Copy)]
+    struct Meta;
+
+    impl PatchMeta for Meta {
+        fn field(&self, name: &str) -> (Merge, Self) {
+            let merge = match name {
+                "conditions" => Merge::ByKey("type"),
+                "podIPs" | "hostIPs" => Merge::ByKey("ip"),
+                _ => Merge::Plain,
+            };
+            (merge, Self)
+        }
+    }
+
+    #[test]
+    fn conditions_of_others_survive_a_status_that_does_not_know_them() {
+        let there = json!({"metadata": {"uid": "u"}, "status": {
+            "reason": "Old", "podIPs": [{"ip": "10.0.0.1"}], "containerStatuses": [{"name": "gone"}],
+            "conditions": [
+                {"type": "example.com/gate", "status": "True"},
+                {"type": "Ready", "status": "False"},
+                {"type": "PodResizePending", "status": "True"},
+            ],
+        }});
+        // What was derived from an older copy: the gate was not open yet.
+        let status: PodStatus = serde_json::from_value(json!({
+            "phase": "Running", "podIPs": [{"ip": "10.0.0.2"}], "hostIPs": [{"ip": "192.0.2.1"}],
+            "containerStatuses": [],
+            "conditions": [
+                {"type": "example.com/gate", "status": "False"}, {"type": "Ready", "status": "True"},
+            ],
+        }))
+        .unwrap();
+        let merged = strategic_merge(there, patch(Some("u"), &status), &Meta).unwrap();
+        let conditions = merged["status"]["conditions"].as_array().unwrap().iter();
+        let told: Vec<String> =
+            conditions.map(|it| format!("{}={}", it["type"], it["status"])).collect();
+        assert_eq!(told, [r#""example.com/gate"="True""#, r#""Ready"="True""#]);
+        assert_eq!(merged["status"]["podIPs"], json!([{"ip": "10.0.0.2"}]));
+        assert_eq!(merged["status"]["hostIPs"], json!([{"ip": "192.0.2.1"}]));
+        assert_eq!(merged["status"]["containerStatuses"], json!([]));
+        assert_eq!(merged["status"].get("reason"), None);
+    }
 }

@@ -303,14 +303,13 @@ fn ordered(
 fn plain(value: Value) -> Option<Value> {
     match value {
         Value::Object(fields) => {
-            if fields.get(DIRECTIVE).is_some_and(|directive| directive != "replace") {
+            // There is nothing to replace or to delete: the directive goes, with what it stands in.
+            if fields.contains_key(DIRECTIVE) {
                 return None;
             }
             let kept = fields.into_iter().filter(|(key, value)| {
-                let is_directive = key == DIRECTIVE
-                    || key == RETAIN_KEYS
-                    || key.starts_with(ORDER)
-                    || key.starts_with(DELETE_FROM);
+                let is_directive =
+                    key == RETAIN_KEYS || key.starts_with(ORDER) || key.starts_with(DELETE_FROM);
                 !is_directive && !value.is_null()
             });
             let kept = kept.filter_map(|(key, value)| Some((key, plain(value)?)));

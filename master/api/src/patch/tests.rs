@@ -105,6 +105,7 @@ fn strategic_merge_merges_lists_by_key() {
          json!({"ports": [{"port": 81, "name": "n"}, {"port": 80}]})),
         (json!({}), json!({"items": [{"name": "a", "x": null}, {"name": "b", "$patch": "delete"}]}),
          json!({"items": [{"name": "a"}]})),
+        (json!({}), json!({"items": [{"$patch": "replace"}, {"name": "z"}]}), json!({"items": [{"name": "z"}]})),
         (json!({"tags": ["a", "b"]}), json!({"tags": ["c", "a"]}), json!({"tags": ["c", "a", "b"]})),
         (json!({"tags": ["a", "b"]}), json!({"$deleteFromPrimitiveList/tags": ["a"]}), json!({"tags": ["b"]})),
         (json!({"tags": ["a", "b"]}),
@@ -128,6 +129,7 @@ fn strategic_merge_obeys_directives_on_objects() {
         (json!({"o": {"a": 1}}),         json!({"o": null}),                              json!({})),
         (json!({"whole": {"a": 1}}),     json!({"whole": {"b": 1}}),                      json!({"whole": {"b": 1}})),
         (json!({}),                      json!({"o": {"$retainKeys": ["a"], "a": 5}}),    json!({"o": {"a": 5}})),
+        (json!({}),                      json!({"o": {"$patch": "replace", "a": 5}}),     json!({})),
     ];
     for (original, patch, expected) in cases {
         assert_eq!(strategic(original, patch.clone()), Ok(expected), "{patch}");

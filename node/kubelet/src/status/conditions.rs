@@ -7,7 +7,7 @@ use super::{Inputs, time};
 use crate::pod::{self, Role};
 
 /// The conditions that a kubelet writes; all others are carried over.
-const OWNED: [&str; 7] = [
+pub(crate) const OWN_CONDITIONS: [&str; 7] = [
     "PodReadyToStartContainers",
     "Initialized",
     "Ready",
@@ -19,7 +19,7 @@ const OWNED: [&str; 7] = [
 
 /// Whether the kubelet writes conditions of this kind.
 pub(crate) fn is_own(kind: &str) -> bool {
-    OWNED.contains(&kind)
+    OWN_CONDITIONS.contains(&kind)
 }
 
 /// A condition without its times: kind, whether true, reason, message.
