@@ -2,13 +2,14 @@
 //! back through the proxy.
 //!
 //! # Invariants
+//! - A page is passed on as it comes, however long it is and however long it takes; a part of it is held, never the whole.
 //! - A backend is shown nothing of this master's: no certificate, no credentials of the client.
 
-use std::io::Read;
+use std::io::Write as _;
 use std::sync::Arc;
 
-use bytes::{Bytes, BytesMut};
-use futures::StreamExt;
+use bytes::Bytes;
+use flate2::write::GzDecoder;
 use http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, ETAG, HeaderValue, LOCATION};
 use http_body::Frame;
 use http_body_util::{BodyExt, StreamBody};
@@ -21,12 +22,12 @@ use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
 use super::kubelet::Place;
-use super::links::Links;
+use super::links::{Links, Page};
 use crate::body::{Body, BoxError};
 use crate::call::Response;
 
-/// Pages beyond this are passed on as they are.
-const PAGE_BYTES_MAX: usize = 4 << 20;
+/// So much of a page is read at a time: what a step makes of it, unpacked and led back, is held until it is sent.
+const STEP_BYTES: usize = 2 * 1024;
 
 /// Encrypts a connection to a pod. Pods have certificates that nobody here can judge: as upstream does it, whoever
 /// answers is believed.
@@ -46,102 +47,188 @@ pub async fn encrypt(place: &Place, stream: TcpStream) -> Result<TlsStream<TcpSt
 }
 
 /// The answer with its links, and where it sends the client, led back through the proxy.
-///
-/// # Errors
-/// The backend ended its page before it was whole.
-pub async fn led_back(links: &Links<'_>, mut answer: Response) -> Result<Response, ApiError> {
+pub fn led_back(links: Links, mut answer: Response) -> Response {
     let text = |value: &HeaderValue| value.to_str().unwrap_or("").to_owned();
     if let Some(elsewhere) = answer.headers().get(LOCATION).map(text) {
         let led = links.lead(&elsewhere).and_then(|led| HeaderValue::from_str(&led).ok());
         if let Some(led) = led {
             answer.headers_mut().insert(LOCATION, led);
         }
-        return Ok(answer);
+        return answer;
     }
     let kind = answer.headers().get(CONTENT_TYPE).map(text).unwrap_or_default();
     let is_page = kind.split(';').next().is_some_and(|kind| kind.trim() == "text/html");
     let encoding = answer.headers().get(CONTENT_ENCODING).map(text).unwrap_or_default();
     if !is_page || !matches!(&*encoding, "" | "identity" | "gzip") {
-        return Ok(answer);
+        return answer;
     }
     let (mut parts, body) = answer.into_parts();
-    let (page, rest) = gather(body).await.map_err(|error| {
-        ApiError::Unavailable(format!("the backend broke off in the middle of a page: {error}"))
-    })?;
-    let whole = match (&rest, &*encoding) {
-        (Some(_), _) => None,
-        (None, "gzip") => unzip(&page),
-        (None, _) => Some(page.clone()),
-    };
-    let Some(whole) = whole else {
-        let first = futures::stream::iter([Ok::<_, BoxError>(Frame::data(page))]);
-        let rest = rest.map(http_body_util::BodyStream::new);
-        let all = first.chain(futures::stream::iter(rest).flatten());
-        return Ok(http::Response::from_parts(parts, Body::foreign(StreamBody::new(all))));
-    };
-    let led = links.rewrite(&whole);
-    parts.headers.remove(CONTENT_ENCODING);
-    parts.headers.remove(ETAG);
-    parts.headers.insert(CONTENT_LENGTH, HeaderValue::from(led.len()));
-    Ok(http::Response::from_parts(parts, Body::full(led)))
-}
-
-/// The body, or as much of it as is gathered, with what is left then.
-async fn gather(mut body: Body) -> Result<(Bytes, Option<Body>), BoxError> {
-    let mut gathered = BytesMut::new();
-    while let Some(frame) = body.frame().await {
-        if let Ok(data) = frame?.into_data() {
-            gathered.extend_from_slice(&data);
-        }
-        if gathered.len() > PAGE_BYTES_MAX {
-            return Ok((gathered.freeze(), Some(body)));
-        }
+    for header in [CONTENT_ENCODING, CONTENT_LENGTH, ETAG] {
+        parts.headers.remove(header);
     }
-    Ok((gathered.freeze(), None))
+    let unzip = (encoding == "gzip").then(|| GzDecoder::new(Vec::new()));
+    let stream = Stream { body, input: Bytes::new(), unzip, page: Some(Page::new(links)) };
+    let frames = futures::stream::try_unfold(stream, |mut stream| async move {
+        let piece = stream.next().await?;
+        Ok::<_, BoxError>(piece.map(|piece| (Frame::data(piece), stream)))
+    });
+    http::Response::from_parts(parts, Body::foreign(StreamBody::new(frames)))
 }
 
-fn unzip(page: &[u8]) -> Option<Bytes> {
-    let limit = u64::try_from(PAGE_BYTES_MAX).ok()?;
-    let mut plain = Vec::new();
-    let reader = flate2::read::GzDecoder::new(page);
-    reader.take(limit).read_to_end(&mut plain).ok()?;
-    (plain.len() < PAGE_BYTES_MAX).then(|| plain.into())
+/// A page on its way from the backend to the client.
+struct Stream {
+    body: Body,
+    /// What came of it and is not read yet.
+    input: Bytes,
+    unzip: Option<GzDecoder<Vec<u8>>>,
+    /// `None` once it has ended.
+    page: Option<Page>,
+}
+
+impl Stream {
+    /// The next piece, led back; `None` at the end.
+    ///
+    /// # Errors
+    /// The backend broke off, or what it sent is not compressed as it says.
+    async fn next(&mut self) -> Result<Option<Bytes>, BoxError> {
+        while let Some(page) = &mut self.page {
+            let piece = if !self.input.is_empty() {
+                let piece = self.input.split_to(self.input.len().min(STEP_BYTES));
+                match &mut self.unzip {
+                    Some(unzip) => page.push(&unzipped(unzip, &piece)?),
+                    None => page.push(&piece),
+                }
+            } else if let Some(frame) = self.body.frame().await {
+                self.input = frame?.into_data().unwrap_or_default();
+                continue;
+            } else {
+                self.end()?
+            };
+            if !piece.is_empty() {
+                return Ok(Some(piece.into()));
+            }
+        }
+        Ok(None)
+    }
+
+    fn end(&mut self) -> Result<Vec<u8>, BoxError> {
+        let Some(mut page) = self.page.take() else { return Ok(Vec::new()) };
+        let mut left = Vec::new();
+        if let Some(unzip) = self.unzip.take() {
+            // An answer without a body (to `HEAD`) is not compressed either.
+            let is_empty = unzip.header().is_none();
+            let rest = if is_empty { Vec::new() } else { unzip.finish()? };
+            left = page.push(&rest);
+        }
+        left.extend(page.finish());
+        Ok(left)
+    }
+}
+
+/// What a compressed piece holds. What comes after the end of what is compressed is nothing.
+fn unzipped(unzip: &mut GzDecoder<Vec<u8>>, mut piece: &[u8]) -> Result<Vec<u8>, BoxError> {
+    while !piece.is_empty() {
+        let read = unzip.write(piece)?;
+        if read == 0 {
+            break;
+        }
+        piece = &piece[read..];
+    }
+    Ok(std::mem::take(unzip.get_mut()))
 }
 
 #[cfg(test)]
 mod tests {
+    use flate2::Compression;
+    use flate2::write::GzEncoder;
+    use futures::StreamExt;
+
     use super::*;
 
+    fn links() -> Links {
+        Links { prefix: "/proxy".to_owned(), hosts: ["a", "b"].map(str::to_owned) }
+    }
+
+    fn answer(kind: &str, encoding: &str, body: Body) -> Response {
+        let answer = http::Response::builder().header(CONTENT_TYPE, kind);
+        let answer = answer.header(CONTENT_ENCODING, encoding).header(CONTENT_LENGTH, 12);
+        answer.body(body).unwrap()
+    }
+
+    fn pieces(pieces: Vec<Result<Bytes, BoxError>>) -> Body {
+        let frames = pieces.into_iter().map(|piece| piece.map(Frame::data));
+        Body::foreign(StreamBody::new(futures::stream::iter(frames)))
+    }
+
+    fn zipped(text: &[u8]) -> Vec<u8> {
+        let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
+        encoder.write_all(text).unwrap();
+        encoder.finish().unwrap()
+    }
+
     #[tokio::test]
-    async fn pages_are_led_back_and_what_is_no_page_or_too_long_is_passed_on() {
-        let links = Links { prefix: "/proxy", hosts: ["a", "b"] };
-        let long = format!("<a href=\"/x\">{}", "y".repeat(PAGE_BYTES_MAX));
-        for (kind, page, expected) in [
-            ("text/html; charset=utf-8", "<a href=\"/x\">", "<a href=\"/proxy/x\">"),
-            ("text/plain", "<a href=\"/x\">", "<a href=\"/x\">"),
-            ("text/html", &*long, &*long),
+    async fn pages_are_led_back_and_what_is_no_page_is_passed_on() {
+        let page = "<a href=\"/x\">";
+        let bytes = Bytes::from(page.to_owned());
+        let packed = Bytes::from(zipped(page.as_bytes()));
+        for (kind, encoding, body, expected) in [
+            ("text/html; charset=utf-8", "identity", &bytes, "<a href=\"/proxy/x\">"),
+            ("text/html", "gzip", &packed, "<a href=\"/proxy/x\">"),
+            ("text/html", "br", &bytes, page),
+            ("text/plain", "identity", &bytes, page),
         ] {
-            let answer = http::Response::builder().header(CONTENT_TYPE, kind);
-            let answer = answer.body(Body::full(page.to_owned())).unwrap();
-            let led = led_back(&links, answer).await.unwrap();
-            let told = led.headers().get(CONTENT_LENGTH).cloned();
+            let led = led_back(links(), answer(kind, encoding, Body::full(body.clone())));
+            assert_eq!(led.headers().contains_key(CONTENT_LENGTH), expected == page);
             let said = led.into_body().collect().await.unwrap().to_bytes();
-            assert_eq!(said, expected.as_bytes());
-            assert!(told.is_none_or(|told| told == HeaderValue::from(expected.len())));
+            assert_eq!(said, expected.as_bytes(), "{kind} {encoding}");
         }
+        // Of a page that is only asked about there is nothing to unpack.
+        let led = led_back(links(), answer("text/html", "gzip", Body::empty()));
+        assert!(led.into_body().collect().await.unwrap().to_bytes().is_empty());
         let moved = http::Response::builder().header(LOCATION, "/x").body(Body::empty()).unwrap();
-        assert_eq!(led_back(&links, moved).await.unwrap().headers()[LOCATION], "/proxy/x");
+        assert_eq!(led_back(links(), moved).headers()[LOCATION], "/proxy/x");
+    }
+
+    #[tokio::test]
+    async fn page_that_never_ends_comes_as_it_is_said() {
+        let piece = |at: u64| Bytes::from(if at.is_multiple_of(2) { "<a href='/" } else { "x'>" });
+        let endless =
+            futures::stream::iter(0..).map(move |at| Ok::<_, BoxError>(Frame::data(piece(at))));
+        let body = Body::foreign(StreamBody::new(endless));
+        let mut said = led_back(links(), answer("text/html", "identity", body)).into_body();
+        for _ in 0..1_000 {
+            for expected in ["<a href='", "/proxy/x'>"] {
+                let frame = said.frame().await.unwrap().unwrap();
+                assert_eq!(frame.into_data().unwrap(), expected);
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn little_that_unpacks_to_much_comes_in_pieces() {
+        let much = zipped(&vec![b'x'; 64 << 20]);
+        let mut said = led_back(links(), answer("text/html", "gzip", Body::full(much))).into_body();
+        let (mut total, mut largest) = (0, 0);
+        while let Some(frame) = said.frame().await {
+            let length = frame.unwrap().into_data().unwrap().len();
+            (total, largest) = (total + length, largest.max(length));
+        }
+        assert_eq!(total, 64 << 20);
+        assert!(largest <= 3 << 20, "{largest}");
     }
 
     #[tokio::test]
     async fn a_page_that_breaks_off_is_not_told_to_be_whole() {
-        let links = Links { prefix: "/proxy", hosts: ["a", "b"] };
-        let broken = futures::stream::iter([
-            Ok::<_, BoxError>(Frame::data(Bytes::from_static(b"<a href=\"/x\">"))),
-            Err("connection reset".into()),
-        ]);
-        let answer = http::Response::builder().header(CONTENT_TYPE, "text/html");
-        let answer = answer.body(Body::foreign(StreamBody::new(broken))).unwrap();
-        assert!(matches!(led_back(&links, answer).await, Err(ApiError::Unavailable(_))));
+        let packed = zipped(b"<a href=\"/x\">");
+        let half = Bytes::copy_from_slice(&packed[..packed.len() / 2]);
+        let whole = Bytes::from_static(b"<a href=\"/x\">");
+        for (encoding, body) in [
+            ("identity", pieces(vec![Ok(whole.clone()), Err("connection reset".into())])),
+            ("gzip", pieces(vec![Ok(half)])),
+            ("gzip", pieces(vec![Ok(whole)])),
+        ] {
+            let led = led_back(links(), answer("text/html", encoding, body));
+            assert!(led.into_body().collect().await.is_err(), "{encoding}");
+        }
     }
 }

@@ -353,8 +353,8 @@ async fn dial(
     let prefix: Vec<&str> = call.raw_path.splitn(end + 1, '/').take(end).collect();
     let host = call.headers.get(HOST).and_then(|host| host.to_str().ok()).unwrap_or("");
     let address = place.address.to_string();
-    let links = Links { prefix: &prefix.join("/"), hosts: [&address, host] };
-    backend::led_back(&links, pass_on(answer)).await
+    let links = Links { prefix: prefix.join("/"), hosts: [address, host.to_owned()] };
+    Ok(backend::led_back(links, pass_on(answer)))
 }
 
 /// How many words of the path come before what is the backend's:

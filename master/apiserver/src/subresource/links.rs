@@ -2,6 +2,10 @@
 //!
 //! A page at `…/proxy/` says `/next` and means the next page of the same server: the client must ask for
 //! `…/proxy/next`. What is relative already, or elsewhere, stays.
+//!
+//! # Invariants
+//! - A page is read byte by byte, in whatever pieces it comes, and of it no more is kept than one URL.
+//! - However a page breaks off, it is passed on whole.
 
 /// Elements, and their attributes that hold URLs.
 const HOLDERS: &[(&str, &[&str])] = &[
@@ -35,16 +39,21 @@ const HOLDERS: &[(&str, &[&str])] = &[
 /// Elements whose content is no markup.
 const RAW: &[&str] = &["script", "style", "textarea", "title"];
 
+/// A URL that is longer is no link.
+const URL_BYTES_MAX: usize = 16 * 1024;
+/// No element or attribute that is looked for has a longer name.
+const NAME_BYTES_MAX: usize = 16;
+
 /// Where the client sees the backend.
 #[derive(Debug)]
-pub struct Links<'a> {
+pub struct Links {
     /// The path that ends in `/proxy`.
-    pub prefix: &'a str,
+    pub prefix: String,
     /// Names under which the backend may speak of itself: its address, and the host that the client asked.
-    pub hosts: [&'a str; 2],
+    pub hosts: [String; 2],
 }
 
-impl Links<'_> {
+impl Links {
     /// The URL that the client must ask for, where that is another one.
     pub fn lead(&self, url: &str) -> Option<String> {
         let after_scheme = match url.split_once("://") {
@@ -59,7 +68,7 @@ impl Links<'_> {
             Some(rest) => {
                 let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
                 let (host, path) = rest.split_at(end);
-                if !self.hosts.contains(&host) || !path.starts_with('/') {
+                if self.hosts.iter().all(|known| known != host) || !path.starts_with('/') {
                     return None;
                 }
                 path
@@ -68,120 +77,243 @@ impl Links<'_> {
         if !path.starts_with('/') {
             return None;
         }
-        let led = match path.starts_with(self.prefix) {
+        let led = match path.starts_with(&self.prefix) {
             true => path.to_owned(),
             false => format!("{}{path}", self.prefix),
         };
         (led != url).then_some(led)
     }
+}
 
-    /// A page with its links led back.
-    pub fn rewrite(&self, page: &[u8]) -> Vec<u8> {
-        let mut out = Vec::with_capacity(page.len() + 256);
-        let mut rest = page;
-        while let Some(at) = rest.iter().position(|byte| *byte == b'<') {
-            out.extend_from_slice(&rest[..at]);
-            rest = &rest[at..];
-            let length = match rest.get(1) {
-                Some(b'!') if rest.starts_with(b"<!--") => through(rest, b"-->"),
-                Some(byte) if byte.is_ascii_alphabetic() => {
-                    rest = self.element(rest, &mut out);
-                    continue;
+/// Where in a page the next byte is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Place {
+    Text,
+    /// After `<`.
+    Open,
+    /// After `<!`, and so many dashes.
+    Bang(u8),
+    /// In a comment, after so many dashes.
+    Comment(u8),
+    Element,
+    /// Between attributes.
+    Gap,
+    Attribute,
+    AfterAttribute,
+    BeforeValue,
+    /// In a value, up to this quote; without one, up to a space.
+    Value(Option<u8>),
+    /// In content that is no markup, after so many bytes of what closes it.
+    Raw(&'static str, usize),
+}
+
+/// A page on its way, its links led back as they come by.
+#[derive(Debug)]
+pub struct Page {
+    links: Links,
+    place: Place,
+    /// The name of the element or attribute, as far as it is read, in lower case.
+    name: Vec<u8>,
+    /// The attributes of the element that hold URLs, and what content it has that is no markup.
+    holding: &'static [&'static str],
+    raw: Option<&'static str>,
+    /// The value that is being read, if it is a URL.
+    url: Option<Vec<u8>>,
+    out: Vec<u8>,
+}
+
+impl Page {
+    pub fn new(links: Links) -> Self {
+        Self {
+            links,
+            place: Place::Text,
+            name: Vec::new(),
+            holding: &[],
+            raw: None,
+            url: None,
+            out: Vec::new(),
+        }
+    }
+
+    /// Takes the next piece of the page; returns what can be passed on.
+    pub fn push(&mut self, mut piece: &[u8]) -> Vec<u8> {
+        self.out.reserve(piece.len());
+        while let Some(byte) = piece.first() {
+            if self.place == Place::Text {
+                let text = piece.iter().position(|byte| *byte == b'<').unwrap_or(piece.len());
+                self.out.extend_from_slice(&piece[..text]);
+                piece = &piece[text..];
+                if !piece.is_empty() {
+                    self.take(b'<', Place::Open);
+                    piece = &piece[1..];
                 }
-                _ => 1,
-            };
-            out.extend_from_slice(&rest[..length]);
-            rest = &rest[length..];
+            } else if self.read(*byte) {
+                piece = &piece[1..];
+            }
         }
-        out.extend_from_slice(rest);
-        out
+        std::mem::take(&mut self.out)
     }
 
-    /// Copies an opening tag, and content that is no markup; returns what comes after.
-    fn element<'p>(&self, page: &'p [u8], out: &mut Vec<u8>) -> &'p [u8] {
-        let end = |byte: &u8| byte.is_ascii_whitespace() || matches!(byte, b'/' | b'>');
-        let length = page[1..].iter().position(end).map_or(page.len(), |at| at + 1);
-        let name = String::from_utf8_lossy(&page[1..length]).to_ascii_lowercase();
-        let holder = HOLDERS.iter().find(|(element, _)| *element == name);
-        let attributes = holder.map_or(&[][..], |(_, attributes)| attributes);
-        out.extend_from_slice(&page[..length]);
-        let mut rest = &page[length..];
-        loop {
-            let gap = count(rest, |byte| byte.is_ascii_whitespace() || byte == b'/');
-            out.extend_from_slice(&rest[..gap]);
-            rest = &rest[gap..];
-            match rest.first() {
-                None => return rest,
-                Some(b'>') => break,
-                Some(_) => rest = self.attribute(rest, attributes, out),
-            }
-        }
-        let mut length = 1;
-        if RAW.contains(&&*name) {
-            let close = format!("</{name}");
-            let is_close = |window: &[u8]| window.eq_ignore_ascii_case(close.as_bytes());
-            length = rest.windows(close.len()).position(is_close).unwrap_or(rest.len());
-        }
-        out.extend_from_slice(&rest[..length]);
-        &rest[length..]
+    /// The page has ended; returns what is left of it.
+    pub fn finish(mut self) -> Vec<u8> {
+        self.end_value();
+        self.out
     }
 
-    /// Copies one attribute, with its link led back if it is one of those that hold one.
-    fn attribute<'p>(&self, page: &'p [u8], holding: &[&str], out: &mut Vec<u8>) -> &'p [u8] {
-        let is_name = |byte: u8| !byte.is_ascii_whitespace() && !matches!(byte, b'=' | b'>' | b'/');
-        // An attribute may begin with anything, even with `=`.
-        let length = 1 + count(&page[1..], is_name);
-        let name = String::from_utf8_lossy(&page[..length]).to_ascii_lowercase();
-        let before = length + count(&page[length..], |byte| byte.is_ascii_whitespace());
-        if page.get(before) != Some(&b'=') {
-            out.extend_from_slice(&page[..length]);
-            return &page[length..];
+    /// Passes the byte on.
+    fn take(&mut self, byte: u8, next: Place) -> bool {
+        self.out.push(byte);
+        self.place = next;
+        true
+    }
+
+    /// Leaves the byte to be read at the next place.
+    fn leave(&mut self, next: Place) -> bool {
+        self.place = next;
+        false
+    }
+
+    /// Reads a byte. Returns false if it belongs to the place that comes next.
+    fn read(&mut self, byte: u8) -> bool {
+        match self.place {
+            Place::Text => self.take(byte, Place::Text),
+            Place::Open if byte == b'!' => self.take(byte, Place::Bang(0)),
+            Place::Open if byte.is_ascii_alphabetic() => {
+                self.name.clear();
+                self.leave(Place::Element)
+            }
+            Place::Bang(0) if byte == b'-' => self.take(byte, Place::Bang(1)),
+            // `<!-->` is a comment, too.
+            Place::Bang(1) if byte == b'-' => self.take(byte, Place::Comment(2)),
+            Place::Open | Place::Bang(_) => self.leave(Place::Text),
+            Place::Comment(2) if byte == b'>' => self.take(byte, Place::Text),
+            Place::Comment(dashes) if byte == b'-' => {
+                self.take(byte, Place::Comment((dashes + 1).min(2)))
+            }
+            Place::Comment(_) => self.take(byte, Place::Comment(0)),
+            Place::Element if is_gap(byte) || byte == b'>' => {
+                let is_name = |name: &&str| name.as_bytes() == self.name;
+                let holder = HOLDERS.iter().find(|(element, _)| is_name(element));
+                self.holding = holder.map_or(&[][..], |(_, attributes)| attributes);
+                self.raw = RAW.iter().copied().find(is_name);
+                self.leave(Place::Gap)
+            }
+            Place::Element => self.name(byte, Place::Element),
+            Place::Gap if is_gap(byte) => self.take(byte, Place::Gap),
+            Place::Gap if byte == b'>' => {
+                let raw = self.raw.take();
+                self.take(byte, raw.map_or(Place::Text, |name| Place::Raw(name, 0)))
+            }
+            Place::Gap => {
+                // An attribute may begin with anything, even with `=`.
+                self.name.clear();
+                self.name(byte, Place::Attribute)
+            }
+            Place::Attribute if byte.is_ascii_whitespace() || byte == b'=' => {
+                self.leave(Place::AfterAttribute)
+            }
+            Place::Attribute if matches!(byte, b'>' | b'/') => self.leave(Place::Gap),
+            Place::Attribute => self.name(byte, Place::Attribute),
+            Place::AfterAttribute if byte.is_ascii_whitespace() => {
+                self.take(byte, Place::AfterAttribute)
+            }
+            Place::AfterAttribute if byte == b'=' => self.take(byte, Place::BeforeValue),
+            Place::AfterAttribute => self.leave(Place::Gap),
+            Place::BeforeValue if byte.is_ascii_whitespace() => self.take(byte, Place::BeforeValue),
+            Place::BeforeValue => {
+                let is_held = self.holding.iter().any(|name| name.as_bytes() == self.name);
+                self.url = is_held.then(Vec::new);
+                match byte {
+                    b'"' | b'\'' => self.take(byte, Place::Value(Some(byte))),
+                    _ => self.leave(Place::Value(None)),
+                }
+            }
+            Place::Value(quote) => self.value(byte, quote),
+            Place::Raw(name, matched) => self.raw(byte, name, matched),
         }
-        let start = before + 1 + count(&page[before + 1..], |byte| byte.is_ascii_whitespace());
-        let (from, to, after) = match page.get(start) {
-            Some(quote @ (b'"' | b'\'')) => {
-                let inner = start + 1 + count(&page[start + 1..], |byte| byte != *quote);
-                (start + 1, inner, (inner + 1).min(page.len()))
-            }
-            _ => {
-                let is_value = |byte: u8| !byte.is_ascii_whitespace() && byte != b'>';
-                let end = start + count(&page[start..], is_value);
-                (start, end, end)
-            }
+    }
+
+    /// Notes a byte of a name.
+    fn name(&mut self, byte: u8, here: Place) -> bool {
+        if self.name.len() <= NAME_BYTES_MAX {
+            self.name.push(byte.to_ascii_lowercase());
+        }
+        self.take(byte, here)
+    }
+
+    fn value(&mut self, byte: u8, quote: Option<u8>) -> bool {
+        let is_end = match quote {
+            Some(quote) => byte == quote,
+            None => byte.is_ascii_whitespace() || byte == b'>',
         };
-        out.extend_from_slice(&page[..from]);
-        let value = &page[from..to];
-        let text = std::str::from_utf8(value).ok().filter(|_| holding.contains(&&*name));
-        match text.and_then(|text| self.lead(text.trim())) {
-            Some(led) => out.extend_from_slice(led.as_bytes()),
-            None => out.extend_from_slice(value),
+        if is_end {
+            self.end_value();
+            return match quote {
+                Some(_) => self.take(byte, Place::Gap),
+                None => self.leave(Place::Gap),
+            };
         }
-        out.extend_from_slice(&page[to..after]);
-        &page[after..]
+        match &mut self.url {
+            Some(url) if url.len() < URL_BYTES_MAX => url.push(byte),
+            Some(_) => {
+                let long = self.url.take().unwrap_or_default();
+                self.out.extend_from_slice(&long);
+                self.out.push(byte);
+            }
+            None => self.out.push(byte),
+        }
+        true
+    }
+
+    /// Passes a URL on, led back if it is to be.
+    fn end_value(&mut self) {
+        let Some(url) = self.url.take() else { return };
+        let led = std::str::from_utf8(&url).ok().and_then(|text| self.links.lead(text.trim()));
+        self.out.extend_from_slice(led.as_ref().map_or(&url, |led| led.as_bytes()));
+    }
+
+    fn raw(&mut self, byte: u8, name: &'static str, matched: usize) -> bool {
+        let wanted = match matched {
+            0 => b'<',
+            1 => b'/',
+            _ => name.as_bytes()[matched - 2],
+        };
+        // What closes it has `<` at its beginning only.
+        let matched = match byte.to_ascii_lowercase() {
+            byte if byte == wanted => matched + 1,
+            b'<' => 1,
+            _ => 0,
+        };
+        let is_closed = matched == name.len() + 2;
+        self.take(byte, if is_closed { Place::Text } else { Place::Raw(name, matched) })
     }
 }
 
-fn count(bytes: &[u8], is_in: impl Fn(u8) -> bool) -> usize {
-    bytes.iter().position(|byte| !is_in(*byte)).unwrap_or(bytes.len())
-}
-
-/// How many bytes there are up to the end of `mark`.
-fn through(bytes: &[u8], mark: &[u8]) -> usize {
-    let found = bytes.windows(mark.len()).position(|window| window == mark);
-    found.map_or(bytes.len(), |at| at + mark.len())
+fn is_gap(byte: u8) -> bool {
+    byte.is_ascii_whitespace() || byte == b'/'
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    const LINKS: Links<'static> =
-        Links { prefix: "/pods/web/proxy", hosts: ["10.0.0.5:80", "master:6443"] };
+    fn links() -> Links {
+        let hosts = ["10.0.0.5:80", "master:6443"].map(str::to_owned);
+        Links { prefix: "/pods/web/proxy".to_owned(), hosts }
+    }
+
+    /// The page, in pieces of so many bytes.
+    fn rewritten(page: &[u8], size: usize) -> String {
+        let mut rewriting = Page::new(links());
+        let mut said: Vec<u8> = page.chunks(size).flat_map(|piece| rewriting.push(piece)).collect();
+        said.extend(rewriting.finish());
+        String::from_utf8(said).unwrap()
+    }
 
     #[test]
     fn url_of_the_same_server_leads_back_through_the_proxy() {
         let check = |url: &str, expected: &str| {
-            assert_eq!(LINKS.lead(url).as_deref().unwrap_or("-"), expected, "{url}");
+            assert_eq!(links().lead(url).as_deref().unwrap_or("-"), expected, "{url}");
         };
         check("/next?a=b#c", "/pods/web/proxy/next?a=b#c");
         check("/", "/pods/web/proxy/");
@@ -199,8 +331,9 @@ mod tests {
     #[test]
     fn links_of_a_page_are_led_back_and_nothing_else_changes() {
         let check = |page: &str, expected: &str| {
-            let said = String::from_utf8(LINKS.rewrite(page.as_bytes())).unwrap();
-            assert_eq!(said, expected);
+            for size in [1, 2, 3, 7, 4096] {
+                assert_eq!(rewritten(page.as_bytes(), size), expected, "in pieces of {size}");
+            }
         };
         check(r#"<a href="/x">/y</a>"#, r#"<a href="/pods/web/proxy/x">/y</a>"#);
         check("<A\n class=b HREF = '/x' >", "<A\n class=b HREF = '/pods/web/proxy/x' >");
@@ -221,9 +354,48 @@ mod tests {
         // However a page breaks off, it is passed on whole.
         let page = r#"<a href="/x" b>c</a><script src='/y'>d"#;
         for length in 0..page.len() {
-            let said = LINKS.rewrite(&page.as_bytes()[..length]);
-            let plain = String::from_utf8(said).unwrap().replace("/pods/web/proxy", "");
-            assert_eq!(plain, page[..length]);
+            let said = rewritten(&page.as_bytes()[..length], 5);
+            assert_eq!(said.replace("/pods/web/proxy", ""), page[..length]);
         }
+    }
+
+    #[test]
+    fn comments_and_scripts_end_where_they_end() {
+        let check = |before: &str| {
+            let page = format!("{before}<a href=/x>");
+            let expected = format!("{before}<a href=/pods/web/proxy/x>");
+            assert_eq!(rewritten(page.as_bytes(), 1), expected);
+        };
+        for before in [
+            "<!-->",
+            "<!-- - -- > --->",
+            "<!doctype html>",
+            "<!-x>",
+            "<script>a<</script>",
+            "<SCRIPT src=x>'</scrip' < /</Script >",
+            "<title/x>a</b</title>",
+            "<textarea></textarea>",
+        ] {
+            check(before);
+        }
+    }
+
+    #[test]
+    fn no_more_is_kept_than_a_url_may_have() {
+        let mut page = Page::new(links());
+        let mut said = page.push(b"<a href=\"/");
+        assert_eq!(said, b"<a href=\"");
+        let piece = [b'x'; 1024];
+        for _ in 0..64 {
+            said.extend(page.push(&piece));
+        }
+        assert!(said.len() > 64 * 1024);
+        said.extend(page.push(b"\"><a href='/y'>"));
+        said.extend(page.finish());
+        let text = String::from_utf8(said).unwrap();
+        assert!(
+            text.starts_with("<a href=\"/xxx")
+                && text.ends_with("x\"><a href='/pods/web/proxy/y'>")
+        );
     }
 }
