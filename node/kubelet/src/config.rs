@@ -66,4 +66,22 @@ impl Config {
     pub fn manifests(&self) -> Option<&Path> {
         self.manifests.as_deref()
     }
+
+    /// The labels that the node gives itself.
+    pub(crate) fn own_labels(&self) -> Vec<(String, String)> {
+        let architecture = match std::env::consts::ARCH {
+            "x86_64" => "amd64",
+            "aarch64" => "arm64",
+            other => other,
+        };
+        let own = [
+            ("kubernetes.io/hostname", self.node_name.as_str()),
+            ("kubernetes.io/os", "linux"),
+            ("kubernetes.io/arch", architecture),
+            ("beta.kubernetes.io/os", "linux"),
+            ("beta.kubernetes.io/arch", architecture),
+        ];
+        let own = own.into_iter().map(|(key, value)| (key.to_owned(), value.to_owned()));
+        own.chain(self.labels.iter().cloned()).collect()
+    }
 }

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use k8s_openapi::api::core::v1::{Pod, PodSpec};
+use k8s_openapi::api::core::v1::{Node, Pod, PodSpec};
 use kube::Api;
 use master_client::informer::{Change, Informer, ListWatch, Store};
 use master_client::masters::Masters;
@@ -17,6 +17,7 @@ use store_env::task::{Group, TaskResult};
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
+use crate::admit::Facts;
 use crate::cgroup::Cgroups;
 use crate::config::Config;
 use crate::context::{Context, Machine};
@@ -25,7 +26,7 @@ use crate::events;
 use crate::image::Images;
 use crate::ledger::Ledger;
 use crate::node;
-use crate::objects::Objects;
+use crate::objects::{Objects, within};
 use crate::pleg::{self, Listing};
 use crate::pod;
 use crate::probe::Probes;
@@ -108,6 +109,10 @@ pub(crate) fn assemble(
         let ours = ListWatch::all().fields(format!("spec.nodeName={}", config.node_name));
         informer::<Pod>(Api::all(client.clone()), ours, "pods", group)
     });
+    let nodes = client.as_ref().map(|client| {
+        let own = ListWatch::all().fields(format!("metadata.name={}", config.node_name));
+        informer::<Node>(Api::all(client.clone()), own, "node", group)
+    });
     if let Some(pods) = &pods {
         let (objects, node) = (objects.clone(), config.node_name.clone());
         let (statics, pods, statuses) = (static_news.clone(), pods.clone(), statuses.clone());
@@ -122,7 +127,7 @@ pub(crate) fn assemble(
     group.spawn("kubelet-statuses", move |stop| for_statuses.run(stop));
     server::start(&context, pods.clone(), static_news.clone(), group)?;
     let shared = context.clone();
-    let main = Loop { context, pods: pods.clone(), statics: static_news, listing, changed };
+    let main = Loop { context, pods: pods.clone(), nodes, statics: static_news, listing, changed };
     group.spawn("kubelet-pods", move |stop| main.run(stop));
     Ok((shared, pods))
 }
@@ -140,6 +145,8 @@ where
 struct Loop {
     context: Arc<Context>,
     pods: Option<Store<Pod>>,
+    /// This node, as the masters have it.
+    nodes: Option<Store<Node>>,
     statics: watch::Receiver<files::StaticPods>,
     listing: watch::Receiver<Listing>,
     changed: mpsc::Receiver<BTreeSet<String>>,
@@ -149,6 +156,7 @@ impl Loop {
     async fn run(mut self, stop: CancellationToken) -> TaskResult {
         let mut workers = Workers::new(self.context.clone(), stop.clone());
         let mut changes = self.pods.as_ref().map(Store::subscribe);
+        let mut node_changes = self.nodes.as_ref().map(Store::subscribe);
         let mut ticks = tokio::time::interval(HOUSEKEEPING);
         ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let mut rounds = 0_u32;
@@ -162,17 +170,57 @@ impl Loop {
                 Some(uids) = self.changed.recv() => {
                     uids.iter().for_each(|uid| workers.poke(uid));
                     if workers.has_ended_ones() {
-                        workers.reconcile(&self.wanted());
+                        self.settle(&mut workers).await;
                     }
                 }
-                () = next_change(&mut changes) => workers.reconcile(&self.wanted()),
-                Ok(()) = self.statics.changed() => workers.reconcile(&self.wanted()),
+                () = next_change(&mut changes) => self.settle(&mut workers).await,
+                () = next_change(&mut node_changes) => {
+                    if workers.is_waiting() {
+                        self.settle(&mut workers).await;
+                    }
+                }
+                Ok(()) = self.statics.changed() => self.settle(&mut workers).await,
                 _ = ticks.tick() => {
                     rounds += 1;
+                    if workers.has_ended_ones() || workers.is_waiting() {
+                        self.settle(&mut workers).await;
+                    }
                     self.keep_house(&mut workers, rounds.is_multiple_of(TRACES_EVERY));
                 }
             }
         }
+    }
+
+    /// Makes the workers follow what is wanted. Who would be refused by the copy of the node is judged by the masters' own.
+    async fn settle(&self, workers: &mut Workers) {
+        let (wanted, facts) = (self.wanted(), self.facts());
+        if !workers.reconcile(&wanted, facts.as_ref()) || facts.is_none() {
+            return;
+        }
+        match self.fresh_facts().await {
+            Ok(facts) => {
+                workers.reconcile(&wanted, Some(&facts));
+            }
+            Err(error) => tracing::debug!(%error, "node not read: new pods wait"),
+        }
+    }
+
+    /// What the node is, as far as the copy shows it; `None` before there is one.
+    fn facts(&self) -> Option<Facts> {
+        let Some(nodes) = &self.nodes else { return Some(self.own_facts()) };
+        let node = nodes.get(&self.context.config.node_name);
+        let facts = node.map_or_else(|| self.own_facts(), |node| Facts::read(&node, false));
+        nodes.synced().then_some(facts)
+    }
+
+    async fn fresh_facts(&self) -> Result<Facts> {
+        let api: Api<Node> = Api::all(self.context.objects.client("the node")?);
+        let node = within("node", api.get_opt(&self.context.config.node_name)).await?;
+        Ok(node.map_or_else(|| self.own_facts(), |node| Facts::read(&node, true)))
+    }
+
+    fn own_facts(&self) -> Facts {
+        Facts::own(&self.context.config, self.context.machine)
     }
 
     /// The pods that are to be here, by uid.
@@ -192,9 +240,6 @@ impl Loop {
     }
 
     fn keep_house(&self, workers: &mut Workers, with_traces: bool) {
-        if workers.has_ended_ones() {
-            workers.reconcile(&self.wanted());
-        }
         if !self.all_sources_spoke() {
             return;
         }
@@ -233,7 +278,7 @@ impl Loop {
     }
 }
 
-async fn next_change(changes: &mut Option<mpsc::Receiver<Change<Pod>>>) {
+async fn next_change<K>(changes: &mut Option<mpsc::Receiver<Change<K>>>) {
     let Some(queue) = changes else { return std::future::pending().await };
     if queue.recv().await.is_none() {
         return std::future::pending().await;

@@ -1,16 +1,17 @@
-//! What each pod of the node was allocated, so that no two get the same.
+//! What each pod of the node takes of it, so that no two get the same.
 
 use std::collections::BTreeMap;
 
 use parking_lot::Mutex;
 use tokio::sync::watch;
 
+use crate::admit::Claim;
 use crate::resize::Need;
 
 /// Allocations by pod uid.
 #[derive(Debug)]
 pub(crate) struct Ledger {
-    pods: Mutex<BTreeMap<String, Need>>,
+    pods: Mutex<BTreeMap<String, Claim>>,
     freed: watch::Sender<()>,
 }
 
@@ -24,12 +25,12 @@ impl Ledger {
         let (is_freed, verdict) = {
             let mut pods = self.pods.lock();
             let others = pods.iter().filter(|(other, _)| *other != uid);
-            let others = others.fold(Need::default(), |sum, (_, need)| sum.plus(*need));
+            let others = others.fold(Need::default(), |sum, (_, claim)| sum.plus(claim.need));
             let (need, verdict) = decide(others);
-            let before = pods.insert(uid.to_owned(), need);
-            let is_freed = before.is_some_and(|before| {
-                need.cpu_milli < before.cpu_milli || need.memory_bytes < before.memory_bytes
-            });
+            let claim = pods.entry(uid.to_owned()).or_default();
+            let before = std::mem::replace(&mut claim.need, need);
+            let is_freed =
+                need.cpu_milli < before.cpu_milli || need.memory_bytes < before.memory_bytes;
             (is_freed, verdict)
         };
         if is_freed {
@@ -39,8 +40,13 @@ impl Ledger {
     }
 
     /// Counts a pod that was not looked at yet.
-    pub(crate) fn expect(&self, uid: &str, need: Need) {
-        self.pods.lock().entry(uid.to_owned()).or_insert(need);
+    pub(crate) fn expect(&self, uid: &str, claim: Claim) {
+        self.pods.lock().entry(uid.to_owned()).or_insert(claim);
+    }
+
+    /// What all pods have together.
+    pub(crate) fn all(&self) -> Vec<Claim> {
+        self.pods.lock().values().cloned().collect()
     }
 
     /// The pod uses nothing any more.

@@ -8,6 +8,7 @@
 //! - Losing the masters, or the kubelet, stops no container.
 //! - Restarting the kubelet restarts no container.
 
+mod admit;
 mod amount;
 mod backoff;
 mod cgroup;

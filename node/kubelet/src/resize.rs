@@ -15,6 +15,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use k8s_openapi::api::core::v1::{Container, Pod, ResourceRequirements};
+use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use serde::{Deserialize, Serialize};
 
 use crate::amount;
@@ -33,6 +34,9 @@ pub(crate) struct Record {
     pub(crate) allocated: BTreeMap<String, ResourceRequirements>,
     /// What containers were updated with, by id.
     pub(crate) updated: BTreeMap<String, ResourceRequirements>,
+    /// The ids, by name, of containers that were stopped to be started with other limits.
+    #[serde(default)]
+    pub(crate) stopped: BTreeMap<String, String>,
 }
 
 impl Record {
@@ -105,7 +109,15 @@ impl Record {
 
     /// Forgets containers that are gone.
     pub(crate) fn prune(&mut self, view: &PodView) {
-        self.updated.retain(|id, _| view.containers.iter().any(|found| found.id == *id));
+        let is_there = |id: &String| view.containers.iter().any(|found| found.id == *id);
+        self.updated.retain(|id, _| is_there(id));
+        self.stopped.retain(|_, id| is_there(id));
+    }
+
+    /// Whether a container was stopped to be started with other limits, and none was started since.
+    pub(crate) fn awaits(&self, view: &PodView, name: &str) -> bool {
+        let latest = view.latest(name).filter(|found| !found.is_running());
+        latest.is_some_and(|found| self.stopped.get(name) == Some(&found.id))
     }
 }
 
@@ -132,34 +144,35 @@ impl Need {
             memory_bytes: self.memory_bytes + other.memory_bytes,
         }
     }
+}
 
-    fn largest(self, other: Self) -> Self {
-        Self {
-            cpu_milli: self.cpu_milli.max(other.cpu_milli),
-            memory_bytes: self.memory_bytes.max(other.memory_bytes),
-        }
+/// What the pod needs of CPU and memory.
+pub(crate) fn need(pod: &Pod) -> Need {
+    Need {
+        cpu_milli: request(pod, "cpu", amount::milli),
+        memory_bytes: request(pod, "memory", amount::units),
     }
 }
 
-/// What the pod needs: its containers together, or its greediest moment while starting.
-pub(crate) fn need(pod: &Pod) -> Need {
-    let of = |container: &Container| Need {
-        cpu_milli: amount::request(container, "cpu").and_then(amount::milli).unwrap_or(0),
-        memory_bytes: amount::request(container, "memory").and_then(amount::units).unwrap_or(0),
-    };
-    let (mut sidecars, mut starting, mut mains) =
-        (Need::default(), Need::default(), Need::default());
+/// What the pod asks for of a resource: its containers together, or its greediest moment while starting, or what it says
+/// of itself as a whole; and what running it costs.
+pub(crate) fn request(pod: &Pod, resource: &str, read: fn(&Quantity) -> Option<u64>) -> u64 {
+    let spec = pod::spec(pod);
+    let (mut sidecars, mut starting, mut mains) = (0, 0, 0);
     for (role, container) in pod::containers(pod) {
+        let amount = amount::request(container, resource).and_then(read).unwrap_or(0);
         match role {
-            Role::Init => starting = starting.largest(sidecars.plus(of(container))),
+            Role::Init => starting = starting.max(sidecars + amount),
             Role::Sidecar => {
-                sidecars = sidecars.plus(of(container));
-                starting = starting.largest(sidecars);
+                sidecars += amount;
+                starting = starting.max(sidecars);
             }
-            Role::Main => mains = mains.plus(of(container)),
+            Role::Main => mains += amount,
         }
     }
-    mains.plus(sidecars).largest(starting)
+    let of = |list: Option<&BTreeMap<String, Quantity>>| list?.get(resource).and_then(read);
+    let whole = of(spec.resources.as_ref().and_then(|whole| whole.requests.as_ref()));
+    whole.unwrap_or((mains + sidecars).max(starting)) + of(spec.overhead.as_ref()).unwrap_or(0)
 }
 
 /// What the node says to a pod that wants other sizes.
@@ -237,6 +250,8 @@ impl Changes {
 /// What differs between the pod as allocated and what its running containers have.
 pub(crate) fn changes(allocated: &Pod, view: &PodView, record: &Record) -> Changes {
     let mut changes = Changes::default();
+    let names = record.stopped.keys().filter(|name| record.awaits(view, name));
+    changes.awaited = names.cloned().collect();
     for (role, container) in pod::containers(allocated) {
         let Some(found) = view.latest(&container.name).filter(|found| found.is_running()) else {
             continue;

@@ -66,7 +66,7 @@ pub(crate) fn derive(inputs: &Inputs<'_>) -> PodStatus {
         message: before.message.clone().filter(|_| phase == "Failed"),
         ..Default::default()
     };
-    if let Some((reason, message)) = inputs.verdict {
+    if let Some((reason, message)) = inputs.verdict.filter(|_| phase == "Failed") {
         (status.reason, status.message) = (Some(reason.clone()), Some(message.clone()));
     }
     let ips = pod_ips(inputs);

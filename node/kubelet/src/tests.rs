@@ -1,5 +1,7 @@
 //! The kubelet on a runtime in memory: static pods from manifest to end, in virtual time.
 
+mod admission;
+
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -237,8 +239,13 @@ async fn job_ends_and_stays_ended() {
 #[tokio::test(start_paused = true)]
 async fn pod_past_its_deadline_is_brought_down() {
     let node = Node::new();
+    let term_delay = Duration::from_secs(10);
+    node.fake.behave("a", Behaviour { term_delay, ..Default::default() });
     let uid = node.apply("{activeDeadlineSeconds: 20, containers: [{name: a, image: app:1}]}");
     node.reaches(&uid, "Running true 0 -").await;
+    // It has not failed before it has ended.
+    tokio::time::sleep(Duration::from_secs(25)).await;
+    assert_eq!(node.summary(&uid), "Running true 0 -");
     node.reaches(&uid, "Failed false 0 Completed").await;
     assert_eq!(node.status(&uid).unwrap().reason.as_deref(), Some("DeadlineExceeded"));
 }
@@ -259,7 +266,8 @@ impl Resized {
                spec: {{containers: [{{name: a, image: app:1, resources: {resources}{rest}}}]}}}}"
         );
         let pod: k8s_openapi::api::core::v1::Pod = serde_saphyr::from_str(&text).unwrap();
-        let desired = crate::worker::Desired { pod: Arc::new(pod.clone()), is_removed: false };
+        let desired =
+            crate::worker::Desired { pod: Arc::new(pod.clone()), is_removed: false, refusal: None };
         let (desired, news) = tokio::sync::watch::channel(desired);
         let this = Self { node, desired, pod };
         this.work(news);
@@ -340,6 +348,27 @@ async fn resize_that_the_policy_wants_so_starts_the_container_again() {
     assert_eq!(pod.node.started("a"), 2);
 }
 
+/// The agent ends after it told a container to stop and before it started it again.
+#[tokio::test(start_paused = true)]
+async fn container_that_a_resize_stopped_is_started_by_whoever_comes_next() {
+    let policy = ", resizePolicy: [{resourceName: cpu, restartPolicy: RestartContainer}]";
+    let mut pod = Resized::new("{requests: {cpu: 100m}}", policy);
+    pod.pod.spec.as_mut().unwrap().restart_policy = Some("OnFailure".to_owned());
+    let term_delay = Duration::from_secs(20);
+    pod.node.fake.behave("a", Behaviour { term_delay, ..Default::default() });
+    pod.reaches("100m - 100m 0").await;
+    pod.resize("{requests: {cpu: 150m}}");
+    tokio::time::sleep(Duration::from_secs(10)).await;
+    pod.node.stop.cancel();
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    pod.node.fake.end("a", 0, "");
+    assert_eq!(pod.node.started("a"), 1);
+    pod.node.stop = CancellationToken::new();
+    pod.work(pod.desired.subscribe());
+    pod.reaches("150m - 150m 1").await;
+    assert_eq!(pod.node.started("a"), 2);
+}
+
 #[tokio::test(start_paused = true)]
 async fn resize_waits_until_there_is_room_and_what_never_fits_is_told_so() {
     let mut pod = Resized::new("{requests: {cpu: 100m}}", "");
@@ -348,7 +377,7 @@ async fn resize_waits_until_there_is_room_and_what_never_fits_is_told_so() {
     pod.resize(&format!("{{requests: {{cpu: {}m}}}}", all + 1));
     pod.reaches("100m - 100m 0 PodResizePending Infeasible 2").await;
     let other = crate::resize::Need { cpu_milli: all / 2, memory_bytes: 0 };
-    context.ledger.expect("other", other);
+    context.ledger.expect("other", crate::admit::Claim::of_need(other));
     pod.resize(&format!("{{requests: {{cpu: {}m}}}}", all - 1));
     pod.reaches("100m - 100m 0 PodResizePending Deferred 3").await;
     assert!(!pod.node.fake.calls().iter().any(|call| call == "update a"));

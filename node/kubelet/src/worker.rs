@@ -76,8 +76,6 @@ pub(crate) struct Worker {
     /// What resized containers were given.
     record: Record,
     progress: Progress,
-    /// Containers that were stopped to start with other limits.
-    awaited: BTreeSet<String>,
     resize_retry_ms: u64,
 }
 
@@ -109,7 +107,6 @@ impl Worker {
             is_down: false,
             record,
             progress,
-            awaited: BTreeSet::new(),
             resize_retry_ms: 0,
         }
     }
@@ -192,6 +189,10 @@ impl Worker {
             let changes = self.changes(pod, &view, now_ms);
             let plan = self.plan(pod, &view, &changes, now_ms);
             self.tell_of_waits(pod, &plan.waiting);
+            if plan.is_finished {
+                // Before anybody hears of its end, and sends another pod into its place.
+                self.cx.ledger.forget(&self.uid);
+            }
             self.report(pod, &view, &plan.waiting);
             if plan.is_finished {
                 self.is_finished = true;

@@ -9,9 +9,10 @@ use store_env::task::Crew;
 use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 
+use crate::admit::{self, Claim, Facts, Verdict};
 use crate::context::Context;
+use crate::plan::Waiting;
 use crate::pod;
-use crate::resize;
 use crate::worker::{Desired, Worker};
 
 #[derive(Debug)]
@@ -37,6 +38,11 @@ fn is_news(before: &Arc<Pod>, after: &Arc<Pod>) -> bool {
         || pod::is_terminal(before) != pod::is_terminal(after)
 }
 
+/// Whether this node has said something of the pod before: it was let in then.
+fn was_admitted(pod: &Pod) -> bool {
+    pod.status.as_ref().is_some_and(|status| status.start_time.is_some())
+}
+
 /// One worker for each pod uid.
 #[derive(Debug)]
 pub(crate) struct Workers {
@@ -44,49 +50,104 @@ pub(crate) struct Workers {
     stop: CancellationToken,
     crew: Crew,
     slots: BTreeMap<String, Slot>,
+    /// Some pods wait for a word on the node.
+    is_waiting: bool,
 }
 
 impl Workers {
     pub(crate) fn new(cx: Arc<Context>, stop: CancellationToken) -> Self {
-        Self { cx, stop, crew: Crew::new(), slots: BTreeMap::new() }
+        Self { cx, stop, crew: Crew::new(), slots: BTreeMap::new(), is_waiting: false }
     }
 
-    /// Makes the workers follow `wanted`, by uid. Pods that are not in it any more are brought down.
-    pub(crate) fn reconcile(&mut self, wanted: &BTreeMap<String, Arc<Pod>>) {
+    /// Makes the workers follow `wanted`, by uid. Pods that are not in it any more are brought down; new ones are let in, or
+    /// refused, by what the node is. Returns whether some wait, since that is not known, or may be old.
+    pub(crate) fn reconcile(
+        &mut self,
+        wanted: &BTreeMap<String, Arc<Pod>>,
+        node: Option<&Facts>,
+    ) -> bool {
         self.slots.retain(|_, slot| !slot.desired.is_closed());
         for (uid, slot) in &self.slots {
             if !wanted.contains_key(uid) {
                 slot.desired
                     .send_if_modified(|desired| !std::mem::replace(&mut desired.is_removed, true));
+                // Whoever removed it has given away what it has.
+                self.cx.ledger.forget(uid);
             }
-        }
-        for (uid, pod) in wanted.iter().filter(|(uid, _)| !self.slots.contains_key(*uid)) {
-            self.cx.ledger.expect(uid, resize::need(pod));
         }
         for (uid, pod) in wanted {
-            match self.slots.get(uid) {
-                Some(slot) => drop(slot.desired.send_if_modified(|desired| {
+            if let Some(slot) = self.slots.get(uid) {
+                slot.desired.send_if_modified(|desired| {
                     let before = std::mem::replace(&mut desired.pod, pod.clone());
                     is_news(&before, pod)
-                })),
-                // One after the other, when a pod of the same name is still coming down.
-                None if self.slots.values().any(|slot| slot.key == pod::key(pod)) => {}
-                None => self.start(pod.clone(), false),
+                });
             }
         }
+        let mut new: Vec<&Arc<Pod>> =
+            wanted.values().filter(|pod| !self.slots.contains_key(pod::uid(pod))).collect();
+        // Those that were let in before are here already; of the others, the oldest comes first.
+        new.sort_by_key(|pod| (!was_admitted(pod), pod.metadata.creation_timestamp.clone()));
+        for pod in new.iter().filter(|pod| was_admitted(pod) && !pod::is_terminal(pod)) {
+            self.cx.ledger.expect(pod::uid(pod), Claim::of(pod));
+        }
+        self.is_waiting = false;
+        for pod in new {
+            self.admit(pod, node);
+        }
+        self.is_waiting
+    }
+
+    /// Starts a new pod, or says why it may not run here.
+    fn admit(&mut self, pod: &Arc<Pod>, node: Option<&Facts>) {
+        // One after the other, when a pod of the same name is still coming down.
+        if self.slots.values().any(|slot| slot.key == pod::key(pod)) {
+            return;
+        }
+        if was_admitted(pod) || pod::is_deleting(pod) || pod::is_terminal(pod) {
+            return self.start(pod.clone(), false, None);
+        }
+        let own;
+        let node = match node {
+            Some(node) => node,
+            None if pod::is_static(pod) => {
+                own = Facts::own(&self.cx.config, self.cx.machine);
+                &own
+            }
+            None => {
+                self.is_waiting = true;
+                return;
+            }
+        };
+        match admit::judge(pod, node, &self.cx.ledger.all()) {
+            Verdict::Doubted => self.is_waiting = true,
+            Verdict::Admitted => {
+                self.cx.ledger.expect(pod::uid(pod), Claim::of(pod));
+                self.start(pod.clone(), false, None);
+            }
+            Verdict::Refused((reason, message)) => {
+                tracing::info!(pod = pod::key(pod), reason, message, "pod refused");
+                self.cx.events.warning(pod, None, &reason, message.clone());
+                self.start(pod.clone(), false, Some((reason, message)));
+            }
+        }
+    }
+
+    /// Whether some pods wait for a word on the node.
+    pub(crate) fn is_waiting(&self) -> bool {
+        self.is_waiting
     }
 
     /// Brings down what the runtime has and nobody wants.
     pub(crate) fn bring_down(&mut self, orphan: Pod) {
         if !self.slots.contains_key(pod::uid(&orphan)) {
             tracing::info!(pod = pod::key(&orphan), uid = pod::uid(&orphan), "orphan found");
-            self.start(Arc::new(orphan), true);
+            self.start(Arc::new(orphan), true, None);
         }
     }
 
-    fn start(&mut self, pod: Arc<Pod>, is_removed: bool) {
+    fn start(&mut self, pod: Arc<Pod>, is_removed: bool, refusal: Option<Waiting>) {
         let (uid, key) = (pod::uid(&pod).to_owned(), pod::key(&pod));
-        let (desired, news) = watch::channel(Desired { pod, is_removed });
+        let (desired, news) = watch::channel(Desired { pod, is_removed, refusal });
         let poke = Arc::new(Notify::new());
         let worker = Worker::new(self.cx.clone(), news, poke.clone());
         self.crew.spawn(worker.run(self.stop.clone()));

@@ -144,7 +144,7 @@ impl Reporter {
     async fn ensure(&self) -> Result<Node> {
         let api: Api<Node> = Api::all(self.cx.objects.client("the node")?);
         let name = self.cx.config.node_name.as_str();
-        let labels = self.labels();
+        let labels = self.cx.config.own_labels();
         if let Some(node) = within("node", api.get_opt(name)).await? {
             let has = |(key, value): &(String, String)| {
                 node.metadata.labels.as_ref().and_then(|labels| labels.get(key)) == Some(value)
@@ -169,23 +169,6 @@ impl Reporter {
             }
             Err(error) => Err(error),
         }
-    }
-
-    fn labels(&self) -> Vec<(String, String)> {
-        let architecture = match std::env::consts::ARCH {
-            "x86_64" => "amd64",
-            "aarch64" => "arm64",
-            other => other,
-        };
-        let own = [
-            ("kubernetes.io/hostname", self.cx.config.node_name.as_str()),
-            ("kubernetes.io/os", "linux"),
-            ("kubernetes.io/arch", architecture),
-            ("beta.kubernetes.io/os", "linux"),
-            ("beta.kubernetes.io/arch", architecture),
-        ];
-        let own = own.into_iter().map(|(key, value)| (key.to_owned(), value.to_owned()));
-        own.chain(self.cx.config.labels.iter().cloned()).collect()
     }
 }
 

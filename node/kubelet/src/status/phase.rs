@@ -28,7 +28,8 @@ fn is_running(status: &ContainerStatus) -> bool {
 }
 
 pub(super) fn phase(inputs: &Inputs<'_>, statuses: &Statuses) -> &'static str {
-    if inputs.verdict.is_some() {
+    // Not before nothing of it runs: others take its place then.
+    if inputs.verdict.is_some() && inputs.is_terminated {
         return "Failed";
     }
     let mut is_initializing = false;

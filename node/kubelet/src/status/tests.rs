@@ -158,7 +158,11 @@ fn verdict_of_the_node_fails_the_pod() {
     let pod = pod_of("Always", json!({"containers": [{"name": "a"}]}));
     let view = view_of("a run");
     let verdict = Some(("DeadlineExceeded".to_owned(), "too long".to_owned()));
-    let status = status_of(&Case { verdict, ..case(&pod, &view) });
+    let goes = Case { verdict, ..case(&pod, &view) };
+    // As long as something of it runs, nobody is to take its place.
+    let status = status_of(&goes);
+    assert_eq!((status.phase.as_deref(), status.reason), (Some("Running"), None));
+    let status = status_of(&Case { is_terminated: true, ..goes });
     assert_eq!(status.phase.as_deref(), Some("Failed"));
     assert_eq!(status.reason.as_deref(), Some("DeadlineExceeded"));
 }

@@ -41,7 +41,7 @@ impl Worker {
                 }
                 Action::Stop { id, name, why } => {
                     if why == Why::Resized {
-                        self.awaited.insert(name);
+                        self.await_start(&name, &id)?;
                     }
                     self.stop(pod, view, &id, why).await?;
                 }
@@ -113,7 +113,7 @@ impl Worker {
         let Some((_, spec)) = pod::container(pod, name) else { return Ok(false) };
         let now_ms = self.cx.clock.unix_ms();
         self.refresh_volumes(pod, view, now_ms).await;
-        self.make_room(pod, name)?;
+        self.make_room(pod, view, name)?;
         let result = start::container(&self.cx, pod, view, spec, restarts).await;
         if let Err(Error::Runtime(node_cri::Error::Unreachable(_))) = &result {
             return result.map(|()| false);

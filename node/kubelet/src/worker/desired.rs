@@ -5,6 +5,7 @@ use std::sync::Arc;
 use k8s_openapi::api::core::v1::Pod;
 use tokio::sync::watch;
 
+use crate::plan::Waiting;
 use crate::pod;
 
 /// What the sources say of a pod.
@@ -13,11 +14,16 @@ pub(crate) struct Desired {
     pub(crate) pod: Arc<Pod>,
     /// The object is gone from its source: nobody waits for a status any more.
     pub(crate) is_removed: bool,
+    /// Why it may not run here, if so: reason and message.
+    pub(crate) refusal: Option<Waiting>,
 }
 
 impl Desired {
     pub(super) fn must_end(&self) -> bool {
-        self.is_removed || pod::is_deleting(&self.pod) || pod::is_terminal(&self.pod)
+        self.is_removed
+            || self.refusal.is_some()
+            || pod::is_deleting(&self.pod)
+            || pod::is_terminal(&self.pod)
     }
 }
 

@@ -36,6 +36,10 @@ impl Worker {
     }
 
     pub(super) fn report(&self, pod: &Pod, view: &PodView, waiting: &BTreeMap<String, Waiting>) {
+        if let Some((reason, message)) = self.desired.borrow().refusal.clone() {
+            let status = self.refused(pod, reason, &message);
+            return self.cx.statuses.report(pod, status);
+        }
         let mut all = self.start_errors.clone();
         all.extend(waiting.iter().map(|(name, waiting)| (name.clone(), waiting.clone())));
         let (mut ready, mut started) = (BTreeSet::new(), BTreeSet::new());
@@ -64,5 +68,23 @@ impl Worker {
             now_ms: self.cx.clock.unix_ms(),
         });
         self.cx.statuses.report(pod, status);
+    }
+
+    /// The status of a pod that was not let in. Nothing of it was ever here.
+    fn refused(&self, pod: &Pod, reason: String, message: &str) -> PodStatus {
+        let before = self.before(pod);
+        let now = status::time(self.cx.clock.unix_ms());
+        let foreign = before.conditions.into_iter().flatten();
+        let foreign = foreign.filter(|found| !status::is_own(&found.type_));
+        PodStatus {
+            phase: Some("Failed".to_owned()),
+            reason: Some(reason),
+            message: Some(format!("Pod was rejected: {message}")),
+            qos_class: Some(crate::qos::class(pod).to_owned()),
+            start_time: before.start_time.or(Some(now)),
+            observed_generation: pod.metadata.generation,
+            conditions: Some(foreign.collect()),
+            ..PodStatus::default()
+        }
     }
 }

@@ -4,6 +4,7 @@
 //! - An allocation is on disk before anything follows from it.
 //! - A pod's group is never smaller than what its containers have at the moment.
 
+use std::io::Write as _;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -40,8 +41,15 @@ fn write(pod_dir: &Path, record: &Record) -> Result<()> {
     std::fs::create_dir_all(pod_dir).map_err(Error::io(pod_dir))?;
     let (file, fresh) = (pod_dir.join(FILE), pod_dir.join(format!(".{FILE}")));
     let text = serde_json::to_vec(record).unwrap_or_default();
-    std::fs::write(&fresh, text).map_err(Error::io(&fresh))?;
-    std::fs::rename(&fresh, &file).map_err(Error::io(&file))
+    let written = std::fs::File::create(&fresh).and_then(|mut fresh| {
+        fresh.write_all(&text)?;
+        fresh.sync_all()
+    });
+    written.map_err(Error::io(&fresh))?;
+    std::fs::rename(&fresh, &file).map_err(Error::io(&file))?;
+    // A name is on disk once its directory is.
+    let directory = std::fs::File::open(pod_dir).and_then(|directory| directory.sync_all());
+    directory.map_err(Error::io(pod_dir))
 }
 
 impl Worker {
@@ -100,9 +108,6 @@ impl Worker {
     /// What is still to be changed; notes when a resize begins and ends.
     pub(super) fn changes(&mut self, pod: &Pod, view: &PodView, now_ms: u64) -> Changes {
         let mut changes = resize::changes(pod, view, &self.record);
-        let is_running = |name: &String| view.latest(name).is_some_and(|found| found.is_running());
-        self.awaited.retain(|name| !is_running(name));
-        changes.awaited = self.awaited.clone();
         let generation = pod.metadata.generation;
         if !changes.is_empty() {
             self.progress.under_way.get_or_insert((None, generation));
@@ -186,9 +191,19 @@ impl Worker {
         }
     }
 
+    /// Notes that a container is about to be stopped to be started with other limits: whoever finds it stopped, be it another
+    /// agent, starts it.
+    pub(super) fn await_start(&mut self, name: &str, id: &str) -> Result<()> {
+        let mut record = self.record.clone();
+        record.stopped.insert(name.to_owned(), id.to_owned());
+        write(&self.cx.config.pod_dir(&self.uid), &record)?;
+        self.record = record;
+        Ok(())
+    }
+
     /// A container that was stopped to be started with other limits needs room for them.
-    pub(super) fn make_room(&self, pod: &Pod, name: &str) -> Result<()> {
-        match self.awaited.contains(name) {
+    pub(super) fn make_room(&self, pod: &Pod, view: &PodView, name: &str) -> Result<()> {
+        match self.record.awaits(view, name) {
             true => {
                 let root = &self.cx.config.cgroup_root;
                 self.cx.cgroups.limit_pod(root, pod, cgroup::pod_limits(pod))
