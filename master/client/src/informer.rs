@@ -26,8 +26,8 @@ use kube::api::{ListParams, WatchParams};
 use kube::core::{ListMeta, Request, Status};
 use rand::Rng;
 use rand::rngs::StdRng;
+use serde::Deserialize;
 use serde::de::DeserializeOwned;
-use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use store_env::task::TaskResult;
 use tokio::time::timeout;
@@ -51,19 +51,19 @@ const BACKOFF_MAX: Duration = Duration::from_secs(10);
 
 /// What can be watched: typed objects, and partial ones whose kind is known at run time only.
 pub trait Watched:
-    kube::Resource + Clone + Debug + DeserializeOwned + Serialize + Send + Sync + 'static
+    kube::Resource + Clone + Debug + DeserializeOwned + Send + Sync + 'static
 {
 }
 
 impl<K> Watched for K where
-    K: kube::Resource + Clone + Debug + DeserializeOwned + Serialize + Send + Sync + 'static
+    K: kube::Resource + Clone + Debug + DeserializeOwned + Send + Sync + 'static
 {
 }
 
 /// A typed Kubernetes kind, as `k8s_openapi` defines it.
 pub trait Kind: Watched + kube::Resource<DynamicType = ()> {}
 
-impl<K> Kind for K where K: Watched + kube::Resource<DynamicType = ()> + Serialize {}
+impl<K> Kind for K where K: Watched + kube::Resource<DynamicType = ()> {}
 
 /// Which objects of a kind are wanted.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -5,4 +5,5 @@
 pub mod informer;
 pub mod kubeconfig;
 pub mod masters;
+pub mod pod;
 pub mod yaml;

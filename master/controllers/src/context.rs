@@ -9,12 +9,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
+use k8s_openapi::api::core;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::Resource;
 use kube::api::{DeleteParams, Patch, PatchParams, PostParams, Preconditions, PropagationPolicy};
 use kube::core::Request;
 use master_client::informer::{Kind, key_of};
+use master_client::pod::Pod;
 use serde::Serialize;
+use serde_json::json;
 use store_env::clock::SharedClock;
 use tokio::time::timeout;
 
@@ -120,20 +123,28 @@ impl Cx {
     }
 
     /// Creates an object of a kind that is watched here.
-    pub(crate) async fn create<K: Known>(&self, object: &K) -> Result<K, Error> {
+    pub(crate) async fn create<K: Known + Serialize>(&self, object: &K) -> Result<K, Error> {
         let created = self.create_unseen(object).await?;
         self.catch_up(&created).await?;
         Ok(created)
     }
 
+    /// Creates a pod.
+    pub(crate) async fn create_pod(&self, pod: &core::v1::Pod) -> Result<Pod, Error> {
+        let request = requests_of(pod).create(&PostParams::default(), json(pod)?);
+        let created = self.ask(request).await?;
+        self.catch_up(&created).await?;
+        Ok(created)
+    }
+
     /// Creates an object without waiting for a copy to show it.
-    pub(crate) async fn create_unseen<K: Kind>(&self, object: &K) -> Result<K, Error> {
+    pub(crate) async fn create_unseen<K: Kind + Serialize>(&self, object: &K) -> Result<K, Error> {
         let request = requests_of(object).create(&PostParams::default(), json(object)?);
         self.ask(request).await
     }
 
     /// Writes an object as a whole; refused if it changed since it was read.
-    pub(crate) async fn replace<K: Known>(&self, object: &K) -> Result<K, Error> {
+    pub(crate) async fn replace<K: Known + Serialize>(&self, object: &K) -> Result<K, Error> {
         let request =
             requests_of(object).replace(name(object), &PostParams::default(), json(object)?);
         let written = self.ask(request).await?;
@@ -142,7 +153,11 @@ impl Cx {
     }
 
     /// Writes a subresource (`status`, `approval`, `finalize`) of an object.
-    pub(crate) async fn replace_part<K: Known>(&self, part: &str, object: &K) -> Result<K, Error> {
+    pub(crate) async fn replace_part<K: Known + Serialize>(
+        &self,
+        part: &str,
+        object: &K,
+    ) -> Result<K, Error> {
         let params = PostParams::default();
         let request =
             requests_of(object).replace_subresource(part, name(object), &params, json(object)?);
@@ -152,7 +167,10 @@ impl Cx {
     }
 
     /// Writes an object's status; refused if it changed since it was read.
-    pub(crate) async fn replace_status<K: Known>(&self, object: &K) -> Result<K, Error> {
+    pub(crate) async fn replace_status<K: Known + Serialize>(
+        &self,
+        object: &K,
+    ) -> Result<K, Error> {
         self.replace_part("status", object).await
     }
 
@@ -170,6 +188,25 @@ impl Cx {
         } else {
             requests.patch_subresource(part, name(object), &params, &patch)
         };
+        let written = self.ask(request).await?;
+        self.catch_up(&written).await?;
+        Ok(written)
+    }
+
+    /// Changes what `status` says, and adds to its lists by their keys; refused if the object changed since it was read.
+    pub(crate) async fn patch_status<K: Known>(
+        &self,
+        object: &K,
+        status: impl Serialize + Debug,
+    ) -> Result<K, Error> {
+        let meta = object.meta();
+        let patch = Patch::Strategic(json!({
+            "metadata": {"uid": meta.uid, "resourceVersion": meta.resource_version},
+            "status": status,
+        }));
+        let params = PatchParams::default();
+        let request =
+            requests_of(object).patch_subresource("status", name(object), &params, &patch);
         let written = self.ask(request).await?;
         self.catch_up(&written).await?;
         Ok(written)
@@ -243,7 +280,7 @@ fn name<K: Kind>(object: &K) -> &str {
     object.meta().name.as_deref().unwrap_or_default()
 }
 
-fn json<K: Kind>(object: &K) -> Result<Vec<u8>, Error> {
+fn json<K: Serialize>(object: &K) -> Result<Vec<u8>, Error> {
     serde_json::to_vec(object).map_err(|error| Error::Malformed(error.to_string()))
 }
 

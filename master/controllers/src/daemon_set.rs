@@ -14,9 +14,10 @@ use std::sync::Arc;
 use futures::stream::{self, StreamExt};
 use jiff::Timestamp;
 use k8s_openapi::api::apps::v1::{DaemonSet, DaemonSetStatus};
-use k8s_openapi::api::core::v1::{Node, Pod};
+use k8s_openapi::api::core::v1::Node;
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use master_client::informer::{Store, key_of};
+use master_client::pod::Pod;
 use store_env::task::Group;
 
 use self::fit::{Fit, fit, pin, target_of};
@@ -107,7 +108,7 @@ async fn create(cx: &Cx, set: &DaemonSet, hash: &str, node: String) -> Result<()
     let generation = annotation(&set.metadata, TEMPLATE).unwrap_or("1");
     labels.insert(GENERATION.to_owned(), generation.to_owned());
     pin(&mut pod, &node);
-    match cx.create(&pod).await {
+    match cx.create_pod(&pod).await {
         Ok(pod) => {
             let text = format!("Created pod: {}", name_of(&pod.metadata));
             cx.events.normal(set, "SuccessfulCreate", text);

@@ -12,9 +12,9 @@ mod rollout;
 use std::collections::BTreeMap;
 
 use k8s_openapi::api::apps::v1::{Deployment, DeploymentCondition, DeploymentStatus, ReplicaSet};
-use k8s_openapi::api::core::v1::Pod;
 use kube::core::ObjectMeta;
 use master_client::informer::{Store, key_of};
+use master_client::pod::Pod;
 use serde_json::json;
 use store_env::task::Group;
 

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use k8s_openapi::api::core::v1::{
-    EndpointAddress, EndpointPort, EndpointSubset, Endpoints, Pod, Service,
+    EndpointAddress, EndpointPort, EndpointSubset, Endpoints, Service,
 };
 use kube::core::ObjectMeta;
 use store_env::task::Group;
@@ -19,6 +19,7 @@ use crate::error::{Error, Forgive};
 use crate::owner::{is_terminating, label, namespace_of, selects};
 use crate::pods;
 use crate::service_pods::{self, Port};
+use master_client::pod::Pod;
 
 const MANAGED_BY: &str = "endpoints.kubernetes.io/managed-by";
 const MANAGER: &str = "endpoint-controller";

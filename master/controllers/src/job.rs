@@ -22,9 +22,9 @@ use std::sync::Arc;
 
 use futures::stream::{self, StreamExt};
 use k8s_openapi::api::batch::v1::{Job, JobStatus};
-use k8s_openapi::api::core::v1::Pod;
 use master_api::selector::LabelSelector;
 use master_client::informer::{Store, key_of};
+use master_client::pod::Pod;
 use parking_lot::Mutex;
 use serde_json::json;
 use store_env::task::Group;
@@ -213,7 +213,7 @@ async fn remove(cx: &Cx, job: &Job, pod: Arc<Pod>) -> Result<(), Error> {
 }
 
 async fn start_pod(cx: &Cx, job: &Job, new: NewPod) -> Result<(), Error> {
-    match cx.create(&new_pod(job, new)).await {
+    match cx.create_pod(&new_pod(job, new)).await {
         Ok(pod) => {
             let name = name_of(&pod.metadata);
             cx.events.normal(job, "SuccessfulCreate", format!("Created pod: {name}"));

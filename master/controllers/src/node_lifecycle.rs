@@ -18,7 +18,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use k8s_openapi::api::core::v1::{Node, Pod, Taint};
+use k8s_openapi::api::core::v1::{Node, Taint};
+use master_client::pod::Pod;
 use parking_lot::Mutex;
 use serde_json::json;
 use store_env::task::Group;
@@ -149,13 +150,8 @@ async fn taint(cx: &Cx, node: &Node, shared: &Shared) -> Result<bool, Error> {
 async fn mark_pods(cx: &Cx, node: &str) -> Result<(), Error> {
     let all = cx.informers.pods.list();
     for pod in all.iter().filter(|pod| pods::node_of(pod) == Some(node) && pods::is_ready(pod)) {
-        let mut changed = (**pod).clone();
-        let conditions = changed.status.get_or_insert_default().conditions.get_or_insert_default();
-        for condition in conditions.iter_mut().filter(|condition| condition.type_ == "Ready") {
-            condition.status = "False".to_owned();
-            condition.last_transition_time = Some(cx.now_s());
-        }
-        match cx.replace_status(&changed).await {
+        let unready = json!({"type": "Ready", "status": "False", "lastTransitionTime": cx.now_s()});
+        match cx.patch_status(&**pod, json!({"conditions": [unready]})).await {
             Ok(_) => cx.events.warning(&**pod, "NodeNotReady", "Node is not ready"),
             Err(error) if error.is_not_found() => {}
             Err(error) => return Err(error),

@@ -7,9 +7,11 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use k8s_openapi::api::core::v1::{Node, Pod};
+use k8s_openapi::api::core::v1::Node;
 use master_client::informer::Store;
+use master_client::pod::Pod;
 use parking_lot::Mutex;
+use serde_json::json;
 use store_env::task::Group;
 
 use crate::context::Cx;
@@ -17,7 +19,7 @@ use crate::controller::{Controller, Requeue};
 use crate::error::{Error, Forgive};
 use crate::owner::is_terminating;
 use crate::pods;
-use crate::taint_eviction::disrupt;
+use crate::taint_eviction::disruption;
 
 const EVERY: Duration = Duration::from_secs(20);
 /// A node must be missing this long before its pods count as lost.
@@ -123,12 +125,12 @@ fn plan(
 async fn remove(cx: &Cx, pod: &Pod, why: Why) -> Result<(), Error> {
     tracing::info!(pod = pod.metadata.name, ?why, "removing a pod");
     if why == Why::NodeGone || why == Why::OutOfService {
-        let mut pod = pod.clone();
-        if !pods::is_terminal(&pod) {
-            pod.status.get_or_insert_default().phase = Some("Failed".to_owned());
-        }
         let text = "PodGC: node no longer exists";
-        disrupt(cx, &pod, "DeletionByPodGC", text).await.or_gone()?;
+        let mut status = json!({"conditions": [disruption("DeletionByPodGC", text, &cx.now_s())]});
+        if !pods::is_terminal(pod) {
+            status["phase"] = json!("Failed");
+        }
+        cx.patch_status(pod, status).await.or_gone()?;
     }
     cx.delete_with(pod, Some(0)).await.or_gone()
 }

@@ -6,9 +6,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use k8s_openapi::api::core::v1::{Pod, PodCondition, PodTemplateSpec};
+use k8s_openapi::api::core::v1::{self as core, PodCondition, PodTemplateSpec};
 use kube::core::ObjectMeta;
 use master_client::informer::Kind;
+use master_client::pod::Pod;
 
 use crate::owner::{annotation, is_terminating, reference_to};
 
@@ -67,10 +68,10 @@ pub(crate) fn is_available(pod: &Pod, min_ready_s: i32, now: Timestamp) -> bool 
 }
 
 /// A pod made from a template for its controlling owner, named by the server.
-pub(crate) fn from_template<O: Kind>(owner: &O, template: &PodTemplateSpec) -> Pod {
+pub(crate) fn from_template<O: Kind>(owner: &O, template: &PodTemplateSpec) -> core::Pod {
     let from = template.metadata.clone().unwrap_or_default();
     let name = owner.meta().name.as_deref().unwrap_or_default();
-    Pod {
+    core::Pod {
         metadata: ObjectMeta {
             generate_name: Some(format!("{name}-")),
             namespace: owner.meta().namespace.clone(),

@@ -13,12 +13,14 @@ use futures::stream::{self, StreamExt};
 use jiff::Timestamp;
 use k8s_openapi::api::apps::v1::{ReplicaSet, ReplicaSetCondition, ReplicaSetStatus};
 use k8s_openapi::api::core::v1::{
-    Pod, PodTemplateSpec, ReplicationController, ReplicationControllerCondition,
+    PodTemplateSpec, ReplicationController, ReplicationControllerCondition,
     ReplicationControllerStatus,
 };
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use master_api::selector::LabelSelector;
 use master_client::informer::{Store, key_of};
+use master_client::pod::Pod;
+use serde::Serialize;
 use store_env::task::Group;
 
 use crate::context::Cx;
@@ -39,7 +41,7 @@ const BATCH_FIRST: usize = 1;
 const DELETES_AT_ONCE: usize = 64;
 
 /// What a ReplicaSet and a ReplicationController have in common.
-trait Set: Known {
+trait Set: Known + Serialize {
     const LOG_NAME: &'static str;
     fn replicas(&self) -> usize;
     fn min_ready_s(&self) -> i32;
@@ -231,8 +233,10 @@ async fn create<S: Set>(cx: &Cx, set: &S, count: usize) -> Result<(), Error> {
     let (mut left, mut batch) = (count, BATCH_FIRST);
     while left > 0 {
         let size = batch.min(left);
-        let created: Vec<Result<Pod, Error>> =
-            stream::iter((0..size).map(|_| cx.create(&pod))).buffer_unordered(size).collect().await;
+        let created: Vec<Result<Pod, Error>> = stream::iter((0..size).map(|_| cx.create_pod(&pod)))
+            .buffer_unordered(size)
+            .collect()
+            .await;
         let mut failures = Vec::new();
         for result in created {
             match result {

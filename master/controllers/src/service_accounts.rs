@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use k8s_openapi::api::core::v1::{ConfigMap, Namespace, ServiceAccount};
 use kube::core::ObjectMeta;
 use master_client::informer::Store;
+use serde::Serialize;
 use store_env::task::Group;
 
 use crate::context::Cx;
@@ -46,7 +47,7 @@ fn is_open(namespaces: &Store<Namespace>, name: &str) -> bool {
 }
 
 /// Creates it; fine if somebody else did, or if the namespace is just going.
-async fn create<K: Known>(cx: &Cx, object: &K) -> Result<Requeue, Error> {
+async fn create<K: Known + Serialize>(cx: &Cx, object: &K) -> Result<Requeue, Error> {
     match cx.create(object).await {
         Err(error) if error.is_already_exists() || error.is_namespace_terminating() => {}
         result => drop(result?),

@@ -4,11 +4,12 @@
 
 use std::sync::Arc;
 
-use k8s_openapi::api::core::v1::{Container, ObjectReference, Pod, Service, ServicePort};
+use k8s_openapi::api::core::v1::{ObjectReference, Service, ServicePort};
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use kube::core::ObjectMeta;
 use master_api::selector::LabelSelector;
 use master_client::informer::{Store, key_of};
+use master_client::pod::{Container, Pod};
 
 use crate::owner::{namespace_of, selects};
 use crate::pods;

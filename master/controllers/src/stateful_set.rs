@@ -12,10 +12,11 @@ use std::sync::Arc;
 
 use k8s_openapi::api::apps::v1::{ControllerRevision, StatefulSet};
 use k8s_openapi::api::core::v1::{
-    PersistentVolumeClaim, PersistentVolumeClaimVolumeSource, Pod, PodTemplateSpec, Volume,
+    self as core, PersistentVolumeClaim, PersistentVolumeClaimVolumeSource, PodTemplateSpec, Volume,
 };
 use k8s_openapi::apimachinery::pkg::runtime::RawExtension;
 use kube::core::ObjectMeta;
+use master_client::pod::Pod;
 use serde_json::json;
 use store_env::task::Group;
 
@@ -131,7 +132,7 @@ async fn create(cx: &Cx, set: &StatefulSet, ordinal: i32, revision: &str) -> Res
         }
     }
     let (name, set_name) = (name_of(&pod.metadata).to_owned(), name_of(&set.metadata));
-    match cx.create(&pod).await {
+    match cx.create_pod(&pod).await {
         Ok(_) => {
             let text = format!("create Pod {name} in StatefulSet {set_name} successful");
             cx.events.normal(set, "SuccessfulCreate", text);
@@ -147,7 +148,12 @@ async fn create(cx: &Cx, set: &StatefulSet, ordinal: i32, revision: &str) -> Res
     }
 }
 
-fn new_pod(set: &StatefulSet, template: &PodTemplateSpec, ordinal: i32, revision: &str) -> Pod {
+fn new_pod(
+    set: &StatefulSet,
+    template: &PodTemplateSpec,
+    ordinal: i32,
+    revision: &str,
+) -> core::Pod {
     let name = format!("{}-{ordinal}", name_of(&set.metadata));
     let mut pod = pods::from_template(set, template);
     pod.metadata.generate_name = None;

@@ -10,9 +10,10 @@
 //! - A claim goes only after a look at the pods of its namespace as the store has them, a class after one at all claims
 //!   and volumes: the copies of two kinds do not come at the same moment.
 
-use k8s_openapi::api::core::v1::{PersistentVolume, PersistentVolumeClaim, Pod};
+use k8s_openapi::api::core::v1::{PersistentVolume, PersistentVolumeClaim};
 use kube::api::{Api, ListParams};
 use kube::core::ObjectMeta;
+use serde::Serialize;
 use store_env::task::Group;
 use tokio::time::timeout;
 
@@ -22,6 +23,7 @@ use crate::error::{Error, Forgive};
 use crate::informers::Known;
 use crate::owner::{controller_of, is_terminating, name_of, namespace_of};
 use crate::pods::node_of;
+use master_client::pod::Pod;
 
 const OF_CLAIMS: &str = "kubernetes.io/pvc-protection";
 const OF_VOLUMES: &str = "kubernetes.io/pv-protection";
@@ -119,7 +121,7 @@ fn plan(
     Some(finalizers)
 }
 
-async fn carry_out<K: Known>(
+async fn carry_out<K: Known + Serialize>(
     cx: &Cx,
     object: &K,
     plan: Option<Vec<String>>,

@@ -5,8 +5,11 @@
 use std::time::Duration;
 
 use jiff::Timestamp;
-use k8s_openapi::api::core::v1::{Node, Pod, PodCondition, Taint, Toleration};
+use k8s_openapi::api::core::v1::{Node, Taint, Toleration};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use master_client::informer::{Store, key_of};
+use master_client::pod::Pod;
+use serde_json::{Value, json};
 use store_env::task::Group;
 
 use crate::context::Cx;
@@ -68,23 +71,14 @@ async fn reconcile(cx: Cx, key: String, started: Timestamp) -> Result<Requeue, E
 /// Says on the pod why it goes.
 async fn mark(cx: &Cx, pod: &Pod) -> Result<Pod, Error> {
     let text = "Taint manager: deleting due to NoExecute taint";
-    disrupt(cx, pod, "DeletionByTaintManager", text).await
+    let condition = disruption("DeletionByTaintManager", text, &cx.now_s());
+    cx.patch_status(pod, json!({"conditions": [condition]})).await
 }
 
-/// Adds the `DisruptionTarget` condition.
-pub(crate) async fn disrupt(cx: &Cx, pod: &Pod, reason: &str, message: &str) -> Result<Pod, Error> {
-    let mut changed = pod.clone();
-    let conditions = changed.status.get_or_insert_default().conditions.get_or_insert_default();
-    conditions.retain(|condition| condition.type_ != "DisruptionTarget");
-    conditions.push(PodCondition {
-        type_: "DisruptionTarget".to_owned(),
-        status: "True".to_owned(),
-        reason: Some(reason.to_owned()),
-        message: Some(message.to_owned()),
-        last_transition_time: Some(cx.now_s()),
-        ..PodCondition::default()
-    });
-    cx.replace_status(&changed).await
+/// The condition that says why a pod is taken away.
+pub(crate) fn disruption(reason: &str, message: &str, now: &Time) -> Value {
+    json!({"type": "DisruptionTarget", "status": "True", "reason": reason, "message": message,
+        "lastTransitionTime": now})
 }
 
 /// What becomes of a pod.

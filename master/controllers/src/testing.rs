@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use jiff::Timestamp;
-use k8s_openapi::api::core::v1::Pod;
+use master_client::pod::Pod;
 use serde_json::{Value, json};
 
 /// So many seconds after the epoch.

@@ -5,9 +5,9 @@
 use std::time::Duration;
 
 use jiff::Timestamp;
-use k8s_openapi::api::core::v1::Pod;
 use kube::Api;
 use kube::api::{DeleteParams, Patch, PatchParams, PostParams, Preconditions};
+use master_client::pod::Pod;
 use serde_json::{Value, json};
 use tokio::time::timeout;
 

@@ -2,10 +2,11 @@
 
 use std::fmt::{self, Debug};
 
-use k8s_openapi::api::core::v1::{Namespace, Node, Pod};
+use k8s_openapi::api::core::v1::{Namespace, Node};
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use kube::Api;
 use master_client::informer::{Informer, ListWatch, Store};
+use master_client::pod::Pod;
 use store_env::clock::SharedClock;
 use store_env::task::Group;
 

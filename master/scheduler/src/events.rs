@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use futures::future::join_all;
 use jiff::Timestamp;
-use k8s_openapi::api::core::v1::{Event, EventSource, ObjectReference, Pod};
+use k8s_openapi::api::core::v1::{Event, EventSource, ObjectReference};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{MicroTime, ObjectMeta, Time};
 use kube::Api;
 use kube::api::{Patch, PatchParams, PostParams};
@@ -171,8 +171,8 @@ fn event(note: Note, now: Timestamp, unique: u64) -> Event {
             ..ObjectMeta::default()
         },
         involved_object: ObjectReference {
-            api_version: Some(<Pod as k8s_openapi::Resource>::API_VERSION.to_owned()),
-            kind: Some(<Pod as k8s_openapi::Resource>::KIND.to_owned()),
+            api_version: Some("v1".to_owned()),
+            kind: Some("Pod".to_owned()),
             namespace: Some(note.namespace),
             name: Some(note.name),
             uid: Some(note.uid),
@@ -222,7 +222,7 @@ mod tests {
         let client = kube::Client::new(service, "default");
         let (_, mut writer) = channel();
         let pod = |uid: &str| {
-            let mut pod = k8s_openapi::api::core::v1::Pod::default();
+            let mut pod = master_client::pod::Pod::default();
             pod.metadata.uid = Some(uid.to_owned());
             PodInfo::read(Arc::new(pod))
         };

@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use k8s_openapi::api::core::v1::{Node, Pod};
+use k8s_openapi::api::core::v1::Node;
+use master_client::pod::Pod;
 use rand::SeedableRng;
 use rand::rngs::StdRng;
 use serde_json::{Value, json};

@@ -4,12 +4,13 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use k8s_openapi::api::core::v1::{
-    NodeSelector, NodeSelectorRequirement, NodeSelectorTerm, Pod, PodAffinityTerm, PodSpec,
+    NodeSelector, NodeSelectorRequirement, NodeSelectorTerm, PodAffinityTerm,
     PreferredSchedulingTerm, Toleration, TopologySpreadConstraint,
 };
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector as Wire;
 use master_api::selector::LabelSelector;
 use master_client::informer::key_of;
+use master_client::pod::{Pod, PodSpec};
 
 use crate::resources::{Resources, guess_of, request_of};
 

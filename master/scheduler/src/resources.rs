@@ -2,9 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use k8s_openapi::api::core::v1::{Container, ContainerStatus, PodSpec, PodStatus};
 use k8s_openapi::apimachinery::pkg::api::resource;
 use master_api::quantity::Quantity;
+use master_client::pod::{Container, ContainerStatus, PodSpec, PodStatus};
 
 /// What a container without requests is taken to use when nodes are compared (never when they are
 /// filtered): upstream's 100m and 200 MB.

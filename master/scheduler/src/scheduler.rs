@@ -11,8 +11,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use k8s_openapi::api::core::v1::{Node, Pod};
+use k8s_openapi::api::core::v1::Node;
 use master_client::informer::{Change, key_of};
+use master_client::pod::Pod;
 use rand::rngs::StdRng;
 use store_env::task::{Crew, TaskResult};
 use tokio::sync::mpsc;

@@ -1,6 +1,6 @@
 //! One object as a [`Store`](super::Store) holds it: as the text it came in, until somebody wants to see it.
 //!
-//! A typed pod takes 15 KiB, its text one or two. On a master that does not lead nobody looks at the copies: they are
+//! A typed object takes several times its text. On a master that does not lead nobody looks at the copies: they are
 //! there for the moment when it does.
 
 use std::borrow::Cow;
@@ -105,17 +105,16 @@ impl<K: Watched> Held<K> {
         Ok(Self { head, content })
     }
 
-    /// The object, decoded from its text and trimmed when first asked for; `None` if it is malformed.
-    pub(super) fn get(&mut self, trim: fn(&mut K)) -> Option<Arc<K>> {
-        let decoded = match &self.content {
+    /// The object, decoded from its text when first asked for; `None` if it is malformed.
+    pub(super) fn get(&mut self) -> Option<Arc<K>> {
+        let decoded: Result<K, _> = match &self.content {
             Content::Text(text) => decode(text),
             Content::Shared(text) => decode_kept(text, self.head.resource_version.as_deref()),
             Content::Known(object) => return Some(object.clone()),
             Content::Malformed => return None,
         };
         match decoded {
-            Ok(mut object) => {
-                trim(&mut object);
+            Ok(object) => {
                 let object = Arc::new(object);
                 self.content = Content::Known(object.clone());
                 Some(object)
@@ -222,7 +221,7 @@ mod tests {
             let Content::Text(kept) = &held.content else { panic!("decoded too early") };
             assert_eq!(kept.contains("managedFields"), text.contains('\n'));
             let expected: Pod = serde_json::from_str(&text).unwrap();
-            assert_eq!(*held.get(|_| {}).unwrap(), unmanaged(expected));
+            assert_eq!(*held.get().unwrap(), unmanaged(expected));
             assert!(!held.is_text());
         }
     }
@@ -243,7 +242,7 @@ mod tests {
         assert!(Arc::ptr_eq(&held.head.key, &kept.key));
         let mut own = Held::<Pod>::of_text(&served, None).unwrap();
         assert_eq!(held.head, own.head);
-        assert_eq!(held.get(|_| {}), own.get(|_| {}));
+        assert_eq!(held.get(), own.get());
         // A server may have another version by now.
         let newer = served.replace(r#""resourceVersion":"7""#, r#""resourceVersion":"6""#);
         let held = Held::<Pod>::of_text(&newer, Some(&keeper)).unwrap();
@@ -254,7 +253,7 @@ mod tests {
     fn what_is_not_of_its_kind_is_no_object() {
         let mut held =
             Held::<Pod>::of_text(r#"{"metadata": {"name": "p"}, "spec": 7}"#, None).unwrap();
-        assert!(held.get(|_| {}).is_none() && held.get(|_| {}).is_none());
+        assert!(held.get().is_none() && held.get().is_none());
         assert!(Held::<Pod>::of_text("{}", None).is_err());
     }
 }

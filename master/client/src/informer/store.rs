@@ -72,8 +72,6 @@ struct State<K> {
     /// Keys of the objects that a controlling owner's uid has.
     owned: BTreeMap<Box<str>, BTreeSet<Arc<str>>>,
     subscribers: Vec<Subscriber<K>>,
-    /// Takes away what no reader needs, from each object that is decoded.
-    trim: fn(&mut K),
     keeper: Option<Keeper>,
 }
 
@@ -115,7 +113,6 @@ impl<K: Watched> Default for Store<K> {
             objects: BTreeMap::new(),
             owned: BTreeMap::new(),
             subscribers: Vec::new(),
-            trim: |_| {},
             keeper: None,
         };
         Self { state: Arc::new(Mutex::new(state)), progress: Progress::default() }
@@ -136,8 +133,7 @@ impl<K: Watched> Store<K> {
     /// All objects, ordered by key.
     pub fn list(&self) -> Vec<Arc<K>> {
         let mut state = self.state.lock();
-        let State { objects, trim, .. } = &mut *state;
-        objects.values_mut().filter_map(|object| object.get(*trim)).collect()
+        state.objects.values_mut().filter_map(Held::get).collect()
     }
 
     /// The objects of one namespace, ordered by name.
@@ -145,18 +141,17 @@ impl<K: Watched> Store<K> {
         // '0' is the byte after '/': no key of another namespace lies between.
         let (from, to) = (format!("{namespace}/"), format!("{namespace}0"));
         let mut state = self.state.lock();
-        let State { objects, trim, .. } = &mut *state;
         let bounds = (Bound::Included(from.as_str()), Bound::Excluded(to.as_str()));
-        let own = objects.range_mut::<str, _>(bounds);
-        own.filter_map(|(_, object)| object.get(*trim)).collect()
+        let own = state.objects.range_mut::<str, _>(bounds);
+        own.filter_map(|(_, object)| object.get()).collect()
     }
 
     /// The objects whose controlling owner has this uid, ordered by key.
     pub fn owned_by(&self, uid: &str) -> Vec<Arc<K>> {
         let mut state = self.state.lock();
-        let State { objects, owned, trim, .. } = &mut *state;
+        let State { objects, owned, .. } = &mut *state;
         let keys = owned.get(uid).into_iter().flatten();
-        keys.filter_map(|key| objects.get_mut(key)?.get(*trim)).collect()
+        keys.filter_map(|key| objects.get_mut(key)?.get()).collect()
     }
 
     /// How many objects nobody has looked at yet.
@@ -213,12 +208,6 @@ impl<K: Watched> Store<K> {
         subscriber.offer(&Change::Resync);
         self.state.lock().subscribers.push(subscriber);
         changes
-    }
-
-    /// From now on, `trim` takes away from each object that is decoded what no reader of this store needs: a typed pod
-    /// is six times as large as its text. Never write such an object back as a whole.
-    pub fn trim_with(&self, trim: fn(&mut K)) {
-        self.state.lock().trim = trim;
     }
 
     /// From now on, the text of an object that `keeper` has is not kept here, too.
@@ -302,7 +291,7 @@ impl<K: Watched> Sink for Store<K> {
 
 impl<K: Watched> State<K> {
     fn get(&mut self, key: &str) -> Option<Arc<K>> {
-        self.objects.get_mut(key)?.get(self.trim)
+        self.objects.get_mut(key)?.get()
     }
 
     fn apply(&mut self, object: Held<K>) {
@@ -324,7 +313,7 @@ impl<K: Watched> State<K> {
             self.owned.entry(uid.clone()).or_default().insert(key.clone());
         }
         if self.is_heard() {
-            let old = old.as_mut().and_then(|old| old.get(self.trim));
+            let old = old.as_mut().and_then(Held::get);
             self.objects.insert(key.clone(), object);
             match (self.get(&key), old) {
                 (Some(new), old) => self.tell(&Change::Applied { old, new }),
@@ -340,8 +329,7 @@ impl<K: Watched> State<K> {
         let Some(mut known) = self.objects.remove(key) else { return };
         self.disown(&known);
         if self.is_heard()
-            && let Some(last) =
-                last.and_then(|mut last| last.get(self.trim)).or_else(|| known.get(self.trim))
+            && let Some(last) = last.and_then(|mut last| last.get()).or_else(|| known.get())
         {
             self.tell(&Change::Deleted(last));
         }

@@ -224,14 +224,6 @@ async fn list_whose_continue_token_expired_is_fetched_whole() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_no_reader_needs_is_taken_away() {
-    let bench = start(vec![list(5, &[map("a", 3)], "")]);
-    bench.store.trim_with(|map| map.metadata.uid = None);
-    bench.store.wait_synced().await;
-    assert_eq!(bench.store.get("default/a").unwrap().metadata.uid, None);
-}
-
-#[tokio::test(start_paused = true)]
 async fn objects_are_decoded_when_somebody_looks() {
     let bench = start(vec![list(5, &[map("a", 3), map("b", 4)], "")]);
     bench.wire.until_watched_from("5").await;

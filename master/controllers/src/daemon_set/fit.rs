@@ -1,13 +1,14 @@
 //! Whether a daemon's pod runs on a node, and how it is pinned there. Pure.
 
 use k8s_openapi::api::core::v1::{
-    Affinity, Node, NodeSelector, NodeSelectorRequirement, NodeSelectorTerm, Pod, PodSpec,
+    self as core, Affinity, Node, NodeSelector, NodeSelectorRequirement, NodeSelectorTerm, PodSpec,
     PodTemplateSpec, Toleration,
 };
 
 use crate::owner::{label, name_of};
 use crate::pods;
 use crate::taint_eviction::tolerates;
+use master_client::pod::Pod;
 
 const NAME_FIELD: &str = "metadata.name";
 /// What a daemon's pod bears on its node: (taint, effect).
@@ -96,7 +97,7 @@ fn holds(wanted: &NodeSelectorRequirement, value: Option<&str>) -> bool {
 }
 
 /// Lets the pod go to this node only, and stay there whatever happens to the node.
-pub(super) fn pin(pod: &mut Pod, node: &str) {
+pub(super) fn pin(pod: &mut core::Pod, node: &str) {
     let spec = pod.spec.get_or_insert_default();
     spec.tolerations = Some(tolerations(spec));
     let field = NodeSelectorRequirement {
@@ -171,9 +172,10 @@ mod tests {
 
     #[test]
     fn pinned_pod_names_its_node_before_it_is_bound() {
-        let mut pod = Pod::default();
+        let mut pod = core::Pod::default();
         pin(&mut pod, "n7");
-        assert_eq!(target_of(&pod), "n7");
+        let read: Pod = object(serde_json::to_value(&pod).unwrap());
+        assert_eq!(target_of(&read), "n7");
         assert_eq!(pod.spec.unwrap().tolerations.unwrap().len(), BORNE.len());
     }
 }

@@ -6,7 +6,7 @@
 use std::time::Duration;
 
 use jiff::Timestamp;
-use k8s_openapi::api::core::v1::{ContainerStatus, Pod};
+use master_client::pod::{ContainerStatus, Pod};
 
 use crate::pods;
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 use k8s_openapi::api::batch::v1::{Job, JobSpec, JobStatus};
-use k8s_openapi::api::core::v1::Pod;
+use master_client::pod::Pod;
 
 use super::indexes::Indexes;
 use super::policy::{self, Verdict};

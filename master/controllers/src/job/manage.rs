@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use k8s_openapi::api::core::v1::Pod;
+use master_client::pod::Pod;
 
 use super::backoff::{self, ended_at};
 use super::indexes::Indexes;

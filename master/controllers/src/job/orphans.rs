@@ -8,8 +8,8 @@
 use std::sync::Arc;
 
 use k8s_openapi::api::batch::v1::Job;
-use k8s_openapi::api::core::v1::Pod;
 use master_client::informer::{Store, key_of};
+use master_client::pod::Pod;
 use store_env::task::Group;
 
 use super::look::is_tracked;

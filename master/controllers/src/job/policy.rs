@@ -5,7 +5,7 @@ use std::sync::Arc;
 use k8s_openapi::api::batch::v1::{
     JobSpec, PodFailurePolicyOnExitCodesRequirement, PodFailurePolicyRule, SuccessPolicyRule,
 };
-use k8s_openapi::api::core::v1::{ContainerStatus, Pod};
+use master_client::pod::{ContainerStatus, Pod};
 
 use super::indexes::Indexes;
 use super::look::Look;

@@ -14,7 +14,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use k8s_openapi::api::batch::v1::{JobStatus, UncountedTerminatedPods};
-use k8s_openapi::api::core::v1::Pod;
+use master_client::pod::Pod;
 
 use super::backoff::{Record, ended_at};
 use super::indexes::Indexes;

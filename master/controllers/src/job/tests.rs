@@ -67,7 +67,7 @@ impl World {
                 pod.metadata.name = Some(format!("p{}", self.made));
                 pod.metadata.creation_timestamp = Some(Time(at(self.now_s)));
                 pod.status.get_or_insert_default().phase = Some("Running".to_owned());
-                self.pods.push(Arc::new(pod));
+                self.pods.push(Arc::new(object(serde_json::to_value(pod).unwrap())));
             }
             if !self.lingers {
                 self.sweep();

@@ -5,11 +5,11 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 use k8s_openapi::api::apps::v1::{StatefulSet, StatefulSetStatus};
-use k8s_openapi::api::core::v1::Pod;
 
 use super::{HASH, Pods};
 use crate::owner::{is_terminating, label, name_of};
 use crate::pods;
+use master_client::pod::Pod;
 
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum Step {

@@ -154,7 +154,7 @@ impl World {
 
     pub(crate) async fn create<K>(&self, object: Value) -> K
     where
-        K: Kind + kube::Resource<Scope = NamespaceResourceScope>,
+        K: Kind + serde::Serialize + kube::Resource<Scope = NamespaceResourceScope>,
     {
         let object: K = serde_json::from_value(object).unwrap();
         self.api().create(&PostParams::default(), &object).await.unwrap()

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use http::{Method, Request, Response};
 use http_body_util::BodyExt;
-use k8s_openapi::api::core::v1::Pod;
 use kube::client::Body;
+use master_client::pod::PodStatus;
 use parking_lot::Mutex;
 use serde_json::{Value, json};
 use store_env::clock::TokioClock;
@@ -82,14 +82,15 @@ impl Server {
     }
 
     fn patch(&self, key: &str, patch: Value) -> (u16, Value) {
-        let pod = self.inputs.pods.get(key).unwrap();
-        let pod: Pod = serde_json::from_value(crate::fixture::merged(
-            serde_json::to_value(pod.as_ref()).unwrap(),
-            patch,
-        ))
-        .unwrap();
-        self.inputs.pods.apply(pod.clone());
-        (200, serde_json::to_value(pod).unwrap())
+        let mut pod = self.inputs.pods.get(key).unwrap().as_ref().clone();
+        let said: PodStatus = serde_json::from_value(patch["status"].clone()).unwrap();
+        let status = pod.status.get_or_insert_default();
+        status.conditions = said.conditions.or(status.conditions.take());
+        if patch["status"].get("nominatedNodeName").is_some() {
+            status.nominated_node_name = said.nominated_node_name;
+        }
+        self.inputs.pods.apply(pod);
+        (200, patch)
     }
 
     /// Waits until the log or the pods satisfy a condition.
