@@ -66,15 +66,15 @@ fn unknown_and_duplicate_fields_follow_the_validation_level() {
 }
 
 #[test]
-fn nulls_go_and_numbers_for_quantities_become_text() {
+fn nulls_go_and_quantities_become_canonical_text() {
     let body = r#"{"metadata":{"name":"x","labels":null},"spec":{"replicas":2.0,"strategy":{"rollingUpdate":
         {"maxSurge":"25%","maxUnavailable":1}},"template":{"spec":{"nodeSelector":{"a":null},
-        "containers":[{"resources":{"limits":{"cpu":2,"memory":"1Gi"}}}]}}}}"#;
+        "containers":[{"resources":{"limits":{"cpu":2,"memory":"1024Mi"},"requests":{"cpu":"1000m","memory":"0.5Gi"}}}]}}}}"#;
     let (value, _) = decoded(body, FieldValidation::Strict).unwrap();
     let expected = json!({"metadata": {"name": "x"}, "spec": {"replicas": 2,
         "strategy": {"rollingUpdate": {"maxSurge": "25%", "maxUnavailable": 1}},
         "template": {"spec": {"nodeSelector": {"a": ""},
-        "containers": [{"resources": {"limits": {"cpu": "2", "memory": "1Gi"}}}]}}}});
+        "containers": [{"resources": {"limits": {"cpu": "2", "memory": "1Gi"}, "requests": {"cpu": "1", "memory": "512Mi"}}}]}}}});
     assert_eq!(value, expected);
 }
 

@@ -242,11 +242,12 @@ impl Walk<'_> {
             }
             (Node::Bytes, Value::String(text)) => base64(text),
             (Node::Time, Value::String(text)) => moment(text),
-            (Node::Quantity, Value::String(text)) => amount(text),
+            (Node::Quantity, Value::String(text)) => {
+                *text = amount(text)?;
+                Ok(())
+            }
             (Node::Quantity, Value::Number(number)) => {
-                let text = number.to_string();
-                amount(&text)?;
-                *value = Value::String(text);
+                *value = Value::String(amount(&number.to_string())?);
                 Ok(())
             }
             _ => Err(self.mismatch(value, index, place, owner)),
@@ -467,6 +468,7 @@ fn moment(text: &str) -> Result<(), String> {
     Err(problem.unwrap_or_else(|| format!("parsing time {text:?}: out of range")))
 }
 
-fn amount(text: &str) -> Result<(), String> {
-    quantity::Quantity::parse(text).map(drop).map_err(|error| error.to_string())
+/// The canonical form of a quantity: `1000m` is `1`.
+fn amount(text: &str) -> Result<String, String> {
+    quantity::Quantity::parse(text).map(|amount| amount.to_string()).map_err(|e| e.to_string())
 }
