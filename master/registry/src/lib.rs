@@ -37,6 +37,7 @@ pub mod table;
 mod workload;
 
 pub use list::builtin;
+pub use pod::amounts as pod_amounts;
 pub use resource::{Resource, Subresource};
 pub use schema::{FieldValidation, Schema};
 pub use strategy::{ClusterConfig, Column, Companion, Cx, Shape, Strategy};

@@ -1,7 +1,7 @@
 //! Acting as somebody else, for those who may.
 
 use master_api::status::ApiError;
-use master_auth::authn::impersonation;
+use master_auth::authn::{ANONYMOUS, impersonation};
 
 use crate::call::Call;
 use crate::server::Server;
@@ -14,6 +14,8 @@ pub async fn apply(server: &Server, call: &mut Call) -> Result<(), ApiError> {
     let evaluate = || impersonation::evaluate(&server.authorizer, &request, &wanted);
     call.identity = match evaluate() {
         Ok(identity) => identity,
+        // Strangers have no permissions to wait for.
+        Err(refusal) if call.identity.user == ANONYMOUS => return Err(refusal),
         Err(_) => {
             server.catch_up().await?;
             evaluate()?

@@ -24,16 +24,18 @@ pub async fn run(server: &Server, call: &mut Call, target: &Target) -> Result<Re
             target.namespace = entry.namespace().to_owned();
         }
         match delete(server, asked, &target, options).await {
-            Ok(outcome) => Ok(Some(outcome)),
+            Ok(outcome) => {
+                let mut warnings = Vec::new();
+                outcome.said(&mut warnings);
+                Ok(Some(warnings))
+            }
             // Somebody else was faster: that is what was wanted.
             Err(ApiError::NotFound { .. }) => Ok(None),
             Err(error) => Err(error),
         }
     });
-    let outcomes = futures::stream::iter(each).buffered(AT_ONCE);
-    let outcomes: Vec<_> = outcomes.try_filter_map(|it| ready(Ok(it))).try_collect().await?;
-    for outcome in outcomes {
-        outcome.said(&mut call.warnings);
-    }
+    let said = futures::stream::iter(each).buffered(AT_ONCE);
+    let said: Vec<Vec<String>> = said.try_filter_map(|it| ready(Ok(it))).try_collect().await?;
+    call.warnings.extend(said.into_iter().flatten());
     list::render(server, call, target, page)
 }

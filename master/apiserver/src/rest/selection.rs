@@ -93,7 +93,8 @@ pub fn of(call: &Call, target: &Target) -> Result<Selection, ApiError> {
     fields.terms.retain(|term| {
         let by_scope =
             (term.key == NAME && is_one) || (term.key == NAMESPACE && !namespace.is_empty());
-        !(term.is_equal && by_scope && (term.value == name || term.value == namespace))
+        let said = if term.key == NAME { &name } else { &namespace };
+        !(term.is_equal && by_scope && term.value == *said)
     });
     if labels.is_everything() && fields.is_everything() {
         return Ok(Selection { scope, matcher: None });

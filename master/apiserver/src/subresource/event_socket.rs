@@ -43,7 +43,8 @@ fn offered(headers: &HeaderMap) -> Result<Option<HeaderValue>, ApiError> {
 
 async fn send(client: OnUpgrade, mut events: Body) -> Result<(), Broken> {
     let io = TokioIo::new(client.await?);
-    let (mut sink, stream) = WebSocketStream::from_raw_socket(io, Role::Server, None).await.split();
+    let (mut sink, stream) =
+        WebSocketStream::from_raw_socket(io, Role::Server, Some(log_socket::small())).await.split();
     let messages = async move {
         let mut begun = BytesMut::new();
         while let Some(frame) = events.frame().await {

@@ -18,7 +18,7 @@ use hyper_util::rt::TokioIo;
 use master_api::status::ApiError;
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
-use tokio_tungstenite::tungstenite::protocol::{Message, Role};
+use tokio_tungstenite::tungstenite::protocol::{Message, Role, WebSocketConfig};
 use tokio_tungstenite::tungstenite::{Bytes, Error};
 
 use super::kubelet::Answer;
@@ -117,10 +117,17 @@ fn message(piece: Bytes, is_text: bool) -> Message {
     if is_text { Message::text(BASE64_STANDARD.encode(piece)) } else { Message::Binary(piece) }
 }
 
+/// Of a client that has nothing to say: what it says is dropped, and must not be gathered before.
+pub(super) fn small() -> WebSocketConfig {
+    const SAID_MAX_BYTES: Option<usize> = Some(64 << 10);
+    WebSocketConfig::default().max_message_size(SAID_MAX_BYTES).max_frame_size(SAID_MAX_BYTES)
+}
+
 async fn send(client: OnUpgrade, answer: Answer, is_text: bool) -> Result<(), Broken> {
     let Answer { response, connection: _connection } = answer;
     let io = TokioIo::new(client.await?);
-    let (mut sink, stream) = WebSocketStream::from_raw_socket(io, Role::Server, None).await.split();
+    let (mut sink, stream) =
+        WebSocketStream::from_raw_socket(io, Role::Server, Some(small())).await.split();
     let mut body = response.into_body();
     let pieces = async move {
         // Upstream begins with a message of nothing.

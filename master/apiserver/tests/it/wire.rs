@@ -134,6 +134,7 @@ async fn parameters_of_reads_are_judged_as_upstream_judges_them() {
         ("GET", "/m00?timeout=x", 400, "invalid timeout specified in the request URL - time: invalid duration \"x\""),
         ("GET", "/m00?includeObject=Nope", 200, "m00"),
         ("GET", "?fieldSelector=metadata.name%3Dl1%5C%2Cx", 200, "\"items\":[]"),
+        ("GET", "?fieldSelector=metadata.name%3Dm00%2Cmetadata.namespace%3Dm00", 200, "\"items\":[]"),
         ("DELETE", "?limit=x", 400, "strconv.ParseInt: parsing \"x\": invalid syntax"),
         ("DELETE", "?continue=junk", 400, "invalid continue token"),
         ("DELETE", "?sendInitialEvents=true", 422, "sendInitialEvents is forbidden for list"),

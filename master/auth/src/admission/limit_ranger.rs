@@ -5,9 +5,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use master_api::quantity::Quantity;
 use master_api::status::ApiError;
+use master_registry::pod_amounts::{Amounts, amounts, of_pod};
 use serde_json::{Value, json};
 
-use crate::admission::pod_amounts::{Amounts, amounts, total};
 use crate::admission::{Operation, Plugin, Request};
 use crate::json::{items, object_at, text};
 
@@ -129,7 +129,9 @@ fn broken_by_pod(pod: &Value, limit: &Value) -> Vec<String> {
                 )
             })
             .collect(),
-        "Pod" => broken("Pod", limit, &total(pod, "requests"), &total(pod, "limits")),
+        "Pod" => {
+            broken("Pod", limit, &of_pod(&pod["spec"], "requests"), &of_pod(&pod["spec"], "limits"))
+        }
         _ => Vec::new(),
     }
 }

@@ -19,7 +19,6 @@ mod limit_ranger;
 mod mountable_secrets;
 mod namespace_lifecycle;
 mod node_restriction;
-mod pod_amounts;
 mod pod_resize;
 mod pod_security;
 mod pod_topology_labels;

@@ -16,10 +16,10 @@ use std::sync::Arc;
 
 use master_api::quantity::Quantity;
 use master_api::status::ApiError;
+use master_registry::pod_amounts::says_itself;
 use serde_json::{Map, Value, json};
 
 use self::usage::{Amounts, matches_scopes, of_object, relevant};
-use crate::admission::pod_amounts::says_itself;
 use crate::admission::{Operation, Plugin, Request};
 use crate::json::{items, object_at, text};
 
@@ -193,7 +193,7 @@ pub fn recount(quota: &Value, listed: &[Listed]) -> Value {
 
 /// For each limited amount, the containers that do not say how much they want.
 fn missing_amounts(pod: &Value, limited: &[&String]) -> Vec<String> {
-    if says_itself(pod) {
+    if says_itself(&pod["spec"]) {
         return Vec::new();
     }
     let containers =

@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 
-use http::HeaderMap;
+use http::{HeaderMap, HeaderValue};
 use master_api::access::{Attributes, Identity};
 use master_api::names;
 use master_api::status::ApiError;
@@ -25,23 +25,17 @@ const NODE_NAME: &str = "authentication.kubernetes.io/node-name";
 const NODE_KEYS: &str = "authentication.kubernetes.io/associated-node-keys";
 
 /// The identity that the headers ask for, if any.
+///
+/// # Errors
+/// A header that is no UTF-8: passed over, the request would run as whoever sent it. Anything but a user without a user.
 pub fn requested(headers: &HeaderMap) -> Result<Option<Identity>, ApiError> {
-    let value = |name: &str| {
-        headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default().to_owned()
-    };
-    let groups =
-        headers.get_all(GROUP).iter().filter_map(|value| value.to_str().ok()).map(str::to_owned);
-    let mut identity = Identity {
-        user: value(USER),
-        uid: value(UID),
-        groups: groups.collect(),
-        ..Identity::default()
-    };
+    let value = |name: &str| headers.get(name).map_or(Ok(String::new()), read);
+    let groups: Result<_, _> = headers.get_all(GROUP).iter().map(read).collect();
+    let mut identity =
+        Identity { user: value(USER)?, uid: value(UID)?, groups: groups?, ..Identity::default() };
     for (name, value) in headers {
-        let (Some(key), Ok(value)) = (name.as_str().strip_prefix(EXTRA), value.to_str()) else {
-            continue;
-        };
-        identity.extra.entry(percent_decoded(key)).or_default().push(value.to_owned());
+        let Some(key) = name.as_str().strip_prefix(EXTRA) else { continue };
+        identity.extra.entry(percent_decoded(key)).or_default().push(read(value)?);
     }
     if !identity.user.is_empty() {
         return Ok(Some(identity));
@@ -50,6 +44,11 @@ pub fn requested(headers: &HeaderMap) -> Result<Option<Identity>, ApiError> {
         return Ok(None);
     }
     Err(ApiError::bad_request("requested impersonation without impersonating a user"))
+}
+
+fn read(value: &HeaderValue) -> Result<String, ApiError> {
+    let text = str::from_utf8(value.as_bytes()).map(str::to_owned);
+    text.map_err(|_| ApiError::bad_request("impersonation headers must be UTF-8"))
 }
 
 /// A way of acting as somebody else, each with permissions of its own (KEP-5284). All but the last are granted for

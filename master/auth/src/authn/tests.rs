@@ -200,6 +200,20 @@ fn impersonation_needs_a_permission_for_each_part() {
     let wanted = |pairs: &[(&str, &str)]| impersonation::requested(&headers(pairs));
     assert_eq!(wanted(&[]).unwrap(), None);
     assert!(wanted(&[("impersonate-group", "system:masters")]).is_err(), "a group without a user");
+    for name in ["impersonate-user", "impersonate-group", "impersonate-uid", "impersonate-extra-a"]
+    {
+        let mut sent = headers(&[("impersonate-user", "jane")]);
+        let name = HeaderName::from_static(name);
+        sent.insert(name.clone(), HeaderValue::from_bytes("jürgen".as_bytes()).unwrap());
+        let read = impersonation::requested(&sent).unwrap().unwrap();
+        let mut values = [&read.user, &read.uid]
+            .into_iter()
+            .chain(&read.groups)
+            .chain(read.extra.values().flatten());
+        assert!(values.any(|value| value == "jürgen"), "{name}: {read:?}");
+        sent.insert(name, HeaderValue::from_bytes(b"j\xfcrgen").unwrap());
+        assert!(impersonation::requested(&sent).is_err(), "never as whoever sent it");
+    }
     let jane = wanted(&[
         ("impersonate-user", "jane"),
         ("impersonate-group", "g"),

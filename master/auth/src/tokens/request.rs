@@ -120,7 +120,9 @@ fn lifetime_s(request: &Value) -> Result<i64, ApiError> {
     let asked = number(request, "/spec/expirationSeconds").unwrap_or(EXPIRATION_DEFAULT_S);
     let wrong = match asked {
         ..EXPIRATION_MIN_S => "may not specify a duration less than 10 minutes",
-        EXPIRATION_MAX_S.. => "may not specify a duration larger than 2^32 seconds",
+        seconds if seconds > EXPIRATION_MAX_S => {
+            "may not specify a duration larger than 2^32 seconds"
+        }
         _ => return Ok(asked),
     };
     let error = FieldError::invalid("spec.expirationSeconds", asked, wrong);

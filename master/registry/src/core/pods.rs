@@ -9,7 +9,7 @@ use master_api::status::FieldError;
 use serde_json::{Value, json};
 
 use crate::fill::{self, zero};
-use crate::pod::{defaults, status, status_rules, update, validate, warnings};
+use crate::pod::{amounts, defaults, status, status_rules, update, validate, warnings};
 use crate::strategy::{Column, Companion, Cx, Shape, Strategy, fresh, status_and_metadata};
 use crate::table::{self, Cell, or_none};
 
@@ -231,14 +231,8 @@ pub fn validate_resize(new: &Value, old: &Value) -> Vec<FieldError> {
 /// How a pod fares when memory runs out: `Guaranteed`, `Burstable` or `BestEffort`.
 pub fn qos_class(pod: &Value) -> &'static str {
     let lists = ["containers", "initContainers"];
-    let says_itself = ["requests", "limits"].iter().any(|list| {
-        let amounts = meta::at(pod, &["spec", "resources", list]).and_then(Value::as_object);
-        amounts.into_iter().flatten().any(|(name, _)| {
-            matches!(name.as_str(), "cpu" | "memory") || name.starts_with("hugepages-")
-        })
-    });
     // What the pod says as a whole counts instead of its containers.
-    let all: Vec<&Value> = match says_itself {
+    let all: Vec<&Value> = match amounts::says_itself(&pod["spec"]) {
         true => vec![&pod["spec"]],
         false => lists.iter().flat_map(|list| meta::items(pod, &["spec", list])).collect(),
     };

@@ -249,10 +249,20 @@ pub(crate) fn no_backsteps(object: &Value, field: &str, path: &FieldPath, errors
 /// Limits and requests: known or qualified names, no negative amount, no request above its limit; of what cannot be shared
 /// as much is requested as it is limited to.
 pub(crate) fn resources(resources: &Value, path: &FieldPath, errors: &mut Findings) {
+    amounts(resources, path, container_resource, errors);
+}
+
+/// Amounts whose names are judged by `named`: none is negative, and none is requested beyond its limit.
+pub(crate) fn amounts(
+    resources: &Value,
+    path: &FieldPath,
+    named: fn(&str, &FieldPath) -> Findings,
+    errors: &mut Findings,
+) {
     for list in ["limits", "requests"] {
         let path = path.child(list);
         for (name, amount) in resources[list].as_object().into_iter().flatten() {
-            errors.extend(container_resource(name, &path.key(name)));
+            errors.extend(named(name, &path.key(name)));
             let is_negative = Quantity::from_json(amount).is_some_and(Quantity::is_negative);
             if is_negative {
                 let detail = "must be greater than or equal to 0";

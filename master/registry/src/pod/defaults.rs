@@ -2,6 +2,7 @@
 
 use serde_json::{Map, Value, json};
 
+use super::amounts;
 use super::image::pull_policy;
 use crate::fill::{absent, made, object, objects, zero};
 
@@ -35,6 +36,7 @@ pub(crate) fn pod_spec(spec: &mut Fields) {
     for list in ["initContainers", "containers"] {
         objects(spec, list).for_each(requests_from_limits);
     }
+    amounts::default(spec);
     absent(spec, "enableServiceLinks", true);
     if spec.get("hostNetwork") == Some(&Value::Bool(true)) {
         for list in ["initContainers", "containers"] {

@@ -1,5 +1,6 @@
 //! Pod specifications: the rules that pods and everything with a pod template share.
 
+pub mod amounts;
 pub(crate) mod containers;
 pub(crate) mod defaults;
 mod image;

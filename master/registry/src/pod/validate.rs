@@ -8,7 +8,7 @@ use master_api::{meta, names, selector};
 use serde_json::Value;
 
 use super::containers::{self, Context, Role};
-use super::volumes;
+use super::{amounts, volumes};
 use crate::check::{self, Findings};
 use crate::objectmeta;
 use crate::rules::{self, Must, Rule};
@@ -95,6 +95,7 @@ pub(crate) fn spec(spec: &Value, path: &FieldPath, errors: &mut Findings) {
         let items = meta::items(spec, &[list]);
         containers::validate(items, role, &path.child(list), &mut context, errors);
     }
+    amounts::validate(spec, path, errors);
     check::required_one_of(spec, "restartPolicy", path, &RESTART_POLICIES, errors);
     dns(spec, path, errors);
     rules::check(spec, path, RULES, errors);

@@ -3,11 +3,10 @@
 use std::collections::BTreeSet;
 
 use master_api::quantity::Quantity;
+/// Amounts by the names that quotas use (`pods`, `requests.cpu`, `count/deployments.apps`).
+pub(super) use master_registry::pod_amounts::{Amounts, add, amounts};
 use serde_json::Value;
 
-use crate::admission::pod_amounts;
-/// Amounts by the names that quotas use (`pods`, `requests.cpu`, `count/deployments.apps`).
-pub(super) use crate::admission::pod_amounts::{Amounts, add, amounts};
 use crate::json::{items, number, text, texts};
 
 /// Resources of the core group with a short name of their own in quotas.
@@ -130,7 +129,7 @@ pub(in crate::admission) fn requests_of(pod: &Value) -> Amounts {
 
 /// Its containers, and the runtime's overhead.
 fn pod_total(pod: &Value, field: &str) -> Amounts {
-    let mut total = pod_amounts::total(pod, field);
+    let mut total = master_registry::pod_amounts::of_pod(&pod["spec"], field);
     add(&mut total, &amounts(pod, "/spec/overhead"));
     total
 }
@@ -228,16 +227,5 @@ fn reaches_out(pod: &Value) -> bool {
 }
 
 fn is_best_effort(pod: &Value) -> bool {
-    let containers =
-        items(pod, "/spec/containers").iter().chain(items(pod, "/spec/initContainers"));
-    let asks = |container: &Value, field: &str| {
-        let amounts = amounts(container, &format!("/resources/{field}"));
-        amounts
-            .iter()
-            .any(|(name, amount)| matches!(name.as_str(), "cpu" | "memory") && !amount.is_zero())
-    };
-    !pod_amounts::says_itself(pod)
-        && containers
-            .into_iter()
-            .all(|container| !asks(container, "requests") && !asks(container, "limits"))
+    master_registry::core::pods::qos_class(pod) == "BestEffort"
 }
