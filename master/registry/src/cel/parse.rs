@@ -6,12 +6,15 @@ use super::{KEYWORDS, Problem};
 
 /// How deep expressions may be nested.
 const DEPTH_MAX: usize = 200;
+/// How many operators and steps an expression may have besides `&&` and `||`, whose tree is flat: each may be a level of
+/// the tree, and whoever walks it takes a level of the stack.
+const LINKS_MAX: usize = 1_000;
 
 /// What cel-go says may begin an expression.
 const AN_EXPRESSION: &str = "{'[', '{', '(', '.', '-', '!', 'true', 'false', 'null', NUM_FLOAT, NUM_INT, NUM_UINT, STRING, BYTES, IDENTIFIER}";
 
 pub(super) fn parse(source: &str) -> Result<Node, Problem> {
-    let mut parser = Parser { tokens: tokens(source)?, next: 0, depth: 0 };
+    let mut parser = Parser { tokens: tokens(source)?, next: 0, depth: 0, links: 0 };
     let root = parser.expression()?;
     match parser.peek() {
         Token::End => Ok(root),
@@ -23,6 +26,7 @@ struct Parser {
     tokens: Vec<(usize, Token)>,
     next: usize,
     depth: usize,
+    links: usize,
 }
 
 type Parsed = Result<Node, Problem>;
@@ -69,6 +73,16 @@ impl Parser {
         Problem::new(self.at(), message)
     }
 
+    /// Counts what makes the tree a level deeper.
+    fn link(&mut self) -> Result<(), Problem> {
+        self.links += 1;
+        if self.links > LINKS_MAX {
+            let message = format!("expression recursion limit exceeded: {LINKS_MAX}");
+            return Err(Problem::new(self.at(), message));
+        }
+        Ok(())
+    }
+
     fn expression(&mut self) -> Parsed {
         self.depth += 1;
         if self.depth > DEPTH_MAX {
@@ -90,26 +104,26 @@ impl Parser {
     }
 
     fn or(&mut self) -> Parsed {
-        let mut left = self.and()?;
+        let (mut operands, mut places) = (vec![self.and()?], Vec::new());
         loop {
             let at = self.at();
             if !self.eat("||") {
-                return Ok(left);
+                return Ok(balanced(operands, &places, Expr::Or));
             }
-            let right = self.and()?;
-            left = Node { at, expr: Expr::Or(Box::new(left), Box::new(right)) };
+            places.push(at);
+            operands.push(self.and()?);
         }
     }
 
     fn and(&mut self) -> Parsed {
-        let mut left = self.relation()?;
+        let (mut operands, mut places) = (vec![self.relation()?], Vec::new());
         loop {
             let at = self.at();
             if !self.eat("&&") {
-                return Ok(left);
+                return Ok(balanced(operands, &places, Expr::And));
             }
-            let right = self.relation()?;
-            left = Node { at, expr: Expr::And(Box::new(left), Box::new(right)) };
+            places.push(at);
+            operands.push(self.relation()?);
         }
     }
 
@@ -129,6 +143,7 @@ impl Parser {
             let found = SIGNS.iter().find(|(sign, _)| self.is(sign)).map(|(_, operator)| *operator);
             let Some(operator) = found.or(is_in.then_some(Binary::In)) else { return Ok(left) };
             self.next += 1;
+            self.link()?;
             let right = self.sum()?;
             left = binary(at, operator, left, right);
         }
@@ -143,6 +158,7 @@ impl Parser {
                 () if self.eat("-") => Binary::Subtract,
                 () => return Ok(left),
             };
+            self.link()?;
             let right = self.product()?;
             left = binary(at, operator, left, right);
         }
@@ -158,6 +174,7 @@ impl Parser {
                 () if self.eat("%") => Binary::Modulo,
                 () => return Ok(left),
             };
+            self.link()?;
             let right = self.unary()?;
             left = binary(at, operator, left, right);
         }
@@ -169,6 +186,7 @@ impl Parser {
         let sign = if self.is("!") { "!" } else { "-" };
         while self.eat(sign) {
             count += 1;
+            self.link()?;
         }
         if count == 0 {
             return self.member();
@@ -197,6 +215,9 @@ impl Parser {
     fn suffixes(&mut self, mut node: Node) -> Parsed {
         loop {
             let at = self.at();
+            if [".", ".?", "[", "[?"].iter().any(|sign| self.is(sign)) {
+                self.link()?;
+            }
             if self.is(".") || self.is(".?") {
                 let is_optional = self.is(".?");
                 self.next += 1;
@@ -350,6 +371,21 @@ impl Parser {
 
 fn binary(at: usize, operator: Binary, left: Node, right: Node) -> Node {
     Node { at, expr: Expr::Binary(operator, Box::new(left), Box::new(right)) }
+}
+
+/// Operands with the places of the operators between them, as a tree as flat as it can be.
+fn balanced(
+    mut operands: Vec<Node>,
+    places: &[usize],
+    join: fn(Box<Node>, Box<Node>) -> Expr,
+) -> Node {
+    if operands.len() == 1 {
+        return operands.remove(0);
+    }
+    let half = operands.len().div_ceil(2);
+    let right = balanced(operands.split_off(half), &places[half..], join);
+    let left = balanced(operands, &places[..half - 1], join);
+    Node { at: places[half - 1], expr: join(Box::new(left), Box::new(right)) }
 }
 
 fn repeat(at: usize, sign: &str, count: usize, node: Node) -> Node {

@@ -166,6 +166,17 @@ fn sets_are_added_and_compared_in_steps_of_their_length() {
 fn bombs_end() {
     let deep = format!("{}1{}", "(".repeat(300), ")".repeat(300));
     check(&deep, "ERROR: <input>:1:201: expression recursion limit exceeded: 200");
+    let limit = "expression recursion limit exceeded: 1000";
+    for (start, link, end) in [("", "1+", "1 == 1"), ("", "!", "true"), ("dyn({})", ".a", "")] {
+        let told = |count: usize| {
+            let source = format!("{start}{}{end}", link.repeat(count));
+            over(&json!({"type": "object"}), &json!({}), &source)
+        };
+        let longest = told(990);
+        assert!(!longest.contains(limit), "{link}: {longest}");
+        assert!(told(1_001).contains(limit), "{link}");
+    }
+    check(&format!("true{}", " && true".repeat(3_000)), "true");
     let spent = "operation cancelled: actual cost limit exceeded";
     let tens = "[1,1,1,1,1,1,1,1,1,1]";
     let nested =

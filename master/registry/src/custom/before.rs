@@ -24,8 +24,8 @@ impl<'a> Before<'a> {
         Some(Self { value: self.value.get(name)?, schema: self.schema.field(name)? })
     }
 
-    /// What an item was that has these keys now.
-    pub(super) fn item(&self, new: &Value) -> Option<Self> {
+    /// What an item was that stands at `at` now and has these keys.
+    pub(super) fn item(&self, at: usize, new: &Value) -> Option<Self> {
         let ListType::Map(keys) = &self.schema.list_type else { return None };
         let is_key = |value: &Value| value.is_string() || value.is_number() || value.is_boolean();
         let has_same = |old: &&Value, key: &String| match (old.get(key), new.get(key)) {
@@ -33,7 +33,9 @@ impl<'a> Before<'a> {
             _ => false,
         };
         let is_it = |old: &&Value| !keys.is_empty() && keys.iter().all(|key| has_same(old, key));
-        let value = self.value.as_array()?.iter().find(is_it)?;
+        let all = self.value.as_array()?;
+        // Most stand where they stood.
+        let value = all.get(at).filter(is_it).or_else(|| all.iter().find(is_it))?;
         Some(Self { value, schema: self.schema.items.as_deref()? })
     }
 
@@ -44,8 +46,10 @@ impl<'a> Before<'a> {
             (Value::Array(old), Value::Array(new)) => match &self.schema.list_type {
                 ListType::Atomic | ListType::Set => old == new,
                 ListType::Map(_) => {
-                    let is_same = |item| self.item(item).is_some_and(|old| old.is_same(item));
-                    old.len() == new.len() && new.iter().all(is_same)
+                    let is_same = |(at, item): (usize, &Value)| {
+                        self.item(at, item).is_some_and(|old| old.is_same(item))
+                    };
+                    old.len() == new.len() && new.iter().enumerate().all(is_same)
                 }
             },
             (Value::Object(old), Value::Object(new)) => {

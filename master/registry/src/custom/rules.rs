@@ -446,7 +446,7 @@ fn walk<'a>(
         Value::Array(items) => {
             let Some(of_items) = &schema.items else { return };
             for (at, item) in items.iter().enumerate() {
-                let past = past.within(new, |before| before.item(item));
+                let past = past.within(new, |before| before.item(at, item));
                 walk(of_items, (item, past), &path.index(at), budget, found);
             }
         }

@@ -301,7 +301,7 @@ fn list(
     }
     if let Some(of_items) = &schema.items {
         for (at, item) in items.iter().enumerate() {
-            let before = old.and_then(|old| old.item(item));
+            let before = old.and_then(|old| old.item(at, item));
             walk(of_items, item, before, &format!("{path}[{at}]"), found);
         }
     }

@@ -111,9 +111,9 @@ fn range(
     let detail = format!("one step {first} is larger than capacity value: {most}");
     unless(first <= most, "step", step, detail);
     for value in [Some(default), max].into_iter().flatten() {
-        let beyond = value.units() - min.units();
+        let beyond = value.units().wrapping_sub(min.units());
         let detail = format!("value is not a multiple of a given step ({step}) from ({min})");
         // Upstream divides by any step.
-        unless(step.units() != 0 && beyond % step.units() == 0, "step", value, detail);
+        unless(step.units() != 0 && beyond.wrapping_rem(step.units()) == 0, "step", value, detail);
     }
 }

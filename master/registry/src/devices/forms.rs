@@ -100,8 +100,9 @@ pub(super) fn uid(text: &str, path: &FieldPath, errors: &mut Findings) {
     };
     let problem = match text.len() {
         36 if has_form(text) => None,
-        45 if !text[..9].eq_ignore_ascii_case("urn:uuid:") => {
-            Some(format!("error validating uid: invalid urn prefix: {:?}", &text[..9]))
+        45 if !text.get(..9).is_some_and(|start| start.eq_ignore_ascii_case("urn:uuid:")) => {
+            let start = text.get(..9).unwrap_or(text);
+            Some(format!("error validating uid: invalid urn prefix: {start:?}"))
         }
         45 if has_form(&text[9..]) => None,
         38 if inner("{", "}") => None,

@@ -157,13 +157,17 @@ fn interface_address(text: &str) -> Option<String> {
         let bits = if address.is_ipv4() { 32 } else { 128 };
         (prefix <= bits).then_some((address, prefix))
     });
-    let Some((address, prefix)) = parsed else {
+    let plain = parsed.and_then(|(address, prefix): (IpAddr, u8)| {
+        let plain = address.to_canonical();
+        // An IPv4 address in IPv6's form has its prefix counted from there.
+        let is_mapped = plain.is_ipv4() && address.is_ipv6();
+        Some((plain, if is_mapped { prefix.checked_sub(96)? } else { prefix }))
+    });
+    let Some((plain, prefix)) = plain else {
         return Some(
             "must be a valid address in CIDR form, (e.g. 10.9.8.7/24 or 2001:db8::1/64)".to_owned(),
         );
     };
-    let plain = address.to_canonical();
-    let prefix = if plain.is_ipv4() && prefix > 32 { prefix - 96 } else { prefix };
     let canonical = format!("{plain}/{prefix}");
     (canonical != text).then(|| format!("must be in canonical form ({canonical:?})"))
 }

@@ -52,11 +52,14 @@ impl Loop<'_> {
 /// Types by the address of their node.
 pub(super) type Kinds<'a> = BTreeMap<usize, Type<'a>>;
 
-/// The expanded tree, and how many nodes it has.
-pub(super) fn expand<'a>(root: &Node, kinds: &Kinds<'a>) -> (Tree<'a>, usize) {
+/// Nodes of a tree: `a.optMap(x, b)` has all of `a` twice, and so many such steps one after the other would take all memory.
+const NODES_MAX: usize = 100_000;
+
+/// The expanded tree, and how many nodes it has; `None` if they are too many.
+pub(super) fn expand<'a>(root: &Node, kinds: &Kinds<'a>) -> Option<(Tree<'a>, usize)> {
     let mut expander = Expander { kinds, count: 0 };
     let tree = expander.node(root);
-    (tree, expander.count)
+    (expander.count <= NODES_MAX).then_some((tree, expander.count))
 }
 
 struct Expander<'k, 'a> {
@@ -103,6 +106,9 @@ impl<'a> Expander<'_, 'a> {
     }
 
     fn node(&mut self, node: &Node) -> Tree<'a> {
+        if self.count > NODES_MAX {
+            return self.bool();
+        }
         let kind = self.kind(node);
         let form = match &node.expr {
             Expr::Literal(literal) => literal_form(literal),

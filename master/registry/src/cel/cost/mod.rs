@@ -27,8 +27,7 @@ const OBJECT_COST: u64 = 40;
 /// The most that an expression costs, whose values are no larger than `sizes` says of `self` and `oldSelf`.
 pub(super) fn estimate(root: &Node, names: &Names<'_>, sizes: &Sizes) -> u64 {
     let kinds = super::check::kinds(root, names);
-    let (tree, count) = expand::expand(root, &kinds);
-    walk::cost(&tree, count, sizes)
+    expand::expand(root, &kinds).map_or(u64::MAX, |(tree, count)| walk::cost(&tree, count, sizes))
 }
 
 /// How large a text, list or map is at least and at most.

@@ -117,11 +117,13 @@ impl Sizes {
         if is_root && !says_what_all_have(schema) {
             let name = || Self::text(TEXT_MAX);
             let metadata = Self::object_of([("name", name()), ("generateName", name())]);
-            fields.extend([
-                ("apiVersion".to_owned(), name()),
-                ("kind".to_owned(), name()),
-                ("metadata".to_owned(), metadata),
-            ]);
+            for (field, sizes) in [("apiVersion", name()), ("kind", name()), ("metadata", metadata)]
+            {
+                if schema.checks.required.iter().any(|one| one == field) {
+                    least += field.len() as u64 + sizes.least + 4;
+                }
+                fields.insert(field.to_owned(), sizes);
+            }
         }
         Self { least, fields, ..Self::default() }
     }

@@ -256,3 +256,27 @@ fn costs_are_those_of_upstream() {
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
     assert_eq!(sizes.times_max(), 1_048_576);
 }
+
+#[test]
+fn bombs_are_too_dear() {
+    let names = Names::from([("self", Type::Dyn)]);
+    let sizes =
+        Sizes::of(&Structural::compile_root(&serde_json::json!({"type": "object"})), true).unwrap();
+    let cost = |source: &str| Program::compile(source, &names).unwrap().0.cost_max(&names, &sizes);
+    // Each step doubles what is before it.
+    let chain = |steps| format!("optional.of(1){}.hasValue()", ".optMap(x, x)".repeat(steps));
+    assert!(cost(&chain(8)) < u64::MAX);
+    assert_eq!(cost(&chain(40)), u64::MAX);
+}
+
+#[test]
+fn what_must_be_sent_bounds_how_many_fit() {
+    let fit = |required: Value| {
+        let schema = Structural::compile(&serde_json::json!({"type": "object",
+            "x-kubernetes-embedded-resource": true, "x-kubernetes-preserve-unknown-fields": true,
+            "required": required}));
+        Sizes::of(&schema, schema.embedded).unwrap().times_max()
+    };
+    assert_eq!(fit(serde_json::json!([])), 1_048_576);
+    assert_eq!(fit(serde_json::json!(["apiVersion", "kind", "metadata"])), 73_156);
+}
