@@ -3,6 +3,9 @@
 //! Fields are found by their names, items of a list of type `map` by their keys; items of other lists are not found,
 //! so such a list has changed as a whole or not at all.
 
+use std::cell::OnceCell;
+use std::collections::BTreeMap;
+
 use serde_json::Value;
 
 use super::structural::{ListType, Structural};
@@ -24,19 +27,15 @@ impl<'a> Before<'a> {
         Some(Self { value: self.value.get(name)?, schema: self.schema.field(name)? })
     }
 
-    /// What an item was that stands at `at` now and has these keys.
-    pub(super) fn item(&self, at: usize, new: &Value) -> Option<Self> {
-        let ListType::Map(keys) = &self.schema.list_type else { return None };
-        let is_key = |value: &Value| value.is_string() || value.is_number() || value.is_boolean();
-        let has_same = |old: &&Value, key: &String| match (old.get(key), new.get(key)) {
-            (Some(old), Some(new)) => is_key(new) && old == new,
-            _ => false,
-        };
-        let is_it = |old: &&Value| !keys.is_empty() && keys.iter().all(|key| has_same(old, key));
-        let all = self.value.as_array()?;
-        // Most stand where they stood.
-        let value = all.get(at).filter(is_it).or_else(|| all.iter().find(is_it))?;
-        Some(Self { value, schema: self.schema.items.as_deref()? })
+    /// What the items of a list were; nothing is known of what was no list with keys.
+    pub(super) fn items(&self) -> Items<'a> {
+        let (list, schema) = (self.value.as_array(), self.schema.items.as_deref());
+        match (&self.schema.list_type, list, schema) {
+            (ListType::Map(keys), Some(list), Some(_)) if !keys.is_empty() => {
+                Items { list, keys, schema, places: OnceCell::new() }
+            }
+            _ => Items { list: &[], keys: &[], schema: None, places: OnceCell::new() },
+        }
     }
 
     /// Whether nothing has changed. What the schema does not know counts as changed, the order of items that have keys
@@ -46,8 +45,9 @@ impl<'a> Before<'a> {
             (Value::Array(old), Value::Array(new)) => match &self.schema.list_type {
                 ListType::Atomic | ListType::Set => old == new,
                 ListType::Map(_) => {
+                    let items = self.items();
                     let is_same = |(at, item): (usize, &Value)| {
-                        self.item(at, item).is_some_and(|old| old.is_same(item))
+                        items.find(at, item).is_some_and(|old| old.is_same(item))
                     };
                     old.len() == new.len() && new.iter().enumerate().all(is_same)
                 }
@@ -60,6 +60,54 @@ impl<'a> Before<'a> {
             }
             (old, new) => old == new,
         }
+    }
+}
+
+/// The items that a list had, found by their keys.
+#[derive(Debug)]
+pub(super) struct Items<'a> {
+    list: &'a [Value],
+    keys: &'a [String],
+    schema: Option<&'a Structural>,
+    /// Where each stood; known once the first is looked for that stands elsewhere now.
+    places: OnceCell<BTreeMap<Vec<String>, usize>>,
+}
+
+impl<'a> Items<'a> {
+    /// What an item was that stands at `at` now and has these keys.
+    pub(super) fn find(&self, at: usize, new: &Value) -> Option<Before<'a>> {
+        let schema = self.schema?;
+        let wanted = self.key(new)?;
+        // Most stand where they stood.
+        let stays = self.list.get(at).filter(|old| self.key(old).as_ref() == Some(&wanted));
+        let value = match stays {
+            Some(value) => value,
+            None => self.list.get(*self.places().get(&wanted)?)?,
+        };
+        Some(Before { value, schema })
+    }
+
+    /// The first of each key counts.
+    fn places(&self) -> &BTreeMap<Vec<String>, usize> {
+        self.places.get_or_init(|| {
+            let mut places = BTreeMap::new();
+            for (at, old) in self.list.iter().enumerate() {
+                if let Some(key) = self.key(old) {
+                    places.entry(key).or_insert(at);
+                }
+            }
+            places
+        })
+    }
+
+    /// What tells an item apart; `None` if one of its keys is not there, or is no plain value.
+    fn key(&self, item: &Value) -> Option<Vec<String>> {
+        let plain = |key: &String| {
+            let value = item.get(key)?;
+            let is_plain = value.is_string() || value.is_number() || value.is_boolean();
+            is_plain.then(|| value.to_string())
+        };
+        self.keys.iter().map(plain).collect()
     }
 }
 
@@ -91,6 +139,16 @@ mod tests {
             json!(["b", "a"]),
             false,
         );
+    }
+
+    /// One comparison of every item with every other would take minutes.
+    #[test]
+    fn long_lists_are_looked_through_once() {
+        let schema = json!({"type": "array", "x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["k"], "items": {
+            "type": "object", "properties": {"k": {"type": "integer"}}}});
+        let list =
+            |of: &mut dyn Iterator<Item = u32>| of.map(|k| json!({"k": k})).collect::<Value>();
+        check(schema, list(&mut (0..40_000)), list(&mut (0..40_000).rev()), true);
     }
 
     #[test]

@@ -300,8 +300,9 @@ fn list(
         found.push(FieldError::too_many(field(path), items.len(), max));
     }
     if let Some(of_items) = &schema.items {
+        let old = old.map(|old| old.items());
         for (at, item) in items.iter().enumerate() {
-            let before = old.and_then(|old| old.item(at, item));
+            let before = old.as_ref().and_then(|old| old.find(at, item));
             walk(of_items, item, before, &format!("{path}[{at}]"), found);
         }
     }

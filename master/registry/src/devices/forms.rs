@@ -175,7 +175,9 @@ pub(super) fn binding(object: &Value, path: &FieldPath, errors: &mut Findings) {
     let (waited, failed) = (all(good), all(bad));
     distinct(waited.iter().cloned(), &path.child(good), errors);
     distinct(failed.iter().cloned(), &path.child(bad), errors);
-    for (at, item) in failed.iter().enumerate().filter(|(_, item)| waited.contains(item)) {
+    let known: BTreeSet<Option<&str>> = waited.iter().map(Value::as_str).collect();
+    let both = failed.iter().enumerate().filter(|(_, item)| known.contains(&item.as_str()));
+    for (at, item) in both {
         let detail = "bindingFailureConditions must not overlap with bindingConditions";
         errors.push(FieldError::invalid(path.child(bad).index(at), item.clone(), detail));
     }
@@ -203,4 +205,41 @@ pub(super) fn raw(value: &Value, bytes_max: usize, path: &FieldPath, errors: &mu
             Some(FieldError::invalid(path.clone(), "<value omitted>", detail))
         }
     });
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    /// Held against one another, they would take minutes.
+    #[test]
+    fn lists_that_are_too_long_are_told_of_in_one_go() {
+        let keys = |letter: char| (0..40_000).map(|at| format!("{letter}{at}")).collect::<Value>();
+        let object = json!({"bindingConditions": keys('a'), "bindingFailureConditions": keys('b')});
+        let mut errors = Findings::new();
+        binding(&object, &FieldPath::new("d"), &mut errors);
+        let found: Vec<_> = errors.iter().map(ToString::to_string).collect();
+        assert_eq!(
+            found,
+            [
+                "d.bindingConditions: Too many: 40000: must have at most 4 items",
+                "d.bindingFailureConditions: Too many: 40000: must have at most 4 items",
+            ]
+        );
+    }
+
+    #[test]
+    fn a_condition_is_waited_for_or_fails() {
+        let object = json!({"bindingConditions": ["a"], "bindingFailureConditions": ["b", "a"]});
+        let mut errors = Findings::new();
+        binding(&object, &FieldPath::new("d"), &mut errors);
+        let found: Vec<_> = errors.iter().map(ToString::to_string).collect();
+        let detail = "bindingFailureConditions must not overlap with bindingConditions";
+        assert_eq!(
+            found,
+            [format!("d.bindingFailureConditions[1]: Invalid value: \"a\": {detail}")]
+        );
+    }
 }
