@@ -90,7 +90,9 @@ fn unsupported(schema: &Value, path: &FieldPath, errors: &mut Findings) {
         errors.push(FieldError::forbidden(path.child("additionalProperties"), detail));
     }
     let has_properties = schema["properties"].as_object().is_some_and(|it| !it.is_empty());
-    if has_properties && !schema["additionalProperties"].is_null() {
+    // `true` only keeps what no property names.
+    let has_values = !matches!(schema["additionalProperties"], Value::Null | Value::Bool(true));
+    if has_properties && has_values {
         let detail = "additionalProperties and properties are mutual exclusive";
         errors.push(FieldError::forbidden(path.child("additionalProperties"), detail));
     }
@@ -380,7 +382,8 @@ fn value_validation(
         ("x-kubernetes-validations", "empty"),
     ] {
         let found = &narrow[name];
-        if !found.is_null() && *found != false && *found != "" {
+        let is_empty = state == "empty" && found.as_array().is_some_and(Vec::is_empty);
+        if !found.is_null() && *found != false && *found != "" && !is_empty {
             let detail = format!("must be {state} to be structural");
             errors.push(FieldError::forbidden(path.child(name), detail));
         }
@@ -531,6 +534,19 @@ mod tests {
             ),
             [""; 0]
         );
+    }
+
+    #[test]
+    fn what_says_nothing_is_taken() {
+        let anything = json!({"type": "object", "properties": {"a": {"type": "string"}}, "additionalProperties": true});
+        let nothing = json!({"type": "object", "x-kubernetes-preserve-unknown-fields": true,
+            "allOf": [{"x-kubernetes-validations": [], "x-kubernetes-list-map-keys": []}]});
+        for schema in [anything, nothing] {
+            assert_eq!(told(schema.clone()), [""; 0], "{schema}");
+        }
+        let of_texts = json!({"type": "object", "properties": {"a": {"type": "string"}}, "additionalProperties": {"type": "string"}});
+        let refused = "s.additionalProperties: Forbidden: additionalProperties and properties are mutual exclusive";
+        assert_eq!(told(of_texts), [refused]);
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! A custom kind's schema, compiled once: the tree that pruning, defaults and validation walk.
 //!
-//! Compiling is lenient; what users get wrong is refused by `apiextensions/structural_rules.rs` before.
+//! Compiling is lenient; what users get wrong is refused by `apiextensions/schema_rules.rs` before.
 
 use std::collections::BTreeMap;
 
