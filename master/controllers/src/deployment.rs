@@ -107,7 +107,8 @@ async fn act(cx: &Cx, deployment: &mut Deployment, step: Step) -> Result<(), Err
         Step::Revision(revision) => {
             let annotations = json!({(revision::REVISION): revision});
             let patch = json!({"metadata": {"annotations": annotations}});
-            *deployment = cx.merge(deployment, "", patch).await?;
+            // With the status, as upstream does: by itself it would be a new generation.
+            *deployment = cx.merge(deployment, "status", patch).await?;
         }
         Step::Status(status) => {
             deployment.status = Some(status);

@@ -8,7 +8,7 @@ use serde_json::{Map, Value};
 use crate::check::{self, Findings};
 use crate::fill::{absent, made, zero};
 use crate::pod::{defaults, warnings};
-use crate::strategy::{Cx, Shape, Strategy, status_and_metadata};
+use crate::strategy::{Cx, Shape, Strategy, kept, status_and_metadata};
 use crate::table::{Cell, count, tabled};
 use crate::workload::{self, CONTAINERS, IMAGES, SELECTOR};
 
@@ -49,6 +49,12 @@ impl Strategy for Deployments {
         if strategy["type"] == "RollingUpdate" {
             rolling_update(made(strategy, "rollingUpdate"));
         }
+    }
+
+    /// Annotations count as well: replica sets get copies of them.
+    fn prepare_update(&self, new: &mut Value, old: &Value, _cx: &Cx<'_>) {
+        kept(new, old, self.shape());
+        generations(new, old);
     }
 
     /// Annotations may come with the status; labels, as upstream has it for this kind, may not.
@@ -102,6 +108,13 @@ impl Strategy for Deployments {
     }
 
     tabled!(CELLS);
+}
+
+fn generations(new: &mut Value, old: &Value) {
+    let path = ["metadata", "annotations"];
+    if meta::at(new, &path) != meta::at(old, &path) {
+        meta::set(new, "generation", meta::generation(old) + 1);
+    }
 }
 
 fn rolling_update(rolling: &mut Map<String, Value>) {
@@ -168,6 +181,23 @@ mod tests {
 
     fn findings(new: &Value, old: Option<&Value>) -> Vec<String> {
         Deployments.validate(new, old).iter().map(ToString::to_string).collect()
+    }
+
+    #[test]
+    fn a_change_of_annotations_is_a_new_generation() {
+        let old = json!({"metadata": {"generation": 3, "annotations": {"a": "b"}}, "spec": {}});
+        #[rustfmt::skip]
+        let cases = [
+            (json!({"annotations": {"a": "b"}, "labels": {"l": "m"}}), 3),
+            (json!({"annotations": {"a": "c"}}), 4),
+            (json!({}), 4),
+        ];
+        for (metadata, expected) in cases {
+            let mut new = json!({"metadata": metadata, "spec": {}});
+            kept(&mut new, &old, Deployments.shape());
+            generations(&mut new, &old);
+            assert_eq!(meta::generation(&new), expected, "{new}");
+        }
     }
 
     #[test]

@@ -264,7 +264,7 @@ fn keep_allocated(new: &mut Value, old: &Value) {
     }
 }
 
-/// Keeps `clusterIP` and `clusterIPs` in step: clients may set either.
+/// Keeps `clusterIP` and `clusterIPs` in step: clients may set the one alone or, of a service that is there, either.
 fn same_addresses(new: &mut Value, old: Option<&Value>) {
     let was = |field: &str| old.and_then(|old| meta::at(old, &["spec", field])).cloned();
     let is = |new: &Value, field: &str| meta::at(new, &["spec", field]).cloned();
@@ -281,6 +281,8 @@ fn same_addresses(new: &mut Value, old: Option<&Value>) {
             drop(many);
             spec.remove("clusterIPs");
         }
+        // Upstream has a new service say both, and refuses it.
+        (None, Some(_)) if old.is_none() => {}
         (None, Some(many)) => drop(spec.insert("clusterIP".into(), many[0].clone())),
         (Some(one), Some(_)) if one_changed && !many_changed => {
             spec.insert("clusterIPs".into(), json!([one]));

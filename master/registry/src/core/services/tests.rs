@@ -222,6 +222,8 @@ fn wrong_services_are_refused_in_upstreams_words() {
          "spec.ports[0].nodePort: Forbidden: may not be used when `type` is 'ClusterIP'"),
         (json!({"type": "NodePort", "clusterIP": "None", "ports": [{"port": 80}]}),
          "spec.clusterIPs[0]: Invalid value: \"None\": may not be set to 'None' for NodePort services"),
+        (json!({"clusterIPs": ["10.96.0.9"], "ports": [{"port": 80}]}),
+         r#"spec.clusterIPs: Invalid value: ["10.96.0.9"]: must be empty when `clusterIP` is not specified"#),
         (json!({"type": "ExternalName"}), "spec.externalName: Required value"),
         (json!({"ports": [{"port": 80}], "externalIPs": ["127.0.0.1"]}),
          "spec.externalIPs[0]: Invalid value: \"127.0.0.1\": may not be in the loopback range (127.0.0.0/8, ::1/128)"),
