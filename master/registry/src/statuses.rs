@@ -257,7 +257,7 @@ mod tests {
         );
     }
 
-    /// Held against one another, they would take minutes.
+    /// Were they held against one another, it is seen by how long this takes.
     #[test]
     fn many_conditions_are_judged_in_one_go() {
         let all: Vec<Value> = (0..60_000).map(|at| json!({"type": format!("T{at}")})).collect();

@@ -141,7 +141,7 @@ mod tests {
         );
     }
 
-    /// One comparison of every item with every other would take minutes.
+    /// One comparison of every item with every other is seen by how long this takes.
     #[test]
     fn long_lists_are_looked_through_once() {
         let schema = json!({"type": "array", "x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["k"], "items": {

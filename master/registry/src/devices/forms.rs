@@ -213,7 +213,7 @@ mod tests {
 
     use super::*;
 
-    /// Held against one another, they would take minutes.
+    /// Were they held against one another, it is seen by how long this takes.
     #[test]
     fn lists_that_are_too_long_are_told_of_in_one_go() {
         let keys = |letter: char| (0..40_000).map(|at| format!("{letter}{at}")).collect::<Value>();
