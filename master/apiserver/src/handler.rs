@@ -13,6 +13,7 @@ use crate::rest::change::Rules;
 use crate::rest::{self, Target};
 use crate::route::{Asked, Route};
 use crate::server::Server;
+use crate::table::Include;
 use crate::{components, content, discovery, health, respond, subresource};
 
 /// Paths that anybody may ask.
@@ -68,6 +69,7 @@ async fn route(server: &Arc<Server>, call: &mut Call) -> Result<Response, ApiErr
     }
     // Before anything is done: a client that cannot read the answer must not have written.
     let output = content::negotiate(&call.headers, &call.query)?;
+    Include::wanted(output.form, &call.query)?;
     let verb = &*call.info.verb;
     if !matches!(verb, "watch" | "deletecollection") {
         rest::fits_form(output.form, &resource, verb == "list")?;

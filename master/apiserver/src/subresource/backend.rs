@@ -9,7 +9,7 @@ use std::io::Write as _;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use flate2::write::GzDecoder;
+use flate2::write::MultiGzDecoder;
 use http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, ETAG, HeaderValue, LOCATION};
 use http_body::Frame;
 use http_body_util::{BodyExt, StreamBody};
@@ -66,8 +66,9 @@ pub fn led_back(links: Links, mut answer: Response) -> Response {
     for header in [CONTENT_ENCODING, CONTENT_LENGTH, ETAG] {
         parts.headers.remove(header);
     }
-    let unzip = (encoding == "gzip").then(|| GzDecoder::new(Vec::new()));
-    let stream = Stream { body, input: Bytes::new(), unzip, page: Some(Page::new(links)) };
+    let unzip = (encoding == "gzip").then(|| MultiGzDecoder::new(Vec::new()));
+    let page = Some(Page::new(links));
+    let stream = Stream { body, input: Bytes::new(), has_begun: false, unzip, page };
     let frames = futures::stream::try_unfold(stream, |mut stream| async move {
         let piece = stream.next().await?;
         Ok::<_, BoxError>(piece.map(|piece| (Frame::data(piece), stream)))
@@ -80,7 +81,9 @@ struct Stream {
     body: Body,
     /// What came of it and is not read yet.
     input: Bytes,
-    unzip: Option<GzDecoder<Vec<u8>>>,
+    /// Whether anything came at all.
+    has_begun: bool,
+    unzip: Option<MultiGzDecoder<Vec<u8>>>,
     /// `None` once it has ended.
     page: Option<Page>,
 }
@@ -100,6 +103,7 @@ impl Stream {
                 }
             } else if let Some(frame) = self.body.frame().await {
                 self.input = frame?.into_data().unwrap_or_default();
+                self.has_begun |= !self.input.is_empty();
                 continue;
             } else {
                 self.end()?
@@ -116,8 +120,7 @@ impl Stream {
         let mut left = Vec::new();
         if let Some(unzip) = self.unzip.take() {
             // An answer without a body (to `HEAD`) is not compressed either.
-            let is_empty = unzip.header().is_none();
-            let rest = if is_empty { Vec::new() } else { unzip.finish()? };
+            let rest = if self.has_begun { unzip.finish()? } else { Vec::new() };
             left = page.push(&rest);
         }
         left.extend(page.finish());
@@ -125,14 +128,10 @@ impl Stream {
     }
 }
 
-/// What a compressed piece holds. What comes after the end of what is compressed is nothing.
-fn unzipped(unzip: &mut GzDecoder<Vec<u8>>, mut piece: &[u8]) -> Result<Vec<u8>, BoxError> {
+/// What a compressed piece holds. Several compressed one after the other are one page.
+fn unzipped(unzip: &mut MultiGzDecoder<Vec<u8>>, mut piece: &[u8]) -> Result<Vec<u8>, BoxError> {
     while !piece.is_empty() {
-        let read = unzip.write(piece)?;
-        if read == 0 {
-            break;
-        }
-        piece = &piece[read..];
+        piece = &piece[unzip.write(piece)?..];
     }
     Ok(std::mem::take(unzip.get_mut()))
 }
@@ -171,9 +170,11 @@ mod tests {
         let page = "<a href=\"/x\">";
         let bytes = Bytes::from(page.to_owned());
         let packed = Bytes::from(zipped(page.as_bytes()));
+        let in_two = Bytes::from([zipped(b"<a href=\"/"), zipped(b"x\">")].concat());
         for (kind, encoding, body, expected) in [
             ("text/html; charset=utf-8", "identity", &bytes, "<a href=\"/proxy/x\">"),
             ("text/html", "gzip", &packed, "<a href=\"/proxy/x\">"),
+            ("text/html", "gzip", &in_two, "<a href=\"/proxy/x\">"),
             ("text/html", "br", &bytes, page),
             ("text/plain", "identity", &bytes, page),
         ] {
@@ -221,10 +222,14 @@ mod tests {
     async fn a_page_that_breaks_off_is_not_told_to_be_whole() {
         let packed = zipped(b"<a href=\"/x\">");
         let half = Bytes::copy_from_slice(&packed[..packed.len() / 2]);
+        let few = Bytes::copy_from_slice(&packed[..5]);
+        let followed = Bytes::from([&*packed, b"more"].concat());
         let whole = Bytes::from_static(b"<a href=\"/x\">");
         for (encoding, body) in [
             ("identity", pieces(vec![Ok(whole.clone()), Err("connection reset".into())])),
             ("gzip", pieces(vec![Ok(half)])),
+            ("gzip", pieces(vec![Ok(few)])),
+            ("gzip", pieces(vec![Ok(followed)])),
             ("gzip", pieces(vec![Ok(whole)])),
         ] {
             let led = led_back(links(), answer("text/html", encoding, body));

@@ -15,7 +15,7 @@ use serde_json::Value;
 use tokio::net::TcpStream;
 
 use super::kubelet::{self, Answer, Place};
-use super::links::Links;
+use super::links::{self, Links};
 use super::{backend, log_options, log_socket, tunnel};
 use crate::body::{Body, RequestBody};
 use crate::call::{Call, Response};
@@ -349,11 +349,10 @@ async fn dial(
     if wants_tunnel {
         return tunnel::join(server, call, answer);
     }
-    let end = skipped(call) + 1;
-    let prefix: Vec<&str> = call.raw_path.splitn(end + 1, '/').take(end).collect();
+    let (prefix, _) = links::parted(&call.raw_path, skipped(call));
     let host = call.headers.get(HOST).and_then(|host| host.to_str().ok()).unwrap_or("");
     let address = place.address.to_string();
-    let links = Links { prefix: prefix.join("/"), hosts: [address, host.to_owned()] };
+    let links = Links { prefix, hosts: [address, host.to_owned()] };
     Ok(backend::led_back(links, pass_on(answer)))
 }
 
@@ -369,9 +368,8 @@ fn forwarded(
     place: &Place,
     wants_tunnel: bool,
 ) -> Result<Request<RequestBody>, ApiError> {
-    let skipped = skipped(call);
-    let rest = call.raw_path.trim_start_matches('/').splitn(skipped + 1, '/').nth(skipped);
-    let mut path = format!("/{}", rest.unwrap_or(""));
+    let (_, rest) = links::parted(&call.raw_path, skipped(call));
+    let mut path = format!("/{rest}");
     if !call.raw_query.is_empty() {
         path.push('?');
         path.push_str(&call.raw_query);

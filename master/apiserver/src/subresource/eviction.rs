@@ -90,9 +90,11 @@ async fn go(
     let mut options = options.clone();
     match verdict {
         Verdict::Free => {}
-        Verdict::FreeWhile(version) | Verdict::Spared { version, .. } => {
+        Verdict::FreeWhile(version) => {
             options.resource_version.get_or_insert_with(|| version.clone());
         }
+        // Spared is the pod that was looked at, whichever the client saw.
+        Verdict::Spared { version, .. } => options.resource_version = Some(version.clone()),
         Verdict::Costs(budget) if options.dry_run => {
             disrupted(budget, &target.name, &time::seconds(server.now())).map(drop)?;
         }

@@ -85,6 +85,14 @@ impl Links {
     }
 }
 
+/// A path in two: up to its `words`-th word, which ends in `/proxy`, and what is the backend's, without its first slash.
+pub fn parted(path: &str, words: usize) -> (String, &str) {
+    let path = path.trim_start_matches('/');
+    let end = path.match_indices('/').nth(words - 1).map_or(path.len(), |(at, _)| at);
+    let (own, rest) = path.split_at(end);
+    (format!("/{own}"), rest.strip_prefix('/').unwrap_or(rest))
+}
+
 /// Where in a page the next byte is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Place {
@@ -308,6 +316,19 @@ mod tests {
         let mut said: Vec<u8> = page.chunks(size).flat_map(|piece| rewriting.push(piece)).collect();
         said.extend(rewriting.finish());
         String::from_utf8(said).unwrap()
+    }
+
+    #[test]
+    fn paths_are_parted_where_the_backend_begins() {
+        for (path, expected) in [
+            ("/api/v1/nodes/n/proxy/a/b", ("/api/v1/nodes/n/proxy", "a/b")),
+            ("//api/v1/nodes/n/proxy//a", ("/api/v1/nodes/n/proxy", "/a")),
+            ("/api/v1/nodes/n/proxy/", ("/api/v1/nodes/n/proxy", "")),
+            ("/api/v1/nodes/n/proxy", ("/api/v1/nodes/n/proxy", "")),
+        ] {
+            let (prefix, rest) = parted(path, 5);
+            assert_eq!((&*prefix, rest), expected, "{path}");
+        }
     }
 
     #[test]

@@ -47,6 +47,21 @@ async fn a_collection_is_deleted_a_page_at_a_time_if_one_is_asked_for() {
     let table = ("accept", "application/json;as=Table;v=v1;g=meta.k8s.io");
     let gone = send(&client, &format!("DELETE {MAPS}?labelSelector=of%3Dtest"), &[table], "").await;
     assert_eq!(gone.json["rows"][0]["cells"][0], "d", "{}", gone.text);
+    maps(&client, &["a", "b"]).await;
+    let wrong = format!("DELETE {MAPS}?labelSelector=of%3Dtest&includeObject=x");
+    assert_eq!(send(&client, &wrong, &[table], "").await.code, 400);
+    let wrong = format!("DELETE {MAPS}/a?includeObject=x");
+    assert_eq!(send(&client, &wrong, &[table], "").await.code, 400);
+    // A later page is as of when the first one was read; who has a name of it by now is another.
+    let line = format!("DELETE {MAPS}?labelSelector=of%3Dtest&limit=1");
+    let first = send(&client, &line, &[], "").await.json;
+    assert_eq!(names(&first), ["a"]);
+    assert_eq!(send(&client, &format!("DELETE {MAPS}/b"), &[], "").await.code, 200);
+    maps(&client, &["b"]).await;
+    let token = first["metadata"]["continue"].as_str().unwrap();
+    let rest = send(&client, &format!("{line}&continue={token}"), &[], "").await;
+    assert_eq!((rest.code, names(&rest.json)), (200, vec!["b"]), "{}", rest.text);
+    assert_eq!(send(&client, &format!("GET {MAPS}/b"), &[], "").await.code, 200);
     world.end().await;
 }
 
@@ -154,7 +169,9 @@ async fn an_eviction_is_tried_against_its_budget() {
     // It is not ready, and enough others are.
     set(format!("{budgets}/b"), counted(0)).await;
     set(format!("{PODS}/p"), status("False")).await;
-    let gone = evict("", "policy/v1").await;
+    // The pod counts as it was looked at, whichever the client saw.
+    let body = json!({"metadata": {"name": "p"}, "deleteOptions": {"preconditions": {"resourceVersion": "1"}}});
+    let gone = send(&client, &format!("POST {PODS}/p/eviction"), &[JSON], body.to_string()).await;
     assert_eq!(gone.code, 201, "{}", gone.text);
     assert_eq!(send(&client, &format!("GET {PODS}/p"), &[], "").await.code, 404);
     world.end().await;
