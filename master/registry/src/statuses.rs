@@ -257,14 +257,6 @@ mod tests {
         );
     }
 
-    /// Were they held against one another, it is seen by how long this takes.
-    #[test]
-    fn many_conditions_are_judged_in_one_go() {
-        let all: Vec<Value> = (0..60_000).map(|at| json!({"type": format!("T{at}")})).collect();
-        let found = conditions_at(&all, &FieldPath::new("c"));
-        assert!(!found.iter().any(|error| error.to_string().contains("Duplicate")));
-    }
-
     #[test]
     fn balancers_have_addresses_or_names() {
         let found = |entry: Value| {

@@ -112,7 +112,9 @@ impl Strategy for Deployments {
 
 fn generations(new: &mut Value, old: &Value) {
     let path = ["metadata", "annotations"];
-    if meta::at(new, &path) != meta::at(old, &path) {
+    let of =
+        |object| meta::at(object, &path).and_then(Value::as_object).filter(|it| !it.is_empty());
+    if of(new) != of(old) {
         meta::set(new, "generation", meta::generation(old) + 1);
     }
 }
@@ -198,6 +200,10 @@ mod tests {
             generations(&mut new, &old);
             assert_eq!(meta::generation(&new), expected, "{new}");
         }
+        // None and no annotations are the same.
+        let (bare, mut empty) = (json!({"metadata": {}}), json!({"metadata": {"annotations": {}}}));
+        generations(&mut empty, &bare);
+        assert_eq!(meta::generation(&empty), 0);
     }
 
     #[test]
