@@ -76,7 +76,11 @@ fn walk_fields(
                 walk(value, Some(values), path, dropped);
                 true
             }
-            (None, Some((Additional::Any, _))) => true,
+            // Any value may stand there, but no schema knows the fields within it.
+            (None, Some((Additional::Any, _))) => {
+                walk(value, None, path, dropped);
+                true
+            }
             (None, Some((Additional::None, schema))) => schema.preserves_unknown,
             (None, None) => false,
         };
@@ -98,6 +102,20 @@ mod tests {
         let found = prune(&mut object, &Structural::compile(&schema));
         assert_eq!(object, expected);
         assert_eq!(found, dropped);
+    }
+
+    #[test]
+    fn any_value_may_come_where_additional_ones_may_but_fields_within_it_are_unknown() {
+        let schema = json!({"type": "object", "properties": {
+            "open": {"type": "object", "properties": {"a": {"type": "string"}}, "additionalProperties": true},
+            "kept": {"type": "object", "x-kubernetes-preserve-unknown-fields": true, "additionalProperties": true},
+        }});
+        check(
+            schema,
+            json!({"open": {"a": "1", "b": 2, "c": {"d": 3}, "e": [4, {"f": 5}]}, "kept": {"g": {"h": 6}}}),
+            json!({"open": {"a": "1", "b": 2, "c": {}, "e": [4, {}]}, "kept": {"g": {}}}),
+            &["kept.g.h", "open.c.d", "open.e[1].f"],
+        );
     }
 
     #[test]
