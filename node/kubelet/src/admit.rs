@@ -182,8 +182,8 @@ fn lacking(claim: &Claim, facts: &Facts, others: &[Claim]) -> Option<Waiting> {
             return None;
         }
         let (capacity, requested) = (known.unwrap_or(0), claim.amount(resource));
-        let used: u64 = others.iter().map(|other| other.amount(resource)).sum();
-        (requested > 0 && used + requested > capacity).then(|| {
+        let used = others.iter().map(|other| other.amount(resource)).fold(0, u64::saturating_add);
+        (requested > 0 && used.saturating_add(requested) > capacity).then(|| {
             let text = format!(
                 "Node didn't have enough resource: {resource}, requested: {requested}, used: {used}, capacity: {capacity}"
             );

@@ -13,6 +13,7 @@ const SUFFIXES: &[(&str, f64)] = &[
     ("Gi", 1_073_741_824.0),
     ("Ti", 1_099_511_627_776.0),
     ("Pi", 1_125_899_906_842_624.0),
+    ("Ei", 1_152_921_504_606_846_976.0),
     ("n", 1e-9),
     ("u", 1e-6),
     ("m", 1e-3),
@@ -21,6 +22,7 @@ const SUFFIXES: &[(&str, f64)] = &[
     ("G", 1e9),
     ("T", 1e12),
     ("P", 1e15),
+    ("E", 1e18),
 ];
 
 fn parse(quantity: &Quantity) -> Option<f64> {
@@ -94,12 +96,12 @@ pub(crate) fn milli_of_shares(shares: u64) -> u64 {
 
 /// Weight of a share of CPU on cgroup v1.
 pub(crate) fn shares(milli: u64) -> u64 {
-    (milli * 1_024 / 1_000).clamp(2, 262_144)
+    (milli.saturating_mul(1_024) / 1_000).clamp(2, 262_144)
 }
 
 /// Microseconds of CPU in each period of 100 ms.
 pub(crate) fn quota_us(milli: u64) -> u64 {
-    (milli * 100).max(1_000)
+    milli.saturating_mul(100).max(1_000)
 }
 
 #[cfg(test)]
@@ -118,6 +120,14 @@ mod tests {
         check("128Mi", Some(134_217_728_000), Some(134_217_728));
         check("1e3", Some(1_000_000), Some(1_000));
         check("1G", Some(1_000_000_000_000), Some(1_000_000_000));
+        check("1Ei", Some(9_000_000_000_000_000_000), Some(1 << 60));
+        check("0.001E", Some(1_000_000_000_000_000_000), Some(1_000_000_000_000_000));
         check("many", None, None);
+    }
+
+    #[test]
+    fn what_no_machine_has_is_no_reason_to_panic() {
+        let most = milli(&Quantity("9E".into())).unwrap();
+        assert_eq!((shares(most), quota_us(most)), (262_144, u64::MAX));
     }
 }

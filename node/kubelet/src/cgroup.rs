@@ -42,17 +42,18 @@ impl Limits {
 /// The limits of a whole pod: a limit holds only if every container has one.
 pub(crate) fn pod_limits(pod: &Pod) -> Limits {
     let sum = |resource: &str| {
-        let each = pod::spec(pod).containers.iter().map(|container| {
+        let mut each = pod::spec(pod).containers.iter().map(|container| {
             let quantity = amount::limit(container, resource)?;
             if resource == "cpu" { amount::milli(quantity) } else { amount::units(quantity) }
         });
         let has_inits = pod::spec(pod).init_containers.as_ref().is_some_and(|all| !all.is_empty());
-        each.sum::<Option<u64>>().filter(|sum| *sum > 0 && !has_inits)
+        let together = each.try_fold(0, |sum: u64, one| Some(sum.saturating_add(one?)));
+        together.filter(|sum| *sum > 0 && !has_inits)
     };
     let requests = pod::spec(pod).containers.iter();
     let requested = requests
         .filter_map(|container| amount::request(container, "cpu").and_then(amount::milli))
-        .sum();
+        .fold(0, u64::saturating_add);
     Limits {
         cpu_shares: Some(amount::shares(requested)),
         cpu_quota_us: sum("cpu").map(amount::quota_us),

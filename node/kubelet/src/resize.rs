@@ -140,8 +140,8 @@ pub(crate) struct Need {
 impl Need {
     pub(crate) fn plus(self, other: Self) -> Self {
         Self {
-            cpu_milli: self.cpu_milli + other.cpu_milli,
-            memory_bytes: self.memory_bytes + other.memory_bytes,
+            cpu_milli: self.cpu_milli.saturating_add(other.cpu_milli),
+            memory_bytes: self.memory_bytes.saturating_add(other.memory_bytes),
         }
     }
 }
@@ -158,21 +158,22 @@ pub(crate) fn need(pod: &Pod) -> Need {
 /// of itself as a whole; and what running it costs.
 pub(crate) fn request(pod: &Pod, resource: &str, read: fn(&Quantity) -> Option<u64>) -> u64 {
     let spec = pod::spec(pod);
-    let (mut sidecars, mut starting, mut mains) = (0, 0, 0);
+    let (mut sidecars, mut starting, mut mains) = (0_u64, 0, 0_u64);
     for (role, container) in pod::containers(pod) {
         let amount = amount::request(container, resource).and_then(read).unwrap_or(0);
         match role {
-            Role::Init => starting = starting.max(sidecars + amount),
+            Role::Init => starting = starting.max(sidecars.saturating_add(amount)),
             Role::Sidecar => {
-                sidecars += amount;
+                sidecars = sidecars.saturating_add(amount);
                 starting = starting.max(sidecars);
             }
-            Role::Main => mains += amount,
+            Role::Main => mains = mains.saturating_add(amount),
         }
     }
     let of = |list: Option<&BTreeMap<String, Quantity>>| list?.get(resource).and_then(read);
     let whole = of(spec.resources.as_ref().and_then(|whole| whole.requests.as_ref()));
-    whole.unwrap_or((mains + sidecars).max(starting)) + of(spec.overhead.as_ref()).unwrap_or(0)
+    let together = whole.unwrap_or(mains.saturating_add(sidecars).max(starting));
+    together.saturating_add(of(spec.overhead.as_ref()).unwrap_or(0))
 }
 
 /// What the node says to a pod that wants other sizes.

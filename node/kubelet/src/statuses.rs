@@ -236,7 +236,16 @@ fn conditions(status: &PodStatus) -> Vec<Value> {
     let is_there = |kind: &&str| all.iter().any(|condition| condition.type_ == *kind);
     let gone = OWN_CONDITIONS.iter().filter(|kind| !is_there(kind));
     let gone = gone.map(|kind| json!({"type": kind, "$patch": "delete"}));
-    all.iter().filter_map(|condition| serde_json::to_value(condition).ok()).chain(gone).collect()
+    // A condition is merged with the one that is there: what it says no longer is to go.
+    let whole = all.iter().filter_map(|condition| {
+        let mut whole = serde_json::to_value(condition).ok()?;
+        let fields = whole.as_object_mut()?;
+        for key in ["reason", "message", "lastProbeTime"] {
+            fields.entry(key).or_insert(Value::Null);
+        }
+        Some(whole)
+    });
+    whole.chain(gone).collect()
 }
 
 #[cfg(test)]
@@ -266,7 +275,7 @@ mod tests {
             "reason": "Old", "podIPs": [{"ip": "10.0.0.1"}], "containerStatuses": [{"name": "gone"}],
             "conditions": [
                 {"type": "example.com/gate", "status": "True"},
-                {"type": "Ready", "status": "False"},
+                {"type": "Ready", "status": "False", "reason": "ContainersNotReady", "message": "containers with unready status: [c]"},
                 {"type": "PodResizePending", "status": "True"},
             ],
         }});
@@ -281,9 +290,10 @@ mod tests {
         .unwrap();
         let merged = strategic_merge(there, patch(Some("u"), &status), &Meta).unwrap();
         let conditions = merged["status"]["conditions"].as_array().unwrap().iter();
-        let told: Vec<String> =
-            conditions.map(|it| format!("{}={}", it["type"], it["status"])).collect();
-        assert_eq!(told, [r#""example.com/gate"="True""#, r#""Ready"="True""#]);
+        let told: Vec<String> = conditions
+            .map(|it| format!("{}={} {} {}", it["type"], it["status"], it["reason"], it["message"]))
+            .collect();
+        assert_eq!(told, [r#""example.com/gate"="True" null null"#, r#""Ready"="True" null null"#]);
         assert_eq!(merged["status"]["podIPs"], json!([{"ip": "10.0.0.2"}]));
         assert_eq!(merged["status"]["hostIPs"], json!([{"ip": "192.0.2.1"}]));
         assert_eq!(merged["status"]["containerStatuses"], json!([]));

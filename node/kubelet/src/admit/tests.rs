@@ -68,6 +68,14 @@ fn pod_is_refused_what_the_node_has_not_left() {
         "OutOfhugepages-2Mi: {lacks} hugepages-2Mi, requested: 2097152, used: 0, capacity: 0"
     );
     check(&[], json!({"hugepages-2Mi": "2Mi"}), &text);
+    let most = json!({"memory": "9E"});
+    let text = format!(
+        "OutOfmemory: {lacks} memory, requested: 9000000000000000000, used: 18000000000000000000, capacity: 1073741824"
+    );
+    check(&[most.clone(), most.clone()], most.clone(), &text);
+    let part = json!({"name": "c", "resources": {"requests": most}});
+    let huge = pod(json!({"containers": [part.clone(), part.clone(), part]}));
+    assert!(told(&huge, &[]).starts_with("OutOfmemory: "));
 }
 
 #[test]
