@@ -23,9 +23,12 @@ fn written(cluster: &Cluster, id: u64) -> Vec<u8> {
 async fn announced(cluster: &Cluster, id: u64, reads: &str) {
     let at = *cluster.nodes.keys().next().unwrap();
     eventually("it is known what it reads", async || {
+        // A follower may not have applied yet who the members are.
         let members = cluster.store(at).members();
-        let found = members.iter().find(|member| member.id == id).unwrap();
-        found.labels.get("reads-format").is_some_and(|known| known == reads)
+        let found = members.iter().find(|member| member.id == id);
+        found.is_some_and(|found| {
+            found.labels.get("reads-format").is_some_and(|known| known == reads)
+        })
     })
     .await;
 }
