@@ -66,7 +66,9 @@ mod tests {
 
     #[test]
     fn tree_is_tidy() {
-        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+        // Asked when it runs: clones share what they built.
+        let package = std::env::var_os("CARGO_MANIFEST_DIR").unwrap();
+        let root = Path::new(&package).join("..");
         assert_eq!(check(&root), Vec::<String>::new());
     }
 
