@@ -10,6 +10,7 @@ pub mod jsonpath;
 pub mod meta;
 pub mod names;
 pub mod patch;
+pub mod percent;
 pub mod quantity;
 pub mod selector;
 pub mod status;

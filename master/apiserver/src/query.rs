@@ -4,6 +4,7 @@
 
 use std::str::FromStr;
 
+use master_api::percent;
 use master_api::selector::FieldSelector;
 
 /// The parameters, in order, decoded.
@@ -21,7 +22,7 @@ impl Query {
     pub fn parse(raw: &str) -> Self {
         let pair = |part: &str| {
             let (key, value) = part.split_once('=').unwrap_or((part, ""));
-            let decode = |text: &str| percent_decode(&text.replace('+', " "));
+            let decode = |text: &str| percent::decode(&text.replace('+', " "));
             Some((decode(key)?, decode(value)?))
         };
         // As Go: a semicolon separates nothing, and whatever has one counts for nothing.
@@ -64,35 +65,6 @@ impl Query {
     pub fn pairs(&self) -> &[(String, String)] {
         &self.pairs
     }
-}
-
-/// Decodes `%41`; `None` if it is malformed or no UTF-8.
-pub fn percent_decode(text: &str) -> Option<String> {
-    let mut out = Vec::with_capacity(text.len());
-    let mut bytes = text.bytes();
-    while let Some(byte) = bytes.next() {
-        if byte != b'%' {
-            out.push(byte);
-            continue;
-        }
-        let mut digit = || char::from(bytes.next()?).to_digit(16);
-        let value = digit()? * 16 + digit()?;
-        out.push(u8::try_from(value).ok()?);
-    }
-    String::from_utf8(out).ok()
-}
-
-/// Encodes everything but unreserved characters.
-pub fn percent_encode(text: &str) -> String {
-    let mut out = String::with_capacity(text.len());
-    for byte in text.bytes() {
-        if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
-            out.push(char::from(byte));
-        } else {
-            out.push_str(&format!("%{byte:02X}"));
-        }
-    }
-    out
 }
 
 #[cfg(test)]

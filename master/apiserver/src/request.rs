@@ -132,7 +132,7 @@ impl RequestInfo {
 
 /// One segment, decoded. What would leave its place in a key is refused (CVE-2022-3162).
 fn segment(raw: &str) -> Result<String, BadPath> {
-    let decoded = crate::query::percent_decode(raw).ok_or_else(|| BadPath(raw.to_owned()))?;
+    let decoded = master_api::percent::decode(raw).ok_or_else(|| BadPath(raw.to_owned()))?;
     let bad = decoded.is_empty()
         || decoded == "."
         || decoded == ".."

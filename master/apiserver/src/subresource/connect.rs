@@ -7,8 +7,8 @@ use http::header::{CONTENT_LENGTH, CONTENT_TYPE, HOST, HeaderValue};
 use http::{HeaderMap, Method, Request};
 use http_body_util::BodyExt;
 use master_api::access::Reader;
-use master_api::meta;
 use master_api::status::ApiError;
+use master_api::{meta, percent};
 use master_auth::admission::Operation;
 use master_registry::Subresource;
 use serde_json::Value;
@@ -19,7 +19,6 @@ use super::links::{self, Links};
 use super::{backend, log_options, log_socket, tunnel};
 use crate::body::{Body, RequestBody};
 use crate::call::{Call, Response};
-use crate::query::percent_encode;
 use crate::rest::Target;
 use crate::server::Server;
 
@@ -94,7 +93,7 @@ async fn log(server: &Server, call: &mut Call, target: &Target) -> Result<Respon
     let mut query = Vec::new();
     for (key, value) in call.query.pairs() {
         if !matches!(&**key, "container" | "insecureSkipTLSVerifyBackend") {
-            query.push(format!("{}={}", percent_encode(key), percent_encode(value)));
+            query.push(format!("{}={}", percent::encode(key), percent::encode(value)));
         }
     }
     let path = format!(
@@ -149,7 +148,7 @@ async fn stream(
     let (namespace, name) = (&target.namespace, &target.name);
     let path = if subresource == Subresource::PortForward {
         let ports: Vec<String> =
-            call.query.all("ports").map(|port| format!("port={}", percent_encode(port))).collect();
+            call.query.all("ports").map(|port| format!("port={}", percent::encode(port))).collect();
         format!("/portForward/{namespace}/{name}?{}", ports.join("&"))
     } else {
         let container = container(&pod, call.query.get("container"))?;
@@ -177,7 +176,8 @@ fn stream_query(call: &Call) -> String {
             query.push(format!("{theirs}=1"));
         }
     }
-    query.extend(call.query.all("command").map(|part| format!("command={}", percent_encode(part))));
+    query
+        .extend(call.query.all("command").map(|part| format!("command={}", percent::encode(part))));
     query.join("&")
 }
 

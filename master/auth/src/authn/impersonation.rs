@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use http::{HeaderMap, HeaderValue};
 use master_api::access::{Attributes, Identity};
 use master_api::names;
+use master_api::percent;
 use master_api::status::ApiError;
 
 use crate::authn::{ANONYMOUS, service_account};
@@ -35,7 +36,9 @@ pub fn requested(headers: &HeaderMap) -> Result<Option<Identity>, ApiError> {
         Identity { user: value(USER)?, uid: value(UID)?, groups: groups?, ..Identity::default() };
     for (name, value) in headers {
         let Some(key) = name.as_str().strip_prefix(EXTRA) else { continue };
-        identity.extra.entry(percent_decoded(key)).or_default().push(read(value)?);
+        // One that holds an escape that is none stays as it is.
+        let key = percent::decode(key).unwrap_or_else(|| key.to_owned());
+        identity.extra.entry(key).or_default().push(read(value)?);
     }
     if !identity.user.is_empty() {
         return Ok(Some(identity));
@@ -286,26 +289,4 @@ fn service_account_of(user: &str) -> Option<(&str, &str)> {
 
 fn node_of(user: &str) -> Option<&str> {
     user.strip_prefix("system:node:").filter(|name| names::dns1123_subdomain(name).is_empty())
-}
-
-fn percent_decoded(key: &str) -> String {
-    let mut bytes = Vec::with_capacity(key.len());
-    let mut rest = key.as_bytes();
-    while let Some((&first, tail)) = rest.split_first() {
-        let code = tail
-            .get(..2)
-            .and_then(|hex| std::str::from_utf8(hex).ok())
-            .and_then(|hex| u8::from_str_radix(hex, 16).ok());
-        match (first, code) {
-            (b'%', Some(code)) => {
-                bytes.push(code);
-                rest = &tail[2..];
-            }
-            _ => {
-                bytes.push(first);
-                rest = tail;
-            }
-        }
-    }
-    String::from_utf8(bytes).unwrap_or_else(|_| key.to_owned())
 }

@@ -218,10 +218,12 @@ fn impersonation_needs_a_permission_for_each_part() {
         ("impersonate-user", "jane"),
         ("impersonate-group", "g"),
         ("impersonate-extra-a%2fb", "c"),
+        ("impersonate-extra-a%2fb%+1", "d"),
     ])
     .unwrap()
     .unwrap();
     assert_eq!(jane.extra["a/b"], ["c"]);
+    assert_eq!(jane.extra["a%2fb%+1"], ["d"]);
     let as_whom = |who: &str, wanted: &Identity| {
         let request = Attributes {
             identity: identity(who),

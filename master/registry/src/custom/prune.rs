@@ -13,7 +13,7 @@ const OF_OBJECTS: [&str; 3] = ["apiVersion", "kind", "metadata"];
 pub fn prune(object: &mut Value, schema: &Structural) -> Vec<String> {
     let mut dropped = Vec::new();
     if let Value::Object(fields) = object {
-        walk_fields(fields, Some(schema), true, &mut String::new(), &mut dropped);
+        walk_fields(fields, Some(schema), Place::Root, &mut String::new(), &mut dropped);
     }
     dropped
 }
@@ -21,27 +21,40 @@ pub fn prune(object: &mut Value, schema: &Structural) -> Vec<String> {
 /// Drops unknown fields of a value that is no whole object, for instance a default.
 pub fn prune_value(value: &mut Value, schema: &Structural) -> Vec<String> {
     let mut dropped = Vec::new();
-    walk(value, Some(schema), &mut String::new(), &mut dropped);
+    walk(value, Some(schema), Place::Within, &mut String::new(), &mut dropped);
     dropped
+}
+
+/// Where a value stands, which says what it may hold beside what its own schema does.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Place {
+    Root,
+    Within,
+    /// An item of a list that keeps what it does not know: so does the item.
+    Kept,
 }
 
 fn walk(
     value: &mut Value,
     schema: Option<&Structural>,
+    place: Place,
     path: &mut String,
     dropped: &mut Vec<String>,
 ) {
     match value {
-        Value::Object(fields) => walk_fields(fields, schema, false, path, dropped),
+        Value::Object(fields) => walk_fields(fields, schema, place, path, dropped),
         Value::Array(items) => {
+            let keeps =
+                place == Place::Kept || schema.is_some_and(|schema| schema.preserves_unknown);
             let of_items = schema.and_then(|schema| schema.items.as_deref());
-            if of_items.is_none() && schema.is_some_and(|schema| schema.preserves_unknown) {
+            if of_items.is_none() && keeps {
                 return;
             }
+            let place = if keeps { Place::Kept } else { Place::Within };
             for (at, item) in items.iter_mut().enumerate() {
                 let length = path.len();
                 path.push_str(&format!("[{at}]"));
-                walk(item, of_items, path, dropped);
+                walk(item, of_items, place, path, dropped);
                 path.truncate(length);
             }
         }
@@ -52,11 +65,11 @@ fn walk(
 fn walk_fields(
     fields: &mut Map<String, Value>,
     schema: Option<&Structural>,
-    is_root: bool,
+    place: Place,
     path: &mut String,
     dropped: &mut Vec<String>,
 ) {
-    let is_object = is_root || schema.is_some_and(|schema| schema.embedded);
+    let is_object = place == Place::Root || schema.is_some_and(|schema| schema.embedded);
     fields.retain(|key, value| {
         if is_object && OF_OBJECTS.contains(&key.as_str()) {
             return true;
@@ -69,19 +82,21 @@ fn walk_fields(
         let known = schema.and_then(|schema| schema.properties.get(key));
         let keeps = match (known, schema.map(|schema| (&schema.additional, schema))) {
             (Some(known), _) => {
-                walk(value, Some(known), path, dropped);
+                walk(value, Some(known), Place::Within, path, dropped);
                 true
             }
             (None, Some((Additional::Of(values), _))) => {
-                walk(value, Some(values), path, dropped);
+                walk(value, Some(values), Place::Within, path, dropped);
                 true
             }
             // Any value may stand there, but no schema knows the fields within it.
             (None, Some((Additional::Any, _))) => {
-                walk(value, None, path, dropped);
+                walk(value, None, Place::Within, path, dropped);
                 true
             }
-            (None, Some((Additional::None, schema))) => schema.preserves_unknown,
+            (None, Some((Additional::None, schema))) => {
+                schema.preserves_unknown || place == Place::Kept
+            }
             (None, None) => false,
         };
         if !keeps && dropped.len() < FINDINGS_MAX {
@@ -115,6 +130,24 @@ mod tests {
             json!({"open": {"a": "1", "b": 2, "c": {"d": 3}, "e": [4, {"f": 5}]}, "kept": {"g": {"h": 6}}}),
             json!({"open": {"a": "1", "b": 2, "c": {}, "e": [4, {}]}, "kept": {"g": {}}}),
             &["kept.g.h", "open.c.d", "open.e[1].f"],
+        );
+    }
+
+    #[test]
+    fn items_of_a_list_that_keeps_what_it_does_not_know_keep_it_too() {
+        let item = json!({"type": "object", "properties": {"a": {"type": "object"}}});
+        let lists = json!({"type": "array", "items": {"type": "array", "items": item}});
+        let kept =
+            json!({"type": "array", "items": item, "x-kubernetes-preserve-unknown-fields": true});
+        let mut all = lists.clone();
+        all["x-kubernetes-preserve-unknown-fields"] = json!(true);
+        let schema =
+            json!({"type": "object", "properties": {"kept": kept, "all": all, "lists": lists}});
+        check(
+            schema,
+            json!({"kept": [{"b": 1, "a": {"c": 1}}], "all": [[{"b": {"d": 1}}]], "lists": [[{"b": 1}]]}),
+            json!({"kept": [{"b": 1, "a": {}}], "all": [[{"b": {"d": 1}}]], "lists": [[{}]]}),
+            &["kept[0].a.c", "lists[0][0].b"],
         );
     }
 

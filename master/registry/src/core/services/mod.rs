@@ -264,33 +264,25 @@ fn keep_allocated(new: &mut Value, old: &Value) {
     }
 }
 
-/// Keeps `clusterIP` and `clusterIPs` in step: clients may set the one alone or, of a service that is there, either.
+/// Keeps `clusterIP` and `clusterIPs` in step for clients that know but the one: a change of it is one of the other,
+/// which they left as it was. Whoever changes the other says both.
 fn same_addresses(new: &mut Value, old: Option<&Value>) {
-    let was = |field: &str| old.and_then(|old| meta::at(old, &["spec", field])).cloned();
-    let is = |new: &Value, field: &str| meta::at(new, &["spec", field]).cloned();
-    let (one, many) = (is(new, "clusterIP"), is(new, "clusterIPs"));
-    let one_changed = old.is_some() && one != was("clusterIP");
-    let many_changed = old.is_some() && many != was("clusterIPs");
+    let one_of = |service: &Value| meta::text(service, &["spec", "clusterIP"]).to_owned();
+    let many_of = |service: &Value| meta::items(service, &["spec", "clusterIPs"]).to_vec();
+    let (one, many) = (one_of(new), many_of(new));
+    let (one_was, many_was) = old.map_or_else(Default::default, |old| (one_of(old), many_of(old)));
+    let many = if old.is_some() && one == one_was {
+        if many.is_empty() { many_was } else { many }
+    } else if many == many_was {
+        if one.is_empty() { Vec::new() } else { vec![one.into()] }
+    } else {
+        many
+    };
     let spec = meta::object_mut(new, &["spec"]);
-    let one = one.filter(|value| *value != "");
-    let many = many.filter(|value| value.as_array().is_some_and(|items| !items.is_empty()));
-    match (one, many) {
-        (Some(one), None) if !many_changed => drop(spec.insert("clusterIPs".into(), json!([one]))),
-        (Some(_), None) => drop(spec.remove("clusterIP")),
-        (None, Some(many)) if one_changed && !many_changed => {
-            drop(many);
-            spec.remove("clusterIPs");
-        }
-        // Upstream has a new service say both, and refuses it.
-        (None, Some(_)) if old.is_none() => {}
-        (None, Some(many)) => drop(spec.insert("clusterIP".into(), many[0].clone())),
-        (Some(one), Some(_)) if one_changed && !many_changed => {
-            spec.insert("clusterIPs".into(), json!([one]));
-        }
-        (Some(_), Some(many)) if many_changed && !one_changed => {
-            spec.insert("clusterIP".into(), many[0].clone());
-        }
-        _ => {}
+    if many.is_empty() {
+        spec.remove("clusterIPs");
+    } else {
+        spec.insert("clusterIPs".into(), many.into());
     }
 }
 

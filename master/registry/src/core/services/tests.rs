@@ -168,15 +168,28 @@ fn updates_keep_what_was_allocated_and_give_back_the_rest() {
     whole["allocateLoadBalancerNodePorts"] = false.into();
     let (new, companions) = updated(&balanced, whole).unwrap();
     assert_eq!((keys(&companions), &new["spec"]["ports"][0]["nodePort"]), (vec![], &json!(31086)));
-    let moved =
-        updated(&old, json!({"type": "NodePort", "clusterIP": "10.96.0.9", "ports": ports}));
-    assert_eq!(
-        moved,
-        Err(vec![
-            r#"spec.clusterIPs[0]: Invalid value: ["10.96.0.9"]: may not change once set"#
-                .to_owned()
-        ])
-    );
+    let address = old["spec"]["clusterIP"].clone();
+    #[rustfmt::skip]
+    let cases = [
+        (json!({"clusterIP": "10.96.0.9"}),
+         vec![r#"spec.clusterIPs[0]: Invalid value: ["10.96.0.9"]: may not change once set"#]),
+        (json!({"clusterIP": "10.96.0.9", "clusterIPs": [address]}),
+         vec![r#"spec.clusterIPs[0]: Invalid value: ["10.96.0.9"]: may not change once set"#]),
+        // Whoever changes that one says both.
+        (json!({"clusterIP": address, "clusterIPs": ["10.96.0.9"]}),
+         vec![r#"spec.clusterIPs[0]: Invalid value: ["10.96.0.9"]: may not change once set"#,
+              r#"spec.clusterIPs: Invalid value: ["10.96.0.9"]: first value must match `clusterIP`"#]),
+    ];
+    for (mut spec, expected) in cases {
+        spec["type"] = "NodePort".into();
+        spec["ports"] = ports.clone();
+        let moved = updated(&old, spec.clone()).unwrap_err();
+        assert_eq!(moved, expected, "{spec}");
+    }
+    // Cleared by a client that does not know of the other.
+    let named = json!({"type": "ExternalName", "externalName": "a.b", "clusterIP": "", "clusterIPs": [address]});
+    let (named, companions) = updated(&old, named).unwrap();
+    assert_eq!((named["spec"].get("clusterIPs"), companions.len()), (None, 2));
 }
 
 #[test]
