@@ -67,8 +67,18 @@ impl Error {
 
     /// Whether the API server says that the object does not exist.
     pub(crate) fn is_api_not_found(&self) -> bool {
-        matches!(self, Self::Api { source, .. }
-            if matches!(source.as_ref(), kube::Error::Api(status) if status.code == 404))
+        self.api_code() == Some(404)
+    }
+
+    /// What the API server answered, if it did.
+    pub(crate) fn api_code(&self) -> Option<u16> {
+        match self {
+            Self::Api { source, .. } => match source.as_ref() {
+                kube::Error::Api(status) => Some(status.code),
+                _ => None,
+            },
+            _ => None,
+        }
     }
 
     /// The reason in a waiting container's status.

@@ -123,8 +123,8 @@ pub(crate) fn assemble(
     }
     let for_logs = context.clone();
     group.spawn("kubelet-logs", move |stop| rotate::run(for_logs, stop));
-    let for_statuses = statuses.clone();
-    group.spawn("kubelet-statuses", move |stop| for_statuses.run(stop));
+    let shown = pods.clone();
+    group.spawn("kubelet-statuses", move |stop| statuses.run(shown, stop));
     server::start(&context, pods.clone(), static_news.clone(), group)?;
     let shared = context.clone();
     let main = Loop { context, pods: pods.clone(), nodes, statics: static_news, listing, changed };

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use k8s_openapi::api::core::v1::{Container, Pod, PodSpec};
+use k8s_openapi::api::core::v1::{Container, Pod, PodSpec, PodStatus};
 use sha2::{Digest, Sha256};
 
 /// Where a pod came from: `file` or `api`.
@@ -104,8 +104,12 @@ pub(crate) fn is_deleting(pod: &Pod) -> bool {
 
 /// Whether the API already records the pod's end.
 pub(crate) fn is_terminal(pod: &Pod) -> bool {
-    let phase = pod.status.as_ref().and_then(|status| status.phase.as_deref());
-    matches!(phase, Some("Succeeded" | "Failed"))
+    pod.status.as_ref().is_some_and(is_over)
+}
+
+/// Whether this is the status of a pod that has ended.
+pub(crate) fn is_over(status: &PodStatus) -> bool {
+    matches!(status.phase.as_deref(), Some("Succeeded" | "Failed"))
 }
 
 pub(crate) fn is_host_network(pod: &Pod) -> bool {

@@ -52,18 +52,22 @@ pub(crate) fn derive(inputs: &Inputs<'_>) -> PodStatus {
     let (pod, before) = (inputs.pod, inputs.before);
     let spec = pod::spec(pod);
     let containers = container::statuses(inputs);
-    let phase = phase::phase(inputs, &containers);
+    let known = known_end(inputs);
+    let phase = match (phase::phase(inputs, &containers), known) {
+        (phase @ ("Succeeded" | "Failed"), _) | (phase, None) => phase,
+        (_, Some((phase, _))) => phase,
+    };
+    let known = known.filter(|(known, _)| *known == "Failed" && phase == "Failed");
     let mut status = PodStatus {
         phase: Some(phase.to_owned()),
         start_time: before.start_time.clone().or(Some(time(inputs.now_ms))),
         qos_class: Some(crate::qos::class(pod).to_owned()),
         host_ip: Some(inputs.host_ip.to_string()),
         host_ips: Some(vec![HostIP { ip: inputs.host_ip.to_string() }]),
-        nominated_node_name: before.nominated_node_name.clone(),
         observed_generation: pod.metadata.generation,
         resize: before.resize.clone(),
-        reason: before.reason.clone().filter(|_| phase == "Failed"),
-        message: before.message.clone().filter(|_| phase == "Failed"),
+        reason: known.and_then(|(_, status)| status.reason.clone()),
+        message: known.and_then(|(_, status)| status.message.clone()),
         ..Default::default()
     };
     if let Some((reason, message)) = inputs.verdict.filter(|_| phase == "Failed") {
@@ -77,6 +81,18 @@ pub(crate) fn derive(inputs: &Inputs<'_>) -> PodStatus {
     status.container_statuses = Some(containers.mains);
     status.init_container_statuses = spec.init_containers.is_some().then_some(containers.inits);
     status
+}
+
+/// What a pod has ended as, once it has: said here, or by somebody else (masters that gave its node up). It stays so, whatever
+/// runs of it.
+fn known_end<'a>(inputs: &Inputs<'a>) -> Option<(&'static str, &'a PodStatus)> {
+    [Some(inputs.before), inputs.pod.status.as_ref()].into_iter().flatten().find_map(|status| {
+        match status.phase.as_deref()? {
+            "Succeeded" => Some(("Succeeded", status)),
+            "Failed" => Some(("Failed", status)),
+            _ => None,
+        }
+    })
 }
 
 /// The addresses of the pod; those of the node for a pod in its network. They stay in the status of a

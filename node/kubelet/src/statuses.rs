@@ -1,11 +1,13 @@
 //! Pods' statuses on their way to the API: the newest of each, sent until it arrives.
 //!
-//! What is sent is a strategic merge patch: conditions that others write (readiness gates, the scheduler) are not touched,
-//! however old the copy is that they were read from.
+//! What is sent is a strategic merge patch (`statuses/patch.rs`). Who else writes what is the kubelet's (the masters' node
+//! lifecycle controller, when a node was not heard of) is overwritten at the next look.
 //!
 //! # Invariants
 //! - An object is released (deleted with grace 0) only after its last status has arrived.
 //! - A status reaches only the object whose uid it was derived for.
+
+mod patch;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -15,32 +17,20 @@ use futures::StreamExt;
 use k8s_openapi::api::core::v1::{Pod, PodStatus};
 use kube::Api;
 use kube::api::{DeleteParams, Patch, PatchParams, Preconditions};
+use master_client::informer::Store;
 use parking_lot::Mutex;
-use serde_json::{Value, json};
 use store_env::task::TaskResult;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::objects::{Objects, within};
 use crate::pod;
-use crate::status::{OWN_CONDITIONS, is_own};
 
 const AT_ONCE_MAX: usize = 16;
 const RETRY: Duration = Duration::from_millis(700);
-
-/// Fields that a status may lose again.
-const NULLABLE: &[&str] = &[
-    "reason",
-    "message",
-    "podIP",
-    "podIPs",
-    "hostIP",
-    "hostIPs",
-    "initContainerStatuses",
-    "ephemeralContainerStatuses",
-    "resize",
-];
+/// What the API shows is compared with what was sent this often, and what it refused is sent again.
+const LOOK_EVERY: Duration = Duration::from_secs(10);
 
 #[derive(Debug, Clone)]
 struct Entry {
@@ -51,6 +41,10 @@ struct Entry {
     status: PodStatus,
     version: u64,
     sent: u64,
+    /// What had been sent at the last look: a copy may not show yet what was sent since.
+    sent_before: u64,
+    /// The API will not have this version; it is asked again at the next look.
+    refused: Option<u64>,
     is_to_release: bool,
     is_released: bool,
 }
@@ -58,8 +52,27 @@ struct Entry {
 impl Entry {
     fn is_due(&self) -> bool {
         let must_send = self.sent < self.version;
-        self.api_uid.is_some() && (must_send || (self.is_to_release && !self.is_released))
+        self.api_uid.is_some()
+            && self.refused != Some(self.version)
+            && (must_send || (self.is_to_release && !self.is_released))
     }
+
+    /// Whether the object in the API, as this copy shows it, is to be told again what it was told.
+    fn is_forgotten_by(&self, shown: &Pod) -> bool {
+        let status = shown.status.clone().unwrap_or_default();
+        // A pod that somebody ended does not come to life again: its worker will say that it ended.
+        let was_ended = pod::is_terminal(shown) && !pod::is_over(&self.status);
+        !was_ended && patch::differs(&status, &self.status)
+    }
+}
+
+/// What became of a status that was sent.
+enum Fate {
+    Arrived,
+    /// The object is gone, or is another one by now: it needs no status.
+    Gone,
+    /// It will not be taken as it is.
+    Refused(Error),
 }
 
 /// The newest status of every pod of this node.
@@ -95,6 +108,8 @@ impl Statuses {
             status,
             version: 1,
             sent: u64::from(is_known),
+            sent_before: 0,
+            refused: None,
             is_to_release: false,
             is_released: false,
         };
@@ -127,7 +142,7 @@ impl Statuses {
             && entry.api_uid.as_deref() != mirror_uid
         {
             entry.api_uid = mirror_uid.map(str::to_owned);
-            entry.sent = 0;
+            (entry.sent, entry.sent_before, entry.refused) = (0, 0, None);
             self.wake.notify_one();
         }
     }
@@ -136,15 +151,42 @@ impl Statuses {
         self.entries.lock().remove(uid);
     }
 
-    /// Sends statuses until told to stop.
-    pub(crate) async fn run(self: Arc<Self>, stop: CancellationToken) -> TaskResult {
+    /// Sends statuses until told to stop. `pods` is what the API shows of this node's pods.
+    pub(crate) async fn run(
+        self: Arc<Self>,
+        pods: Option<Store<Pod>>,
+        stop: CancellationToken,
+    ) -> TaskResult {
+        let mut looks = tokio::time::interval(LOOK_EVERY);
+        looks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
             let all_sent = self.send_due().await;
             tokio::select! {
                 biased;
                 () = stop.cancelled() => return Ok(()),
+                // Before the news, of which there may always be some.
+                _ = looks.tick() => {
+                    let shown = pods.as_ref().filter(|pods| pods.synced()).map(Store::list);
+                    self.compare(&shown.unwrap_or_default());
+                }
                 () = self.wake.notified() => {}
                 () = tokio::time::sleep(RETRY), if !all_sent => {}
+            }
+        }
+    }
+
+    /// Makes due what the API shows otherwise than it was told, and what it refused.
+    fn compare(&self, shown: &[Arc<Pod>]) {
+        let shown: BTreeMap<&str, &Arc<Pod>> = shown.iter().map(|it| (pod::uid(it), it)).collect();
+        for entry in self.entries.lock().values_mut() {
+            entry.refused = None;
+            let sent_before = std::mem::replace(&mut entry.sent_before, entry.sent);
+            if entry.sent < entry.version || sent_before < entry.sent {
+                continue;
+            }
+            let pod = entry.api_uid.as_deref().and_then(|uid| shown.get(uid));
+            if pod.is_some_and(|pod| entry.is_forgotten_by(pod)) {
+                entry.sent = entry.version - 1;
             }
         }
     }
@@ -157,34 +199,50 @@ impl Statuses {
         };
         let sends = due.into_iter().map(|(uid, entry)| async move {
             let result = self.send(&entry).await;
-            let mut entries = self.entries.lock();
-            let Some(now) = entries.get_mut(&uid) else { return true };
-            match result {
-                Ok(()) => {
-                    now.sent = now.sent.max(entry.version);
-                    now.is_released |= entry.is_to_release && now.version == entry.version;
-                    true
-                }
-                Err(error) => {
-                    let pod = format!("{}/{}", entry.namespace, entry.name);
-                    tracing::debug!(pod, %error, "status not sent");
-                    false
-                }
-            }
+            self.note(&uid, &entry, result)
         });
         let results: Vec<bool> =
             futures::stream::iter(sends).buffer_unordered(AT_ONCE_MAX).collect().await;
-        results.into_iter().all(|is_sent| is_sent)
+        results.into_iter().all(|is_done| is_done)
     }
 
-    async fn send(&self, entry: &Entry) -> Result<()> {
+    /// Writes down what became of what was sent. Returns false if it is to be sent again soon.
+    fn note(&self, uid: &str, entry: &Entry, result: Result<Fate>) -> bool {
+        let mut entries = self.entries.lock();
+        let Some(now) = entries.get_mut(uid) else { return true };
+        if now.api_uid != entry.api_uid {
+            // It went to an object that does not show this pod any more.
+            return !now.is_due();
+        }
+        let pod = format!("{}/{}", entry.namespace, entry.name);
+        match result {
+            Ok(Fate::Arrived | Fate::Gone) => {
+                now.sent = now.sent.max(entry.version);
+                now.is_released |= entry.is_to_release && now.version == entry.version;
+                true
+            }
+            Ok(Fate::Refused(error)) => {
+                tracing::warn!(pod, %error, "status refused");
+                now.refused = Some(entry.version);
+                true
+            }
+            Err(error) => {
+                tracing::debug!(pod, %error, "status not sent");
+                false
+            }
+        }
+    }
+
+    async fn send(&self, entry: &Entry) -> Result<Fate> {
         let what = format!("status of {}/{}", entry.namespace, entry.name);
         let api: Api<Pod> = Api::namespaced(self.objects.client(&what)?, &entry.namespace);
         if entry.sent < entry.version {
-            let patch = Patch::Strategic(patch(entry.api_uid.as_deref(), &entry.status));
-            let parameters = PatchParams::default();
+            let patch = patch::patch(entry.api_uid.as_deref(), &entry.status);
+            let (parameters, patch) = (PatchParams::default(), Patch::Strategic(patch));
             let call = api.patch_status(&entry.name, &parameters, &patch);
-            gone_is_done(within(&what, call).await.map(drop))?;
+            if let Err(error) = within(&what, call).await {
+                return fate(&api, entry, error).await;
+            }
         }
         if entry.is_to_release {
             let parameters = DeleteParams {
@@ -196,107 +254,35 @@ impl Statuses {
                 ..Default::default()
             };
             let call = api.delete(&entry.name, &parameters);
-            gone_is_done(within(&what, call).await.map(drop))?;
-        }
-        Ok(())
-    }
-}
-
-/// An object that is gone, or is another one by now, needs no status.
-fn gone_is_done(result: Result<()>) -> Result<()> {
-    match result {
-        Err(crate::error::Error::Api { source, .. }) if matches!(source.as_ref(), kube::Error::Api(status) if matches!(status.code, 404 | 409)) => {
-            Ok(())
-        }
-        other => other,
-    }
-}
-
-/// The patch that makes the kubelet's part of the object's status this one.
-fn patch(api_uid: Option<&str>, status: &PodStatus) -> Value {
-    let mut patch = serde_json::to_value(status).unwrap_or_default();
-    if let Some(fields) = patch.as_object_mut() {
-        for key in NULLABLE {
-            fields.entry(*key).or_insert(Value::Null);
-        }
-        // Lists that are merged by a key, and are the kubelet's alone.
-        for key in ["podIPs", "hostIPs"] {
-            if let Some(list) = fields.get_mut(key).and_then(Value::as_array_mut) {
-                list.insert(0, json!({"$patch": "replace"}));
+            if let Err(error) = within(&what, call).await {
+                return fate(&api, entry, error).await;
             }
         }
-        fields.insert("conditions".to_owned(), conditions(status).into());
+        Ok(Fate::Arrived)
     }
-    json!({"metadata": {"uid": api_uid}, "status": patch})
 }
 
-/// The kubelet's conditions, those included that are to go.
-fn conditions(status: &PodStatus) -> Vec<Value> {
-    let all: Vec<_> = status.conditions.iter().flatten().filter(|it| is_own(&it.type_)).collect();
-    let is_there = |kind: &&str| all.iter().any(|condition| condition.type_ == *kind);
-    let gone = OWN_CONDITIONS.iter().filter(|kind| !is_there(kind));
-    let gone = gone.map(|kind| json!({"type": kind, "$patch": "delete"}));
-    // A condition is merged with the one that is there: what it says no longer is to go.
-    let whole = all.iter().filter_map(|condition| {
-        let mut whole = serde_json::to_value(condition).ok()?;
-        let fields = whole.as_object_mut()?;
-        for key in ["reason", "message", "lastProbeTime"] {
-            fields.entry(key).or_insert(Value::Null);
-        }
-        Some(whole)
-    });
-    whole.chain(gone).collect()
+/// What an answer of the API means. That an object of another uid has the name by now is told by a conflict or, where the
+/// uid counts as a field that never changes, by a rule that was broken: a look at the object tells them from others.
+async fn fate(api: &Api<Pod>, entry: &Entry, error: Error) -> Result<Fate> {
+    let code = error.api_code();
+    match code {
+        Some(404) => return Ok(Fate::Gone),
+        Some(409 | 422) => {}
+        // Not known yet, too slow, too much: it may be taken soon.
+        Some(401 | 408 | 429) => return Err(error),
+        Some(400..500) => return Ok(Fate::Refused(error)),
+        _ => return Err(error),
+    }
+    let found = within("pod", api.get_metadata_opt(&entry.name)).await?;
+    if found.and_then(|found| found.metadata.uid) != entry.api_uid {
+        return Ok(Fate::Gone);
+    }
+    match code {
+        Some(422) => Ok(Fate::Refused(error)),
+        _ => Err(error),
+    }
 }
 
 #[cfg(test)]
-mod tests {
-    use master_api::patch::{Merge, PatchMeta, strategic_merge};
-
-    use super::*;
-
-    /// How the lists of a pod's status are merged.
-    #[derive(Clone, Copy)]
-    struct Meta;
-
-    impl PatchMeta for Meta {
-        fn field(&self, name: &str) -> (Merge, Self) {
-            let merge = match name {
-                "conditions" => Merge::ByKey("type"),
-                "podIPs" | "hostIPs" => Merge::ByKey("ip"),
-                _ => Merge::Plain,
-            };
-            (merge, Self)
-        }
-    }
-
-    #[test]
-    fn conditions_of_others_survive_a_status_that_does_not_know_them() {
-        let there = json!({"metadata": {"uid": "u"}, "status": {
-            "reason": "Old", "podIPs": [{"ip": "10.0.0.1"}], "containerStatuses": [{"name": "gone"}],
-            "conditions": [
-                {"type": "example.com/gate", "status": "True"},
-                {"type": "Ready", "status": "False", "reason": "ContainersNotReady", "message": "containers with unready status: [c]"},
-                {"type": "PodResizePending", "status": "True"},
-            ],
-        }});
-        // What was derived from an older copy: the gate was not open yet.
-        let status: PodStatus = serde_json::from_value(json!({
-            "phase": "Running", "podIPs": [{"ip": "10.0.0.2"}], "hostIPs": [{"ip": "192.0.2.1"}],
-            "containerStatuses": [],
-            "conditions": [
-                {"type": "example.com/gate", "status": "False"}, {"type": "Ready", "status": "True"},
-            ],
-        }))
-        .unwrap();
-        let merged = strategic_merge(there, patch(Some("u"), &status), &Meta).unwrap();
-        let conditions = merged["status"]["conditions"].as_array().unwrap().iter();
-        let told: Vec<String> = conditions
-            .map(|it| format!("{}={} {} {}", it["type"], it["status"], it["reason"], it["message"]))
-            .collect();
-        assert_eq!(told, [r#""example.com/gate"="True" null null"#, r#""Ready"="True" null null"#]);
-        assert_eq!(merged["status"]["podIPs"], json!([{"ip": "10.0.0.2"}]));
-        assert_eq!(merged["status"]["hostIPs"], json!([{"ip": "192.0.2.1"}]));
-        assert_eq!(merged["status"]["containerStatuses"], json!([]));
-        assert_eq!(merged["status"].get("reason"), None);
-    }
-}
+mod tests;

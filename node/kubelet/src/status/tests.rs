@@ -59,6 +59,7 @@ struct Case<'a> {
     waiting: BTreeMap<String, Waiting>,
     is_terminated: bool,
     verdict: Option<Waiting>,
+    before: PodStatus,
 }
 
 fn status_of(case: &Case<'_>) -> PodStatus {
@@ -66,7 +67,7 @@ fn status_of(case: &Case<'_>) -> PodStatus {
     derive(&Inputs {
         pod: case.pod,
         view: case.view,
-        before: &PodStatus::default(),
+        before: &case.before,
         waiting: &case.waiting,
         ready: &running,
         started: &running,
@@ -81,7 +82,8 @@ fn status_of(case: &Case<'_>) -> PodStatus {
 }
 
 fn case<'a>(pod: &'a Pod, view: &'a PodView) -> Case<'a> {
-    Case { pod, view, waiting: BTreeMap::new(), is_terminated: false, verdict: None }
+    let before = PodStatus::default();
+    Case { pod, view, waiting: BTreeMap::new(), is_terminated: false, verdict: None, before }
 }
 
 fn condition(status: &PodStatus, kind: &str) -> String {
@@ -112,6 +114,30 @@ fn phase_and_readiness_follow_from_the_containers() {
     check("Never", "a 0, b run", false, "Running", "False ContainersNotReady");
     check("Always", "a 0, b 143", true, "Failed", "False PodFailed");
     check("Always", "a 0, b 0", true, "Succeeded", "False PodCompleted");
+}
+
+/// Masters that gave the node up have ended the pod; its containers run.
+#[test]
+fn pod_that_somebody_ended_stays_so_while_its_containers_come_down() {
+    let view = view_of("a run");
+    let ended = |phase: &str| PodStatus {
+        phase: Some(phase.to_owned()),
+        reason: Some("Lost".to_owned()),
+        nominated_node_name: Some("other".to_owned()),
+        ..PodStatus::default()
+    };
+    let told = |before: PodStatus, shown: PodStatus| {
+        let mut pod = pod_of("Always", json!({"containers": [{"name": "a"}]}));
+        pod.status = Some(shown);
+        let status = status_of(&Case { before, ..case(&pod, &view) });
+        assert_eq!(status.nominated_node_name, None);
+        (status.phase.unwrap(), status.reason)
+    };
+    let lost = || Some("Lost".to_owned());
+    assert_eq!(told(ended("Running"), ended("Failed")), ("Failed".to_owned(), lost()));
+    assert_eq!(told(ended("Failed"), ended("Running")), ("Failed".to_owned(), lost()));
+    assert_eq!(told(ended("Running"), ended("Succeeded")), ("Succeeded".to_owned(), None));
+    assert_eq!(told(ended("Running"), ended("Running")), ("Running".to_owned(), None));
 }
 
 #[test]

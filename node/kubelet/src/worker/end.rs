@@ -31,7 +31,7 @@ impl Worker {
         }
         self.is_down = true;
         self.cx.ledger.forget(&self.uid);
-        if !pod::is_terminal(pod) && !desired.is_removed {
+        if !self.is_end_told(pod) && !desired.is_removed {
             self.report(pod, &view, &BTreeMap::new());
         }
         self.cx.volumes.remove(&self.uid).await?;
@@ -49,6 +49,12 @@ impl Worker {
         }
         self.remove_traces(pod).await?;
         Ok(Next::Done)
+    }
+
+    /// Whether the pod's end is in the API already, and what was told last does not say otherwise.
+    fn is_end_told(&self, pod: &Pod) -> bool {
+        let told = self.cx.statuses.last(&self.uid);
+        pod::is_terminal(pod) && told.is_none_or(|status| pod::is_over(&status))
     }
 
     async fn remove_traces(&self, pod: &Pod) -> Result<()> {
