@@ -23,6 +23,7 @@ use crate::config::Config;
 use crate::context::{Context, Machine};
 use crate::error::{Error, Result};
 use crate::events;
+use crate::held::Held;
 use crate::image::Images;
 use crate::ledger::Ledger;
 use crate::node;
@@ -154,7 +155,12 @@ struct Loop {
 
 impl Loop {
     async fn run(mut self, stop: CancellationToken) -> TaskResult {
-        let mut workers = Workers::new(self.context.clone(), stop.clone());
+        let held = tokio::select! {
+            biased;
+            () = stop.cancelled() => return Ok(()),
+            held = self.look_around() => held,
+        };
+        let mut workers = Workers::new(self.context.clone(), held, stop.clone());
         let mut changes = self.pods.as_ref().map(Store::subscribe);
         let mut node_changes = self.nodes.as_ref().map(Store::subscribe);
         let mut ticks = tokio::time::interval(HOUSEKEEPING);
@@ -188,6 +194,17 @@ impl Loop {
                     self.keep_house(&mut workers, rounds.is_multiple_of(TRACES_EVERY));
                 }
             }
+        }
+    }
+
+    /// What is here already. Nothing can be done before the runtime tells.
+    async fn look_around(&self) -> Held {
+        loop {
+            match Held::read(self.context.runtime.as_ref()).await {
+                Ok(held) => return held,
+                Err(error) => tracing::warn!(%error, "runtime not listed: pods wait"),
+            }
+            tokio::time::sleep(HOUSEKEEPING).await;
         }
     }
 

@@ -19,6 +19,7 @@ mod env;
 mod error;
 mod events;
 mod field;
+mod held;
 mod hooks;
 mod hosts;
 mod image;

@@ -42,9 +42,18 @@ pub(crate) struct Record {
 impl Record {
     /// The pod as the node has it: where a container says otherwise now, with what was allocated before.
     pub(crate) fn as_allocated(&self, pod: &Arc<Pod>, view: &PodView) -> Arc<Pod> {
+        self.as_started(pod, |name| view.latest(name).map(|found| &found.annotations))
+    }
+
+    /// The same, with the annotations of each container's newest instance.
+    pub(crate) fn as_started<'a>(
+        &self,
+        pod: &Arc<Pod>,
+        newest: impl Fn(&str) -> Option<&'a BTreeMap<String, String>>,
+    ) -> Arc<Pod> {
         self.with_sizes(pod, |container| {
             let known = self.allocated.get(&container.name).cloned();
-            known.or_else(|| view.latest(&container.name).and_then(started_with))
+            known.or_else(|| newest(&container.name).and_then(started_with))
         })
     }
 
@@ -85,7 +94,7 @@ impl Record {
     /// What a container was last updated or started with.
     fn has(&self, found: &ContainerView, container: &Container) -> ResourceRequirements {
         let updated = self.updated.get(&found.id).cloned();
-        let had = updated.or_else(|| started_with(found));
+        let had = updated.or_else(|| started_with(&found.annotations));
         had.unwrap_or_else(|| container.resources.clone().unwrap_or_default())
     }
 
@@ -121,8 +130,8 @@ impl Record {
     }
 }
 
-fn started_with(found: &ContainerView) -> Option<ResourceRequirements> {
-    serde_json::from_str(found.annotations.get(STARTED_WITH)?).ok()
+fn started_with(annotations: &BTreeMap<String, String>) -> Option<ResourceRequirements> {
+    serde_json::from_str(annotations.get(STARTED_WITH)?).ok()
 }
 
 /// What a container's annotation says of its resources.

@@ -57,7 +57,16 @@ impl Node {
     fn idle() -> Self {
         let clock = TokioClock::shared(1_700_000_000_000);
         let fake = Arc::new(Fake::new(clock.clone()));
-        let (dir, stop) = (tempfile::tempdir().unwrap(), CancellationToken::new());
+        Self::idle_on(tempfile::tempdir().unwrap(), fake, clock)
+    }
+
+    /// The same, on what another one has left.
+    fn idle_on(
+        dir: tempfile::TempDir,
+        fake: Arc<Fake>,
+        clock: store_env::clock::SharedClock,
+    ) -> Self {
+        let stop = CancellationToken::new();
         let config = config(dir.path());
         let parts = Parts { config, clock: clock.clone(), runtime: fake.clone(), api: None };
         let (context, _) = assemble(parts, &mut Group::under(&stop)).unwrap();

@@ -13,7 +13,7 @@ mod acts;
 mod desired;
 mod end;
 mod report;
-mod sizes;
+pub(crate) mod sizes;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;

@@ -11,6 +11,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::admit::{self, Claim, Facts, Verdict};
 use crate::context::Context;
+use crate::held::Held;
 use crate::plan::Waiting;
 use crate::pod;
 use crate::worker::{Desired, Worker};
@@ -38,11 +39,6 @@ fn is_news(before: &Arc<Pod>, after: &Arc<Pod>) -> bool {
         || pod::is_terminal(before) != pod::is_terminal(after)
 }
 
-/// Whether this node has said something of the pod before: it was let in then.
-fn was_admitted(pod: &Pod) -> bool {
-    pod.status.as_ref().is_some_and(|status| status.start_time.is_some())
-}
-
 /// One worker for each pod uid.
 #[derive(Debug)]
 pub(crate) struct Workers {
@@ -50,13 +46,14 @@ pub(crate) struct Workers {
     stop: CancellationToken,
     crew: Crew,
     slots: BTreeMap<String, Slot>,
+    held: Held,
     /// Some pods wait for a word on the node.
     is_waiting: bool,
 }
 
 impl Workers {
-    pub(crate) fn new(cx: Arc<Context>, stop: CancellationToken) -> Self {
-        Self { cx, stop, crew: Crew::new(), slots: BTreeMap::new(), is_waiting: false }
+    pub(crate) fn new(cx: Arc<Context>, held: Held, stop: CancellationToken) -> Self {
+        Self { cx, stop, crew: Crew::new(), slots: BTreeMap::new(), held, is_waiting: false }
     }
 
     /// Makes the workers follow `wanted`, by uid. Pods that are not in it any more are brought down; new ones are let in, or
@@ -83,27 +80,41 @@ impl Workers {
                 });
             }
         }
-        let mut new: Vec<&Arc<Pod>> =
-            wanted.values().filter(|pod| !self.slots.contains_key(pod::uid(pod))).collect();
+        let new = wanted.values().filter(|pod| !self.slots.contains_key(pod::uid(pod)));
+        let mut new: Vec<(bool, &Arc<Pod>)> =
+            new.map(|pod| (self.was_admitted(pod), pod)).collect();
         // Those that were let in before are here already; of the others, the oldest comes first.
-        new.sort_by_key(|pod| (!was_admitted(pod), pod.metadata.creation_timestamp.clone()));
-        for pod in new.iter().filter(|pod| was_admitted(pod) && !pod::is_terminal(pod)) {
-            self.cx.ledger.expect(pod::uid(pod), Claim::of(pod));
+        new.sort_by_key(|(was_admitted, pod)| {
+            (!was_admitted, pod.metadata.creation_timestamp.clone())
+        });
+        for (_, pod) in new.iter().filter(|(was_admitted, _)| *was_admitted) {
+            let directory = self.cx.config.pod_dir(pod::uid(pod));
+            let allocated = self.held.as_allocated(pod, &directory);
+            self.cx.ledger.expect(pod::uid(pod), Claim::of(&allocated));
         }
         self.is_waiting = false;
-        for pod in new {
-            self.admit(pod, node);
+        for (was_admitted, pod) in new {
+            self.admit(pod, was_admitted, node);
         }
         self.is_waiting
     }
 
+    /// Whether a pod that has not ended was let in by the agent before this one: something of it is here, or the node has
+    /// said something of it.
+    fn was_admitted(&self, pod: &Pod) -> bool {
+        let uid = pod::uid(pod);
+        let is_told = pod.status.as_ref().is_some_and(|status| status.start_time.is_some());
+        let is_here = || self.held.has(uid, &self.cx.config.pod_dir(uid));
+        !pod::is_terminal(pod) && (is_told || is_here())
+    }
+
     /// Starts a new pod, or says why it may not run here.
-    fn admit(&mut self, pod: &Arc<Pod>, node: Option<&Facts>) {
+    fn admit(&mut self, pod: &Arc<Pod>, was_admitted: bool, node: Option<&Facts>) {
         // One after the other, when a pod of the same name is still coming down.
         if self.slots.values().any(|slot| slot.key == pod::key(pod)) {
             return;
         }
-        if was_admitted(pod) || pod::is_deleting(pod) || pod::is_terminal(pod) {
+        if was_admitted || pod::is_deleting(pod) || pod::is_terminal(pod) {
             return self.start(pod.clone(), false, None);
         }
         let own;
@@ -147,6 +158,7 @@ impl Workers {
 
     fn start(&mut self, pod: Arc<Pod>, is_removed: bool, refusal: Option<Waiting>) {
         let (uid, key) = (pod::uid(&pod).to_owned(), pod::key(&pod));
+        self.held.forget(&uid);
         let (desired, news) = watch::channel(Desired { pod, is_removed, refusal });
         let poke = Arc::new(Notify::new());
         let worker = Worker::new(self.cx.clone(), news, poke.clone());

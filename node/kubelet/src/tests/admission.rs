@@ -5,11 +5,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use k8s_openapi::api::core::v1::{Node as NodeObject, Pod};
+use node_cri::Behaviour;
 use serde_json::{Value, json};
 
 use super::Node;
 use crate::admit::Facts;
+use crate::held::Held;
 use crate::pod;
+use crate::worker::{Desired, Worker};
 use crate::workers::Workers;
 
 fn facts(labels: &Value) -> Facts {
@@ -41,8 +44,32 @@ struct Gate {
 impl Gate {
     fn new() -> Self {
         let node = Node::idle();
-        let workers = Workers::new(node.context.clone(), node.stop.clone());
+        let workers = Workers::new(node.context.clone(), Held::default(), node.stop.clone());
         Self { node, workers, wanted: BTreeMap::new() }
+    }
+
+    /// Another agent comes, and finds what this one has told if `is_told`.
+    async fn restart(mut self, is_told: bool) -> Self {
+        for pod in self.wanted.values_mut().filter(|_| is_told) {
+            let mut known = Pod::clone(pod);
+            known.status = self.node.status(pod::uid(&known));
+            *pod = Arc::new(known);
+        }
+        self.node.stop.cancel();
+        self.workers.finish().await;
+        let Node { dir, fake, clock, .. } = self.node;
+        let node = Node::idle_on(dir, fake, clock);
+        let held = Held::read(node.fake.as_ref()).await.unwrap();
+        let workers = Workers::new(node.context.clone(), held, node.stop.clone());
+        Self { node, workers, wanted: self.wanted }
+    }
+
+    /// Somebody wants another size of a pod.
+    fn resize(&mut self, name: &str, cpu: &str) {
+        let mut pod = Pod::clone(&self.wanted[name]);
+        let resources = serde_json::from_value(json!({"requests": {"cpu": cpu}})).unwrap();
+        pod.spec.as_mut().unwrap().containers[0].resources = Some(resources);
+        self.wanted.insert(name.to_owned(), Arc::new(pod));
     }
 
     async fn bind(&mut self, pods: &[Arc<Pod>], facts: &Facts) {
@@ -91,19 +118,68 @@ async fn pod_that_was_let_in_stays_whatever_becomes_of_the_node() {
     let selector = json!({"nodeSelector": {"zone": "a"}});
     gate.bind(&[with("a", "3", 1, &selector)], &facts(&json!({"zone": "a"}))).await;
     assert_eq!(gate.told("a"), RUNS);
-    // Another agent comes, and finds what this one has told.
-    let mut known = Pod::clone(&gate.wanted["a"]);
-    known.status = gate.node.status("a");
-    gate.node.stop.cancel();
-    gate.workers.finish().await;
-    gate.node.context.ledger.forget("a");
-    gate.node.stop = tokio_util::sync::CancellationToken::new();
-    gate.workers = Workers::new(gate.node.context.clone(), gate.node.stop.clone());
+    let mut gate = gate.restart(true).await;
     let moved = facts(&json!({"zone": "b"}));
-    gate.bind(&[Arc::new(known), with("0", "3", 0, &json!({}))], &moved).await;
+    gate.bind(&[with("0", "3", 0, &json!({}))], &moved).await;
     assert_eq!((gate.told("a"), gate.told("0")), (RUNS.to_owned(), FULL.to_owned()));
     assert_eq!(gate.node.started("a"), 1);
     gate.workers.finish().await;
+}
+
+/// The agent ends before its masters have heard anything of its pods; of static ones they tell it nothing anyway.
+#[tokio::test(start_paused = true)]
+async fn pod_that_is_here_was_let_in_whoever_knows_of_it() {
+    let mut gate = Gate::new();
+    let selector = json!({"nodeSelector": {"zone": "a"}});
+    let (bound, mut fixed) = (with("a", "1", 1, &selector), with("f", "1", 2, &selector));
+    let source = [("kubernetes.io/config.source".to_owned(), "file".to_owned())];
+    Arc::make_mut(&mut fixed).metadata.annotations = Some(source.into());
+    gate.bind(&[bound, fixed], &facts(&json!({"zone": "a"}))).await;
+    let mut gate = gate.restart(false).await;
+    let late = with("late", "1", 0, &selector);
+    gate.bind(&[late], &facts(&json!({"zone": "b"}))).await;
+    let told = ["a", "f", "late"].map(|name| gate.told(name));
+    assert_eq!(told, [RUNS, RUNS, ELSEWHERE]);
+    assert_eq!((gate.node.started("a"), gate.node.started("f")), (1, 1));
+    gate.workers.finish().await;
+}
+
+/// Pods that want more than they can get take what they were given, also for an agent that comes anew.
+#[tokio::test(start_paused = true)]
+async fn what_others_want_keeps_nobody_out() {
+    let (mut gate, here) = (Gate::new(), facts(&json!({})));
+    let none = json!({});
+    gate.bind(&[with("a", "1", 1, &none), with("b", "100m", 2, &none)], &here).await;
+    // One was given more, and wants still more; the other was not.
+    gate.resize("b", "200m");
+    gate.settle(&here).await;
+    gate.resize("a", "1000");
+    gate.resize("b", "1000");
+    gate.settle(&here).await;
+    let mut gate = gate.restart(true).await;
+    gate.bind(&[with("c", "3", 3, &none), with("d", "2800m", 4, &none)], &here).await;
+    let used = "Failed OutOfcpu: Pod was rejected: Node didn't have enough resource: cpu, requested: 3000, used: 1200, capacity: 4000";
+    assert_eq!((gate.told("c").as_str(), gate.told("d").as_str()), (used, RUNS));
+    gate.workers.finish().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn refused_pod_has_failed_once_nothing_of_it_runs() {
+    let mut gate = Gate::new();
+    let term_delay = Duration::from_secs(20);
+    gate.node.fake.behave("a", Behaviour { term_delay, ..Default::default() });
+    gate.bind(&[with("a", "1", 1, &json!({}))], &facts(&json!({}))).await;
+    let gate = gate.restart(true).await;
+    let refusal = Some(("OutOfcpu".to_owned(), "none is left".to_owned()));
+    let desired = Desired { pod: gate.wanted["a"].clone(), is_removed: false, refusal };
+    let (_desired, news) = tokio::sync::watch::channel(desired);
+    let worker = Worker::new(gate.node.context.clone(), news, Arc::default());
+    let mut crew = store_env::task::Crew::new();
+    crew.spawn(worker.run(gate.node.stop.clone()));
+    tokio::time::sleep(Duration::from_secs(15)).await;
+    assert_eq!(gate.told("a"), "nothing");
+    tokio::time::sleep(Duration::from_secs(10)).await;
+    assert_eq!(gate.told("a"), "Failed OutOfcpu: Pod was rejected: none is left");
 }
 
 #[tokio::test(start_paused = true)]

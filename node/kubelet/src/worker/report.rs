@@ -37,8 +37,12 @@ impl Worker {
 
     pub(super) fn report(&self, pod: &Pod, view: &PodView, waiting: &BTreeMap<String, Waiting>) {
         if let Some((reason, message)) = self.desired.borrow().refusal.clone() {
-            let status = self.refused(pod, reason, &message);
-            return self.cx.statuses.report(pod, status);
+            // Not before nothing of it runs: others take its place then.
+            if self.is_down {
+                let status = self.refused(pod, reason, &message);
+                self.cx.statuses.report(pod, status);
+            }
+            return;
         }
         let mut all = self.start_errors.clone();
         all.extend(waiting.iter().map(|(name, waiting)| (name.clone(), waiting.clone())));
@@ -70,7 +74,7 @@ impl Worker {
         self.cx.statuses.report(pod, status);
     }
 
-    /// The status of a pod that was not let in. Nothing of it was ever here.
+    /// The status of a pod that was not let in.
     fn refused(&self, pod: &Pod, reason: String, message: &str) -> PodStatus {
         let before = self.before(pod);
         let now = status::time(self.cx.clock.unix_ms());

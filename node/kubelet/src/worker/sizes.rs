@@ -23,7 +23,7 @@ const RETRY_MS: u64 = 5_000;
 const FILE: &str = "sizes.json";
 
 /// What is remembered of the pod in this directory.
-pub(super) fn read(pod_dir: &Path) -> Record {
+pub(crate) fn read(pod_dir: &Path) -> Record {
     let file = pod_dir.join(FILE);
     let bytes = match std::fs::read(&file) {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Record::default(),
