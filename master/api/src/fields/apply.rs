@@ -102,7 +102,11 @@ fn once<'a, S: Shape<'a>>(
     let last = managed.of(wanted.manager, Operation::Apply).cloned();
     managed.0.retain(|entry| !entry.is_of(wanted.manager, Operation::Apply));
     let object = match &last {
-        Some(last) => prune(shape, merged, &last.fields, &own, &managed),
+        // What was emptied is gone; where it is wanted empty, it comes back.
+        Some(last) => {
+            let pruned = prune(shape, merged, &last.fields, &own, &managed);
+            merge(shape, Some(&pruned), Some(wanted.config))
+        }
         None => merged,
     };
     let changes = wanted.scope.of_changes(compare(shape, Some(live), Some(&object)));

@@ -8,6 +8,8 @@ const OPERATIONS_MAX: usize = 10_000;
 /// What all copies of a patch may add together, as upstream bounds it.
 const COPIED_BYTES_MAX: usize = 3 << 20;
 
+static NOTHING: Value = Value::Null;
+
 /// Applies a list of operations, all or none.
 pub fn json_patch(mut target: Value, patch: &Value) -> Result<Value, PatchError> {
     let malformed = |text: &str| PatchError::Malformed(text.to_owned());
@@ -49,20 +51,21 @@ fn apply(
         "remove" => remove(target, path()?, "remove").map(drop),
         "replace" => {
             let (path, value) = (path()?, value());
-            if let Some(place) = target.pointer_mut(path) {
-                *place = value;
+            if path.is_empty() {
+                *target = value;
                 return Ok(());
             }
-            // Upstream's library puts a member there that was not.
-            let parent = split(path).and_then(|(parent, last)| {
-                Some((target.pointer_mut(parent)?.as_object_mut()?, last))
-            });
-            let Some((fields, last)) = parent else {
-                return Err(fails(format!(
-                    "replace operation does not apply: doc is missing key: {path}: missing value"
-                )));
+            let missing = |what| {
+                fails(format!(
+                    "replace operation does not apply: doc is missing {what}: {path}: missing value"
+                ))
             };
-            fields.insert(last, value);
+            match holder(target, path) {
+                // Upstream's library puts a member there that was not.
+                Some((Value::Object(fields), last)) => drop(fields.insert(last, value)),
+                Some((list, last)) => *child(list, &last).ok_or_else(|| missing("key"))? = value,
+                None => return Err(missing("path")),
+            }
             Ok(())
         }
         "move" => {
@@ -77,7 +80,7 @@ fn apply(
         }
         "copy" => {
             let (from, path) = (rooted(member(operation, "from")?), path()?);
-            let copied = target.pointer(from).cloned().ok_or_else(|| {
+            let copied = found(target, from).cloned().ok_or_else(|| {
                 fails(format!(
                     "copy operation does not apply: doc is missing from path: {from}: missing value"
                 ))
@@ -93,7 +96,12 @@ fn apply(
         "test" => {
             let path = path()?;
             let expected = operation.get("value").unwrap_or(&Value::Null);
-            let found = target.pointer(path).unwrap_or(&Value::Null);
+            let found = if path.is_empty() { Some(&*target) } else { found(target, path) };
+            let found = found.ok_or_else(|| {
+                fails(format!(
+                    "test operation does not apply: is missing path: {path}: missing value"
+                ))
+            })?;
             if found == expected {
                 return Ok(());
             }
@@ -108,73 +116,83 @@ fn rooted(path: &str) -> &str {
     path.find('/').map_or(path, |start| &path[start..])
 }
 
-/// The parent's pointer and the last step of a pointer.
-fn split(path: &str) -> Option<(&str, String)> {
-    let (parent, last) = path.rsplit_once('/')?;
-    Some((parent, last.replace("~1", "/").replace("~0", "~")))
+fn unescaped(step: &str) -> String {
+    step.replace("~1", "/").replace("~0", "~")
+}
+
+/// The object or list that a path's last step is in, and that step.
+fn holder<'a>(target: &'a mut Value, path: &str) -> Option<(&'a mut Value, String)> {
+    let (above, last) = path.rsplit_once('/')?;
+    let mut steps = above.split('/').skip(1);
+    let holder = steps.try_fold(target, |value, step| child(value, &unescaped(step)))?;
+    (holder.is_object() || holder.is_array()).then(|| (holder, unescaped(last)))
+}
+
+fn child<'a>(value: &'a mut Value, step: &str) -> Option<&'a mut Value> {
+    match value {
+        Value::Object(fields) => fields.get_mut(step),
+        Value::Array(items) => place(step, items.len()).and_then(|at| items.get_mut(at)),
+        _ => None,
+    }
+}
+
+/// The value at a path: nothing where an object has no such member, `None` where there is no such place.
+fn found<'a>(target: &'a mut Value, path: &str) -> Option<&'a Value> {
+    let (holder, last) = holder(target, path)?;
+    let is_object = holder.is_object();
+    child(holder, &last).map(|value| &*value).or(is_object.then_some(&NOTHING))
+}
+
+/// A place in a list of `length`, counted from its end if it is negative, as upstream's library does.
+fn place(step: &str, length: usize) -> Option<usize> {
+    let at: isize = step.parse().ok()?;
+    if at < 0 { length.checked_sub(at.unsigned_abs()) } else { usize::try_from(at).ok() }
 }
 
 fn add(target: &mut Value, path: &str, value: Value) -> Result<(), PatchError> {
-    if path.is_empty() {
-        *target = value;
-        return Ok(());
-    }
-    let missing = || {
-        fails(format!(
-            "add operation does not apply: doc is missing path: \"{path}\": missing value"
-        ))
-    };
-    let (parent, last) = split(path).ok_or_else(missing)?;
-    match target.pointer_mut(parent) {
-        Some(Value::Object(fields)) => {
-            fields.insert(last, value);
-            Ok(())
-        }
-        Some(Value::Array(items)) => {
-            let at = if last == "-" { items.len() } else { index(&last, path, "add")? };
-            if at > items.len() {
-                let text = format!(
-                    "error in add for path: '{path}': Unable to access invalid index: {at}: invalid index referenced"
-                );
-                return Err(fails(text));
-            }
+    match holder(target, path) {
+        Some((Value::Object(fields), last)) => drop(fields.insert(last, value)),
+        Some((Value::Array(items), last)) if last == "-" => items.push(value),
+        Some((Value::Array(items), last)) => {
+            // After the last one is a place, too.
+            let at = index(&last, items.len() + 1, path, "add")?;
             items.insert(at, value);
-            Ok(())
         }
-        _ => Err(missing()),
+        _ => {
+            return Err(fails(format!(
+                "add operation does not apply: doc is missing path: \"{path}\": missing value"
+            )));
+        }
     }
+    Ok(())
 }
 
-fn index(step: &str, path: &str, verb: &str) -> Result<usize, PatchError> {
-    let is_canonical = step == "0" || !step.starts_with(['0', '+']);
-    step.parse().ok().filter(|_| is_canonical).ok_or_else(|| {
-        fails(format!(
+fn index(step: &str, length: usize, path: &str, verb: &str) -> Result<usize, PatchError> {
+    if step.parse::<isize>().is_err() {
+        return Err(fails(format!(
             "error in {verb} for path: '{path}': value was not a proper array index: '{step}'"
+        )));
+    }
+    place(step, length).filter(|at| *at < length).ok_or_else(|| {
+        fails(format!(
+            "error in {verb} for path: '{path}': Unable to access invalid index: {step}: invalid index referenced"
         ))
     })
 }
 
 fn remove(target: &mut Value, path: &str, verb: &str) -> Result<Value, PatchError> {
-    let missing = || {
-        fails(format!(
-            "{verb} operation does not apply: doc is missing path: \"{path}\": missing value"
-        ))
-    };
-    let (parent, last) = split(path).ok_or_else(missing)?;
-    match target.pointer_mut(parent) {
-        Some(Value::Object(fields)) => fields.remove(&last).ok_or_else(|| {
+    match holder(target, path) {
+        Some((Value::Object(fields), last)) => fields.remove(&last).ok_or_else(|| {
             fails(format!(
                 "error in {verb} for path: '{path}': Unable to remove nonexistent key: {last}: missing value"
             ))
         }),
-        Some(Value::Array(items)) => {
-            let at = index(&last, path, verb)?;
-            if at >= items.len() {
-                let text = format!("error in {verb} for path: '{path}': Unable to access invalid index: {at}: invalid index referenced");
-                return Err(fails(text));
-            }
+        Some((Value::Array(items), last)) => {
+            let at = index(&last, items.len(), path, verb)?;
             Ok(items.remove(at))
         }
-        _ => Err(missing()),
+        _ => Err(fails(format!(
+            "{verb} operation does not apply: doc is missing path: \"{path}\": missing value"
+        ))),
     }
 }

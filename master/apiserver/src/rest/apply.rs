@@ -132,9 +132,10 @@ impl Config {
     }
 }
 
-/// A configuration in the shape of its schema. Fields that nobody declared are refused whatever the client says of
-/// validation: nobody could own them.
+/// A configuration in the shape of its schema, but with what it leaves empty: who applies `{}` or null owns that, too.
+/// Fields that nobody declared are refused whatever the client says of validation: nobody could own them.
 fn shaped(mut config: Value, schema: &Schema) -> Result<Value, ApiError> {
+    let sent = has_empty(&config).then(|| config.clone());
     if let Err(problem) = fields::validate(schema.divided(), &config) {
         return Err(untyped(&config, &problem.to_string()));
     }
@@ -143,7 +144,48 @@ fn shaped(mut config: Value, schema: &Schema) -> Result<Value, ApiError> {
         let problem = text.split_once(": ").map_or(text.as_str(), |(_, problem)| problem);
         return Err(untyped(&config, problem));
     }
+    if let Some(sent) = &sent {
+        put_back_empty(&mut config, sent);
+    }
     Ok(config)
+}
+
+fn is_empty(value: &Value) -> bool {
+    match value {
+        Value::Null => true,
+        Value::Object(fields) => fields.is_empty(),
+        Value::Array(items) => items.is_empty(),
+        _ => false,
+    }
+}
+
+fn has_empty(value: &Value) -> bool {
+    match value {
+        Value::Object(fields) => fields.values().any(|value| is_empty(value) || has_empty(value)),
+        Value::Array(items) => items.iter().any(has_empty),
+        _ => false,
+    }
+}
+
+/// Puts the empty values of `sent` where they were left out of it.
+fn put_back_empty(shaped: &mut Value, sent: &Value) {
+    match (shaped, sent) {
+        (Value::Object(shaped), Value::Object(sent)) => {
+            for (name, value) in sent {
+                match shaped.get_mut(name) {
+                    Some(shaped) => put_back_empty(shaped, value),
+                    None if is_empty(value) => drop(shaped.insert(name.clone(), value.clone())),
+                    None => {}
+                }
+            }
+        }
+        (Value::Array(shaped), Value::Array(sent)) if shaped.len() == sent.len() => {
+            for (shaped, sent) in shaped.iter_mut().zip(sent) {
+                put_back_empty(shaped, sent);
+            }
+        }
+        _ => {}
+    }
 }
 
 fn untyped(config: &Value, problem: &str) -> ApiError {

@@ -15,7 +15,7 @@ use crate::rest::options::get_freshness;
 use crate::rest::ownership::Ownership;
 use crate::rest::patch::Patch;
 use crate::rest::update::replacement;
-use crate::rest::{Target, answer_value, body, get};
+use crate::rest::{Target, answer_value, body, get, metadata};
 use crate::server::Server;
 
 const SCHEMA: &str = "io.k8s.api.autoscaling.v1.Scale";
@@ -29,14 +29,8 @@ pub async fn run(server: &Server, call: &mut Call, target: &Target) -> Result<Re
             target.shown(entry.ok_or_else(|| target.not_found())?)
         }
         "update" => {
-            let sent = body::other(call, SCHEMA, "autoscaling/v1", "Scale").await?;
-            if !meta::name(&sent).is_empty() && meta::name(&sent) != target.name {
-                return Err(ApiError::BadRequest(format!(
-                    "the name of the object ({}) does not match the name on the URL ({})",
-                    meta::name(&sent),
-                    target.name
-                )));
-            }
+            let mut sent = body::other(call, SCHEMA, "autoscaling/v1", "Scale").await?;
+            metadata::place(&mut sent, target)?;
             let produce = |old: &Value| scaled(target, old, &sent);
             let wanted = whole(Ownership::Changed, &produce);
             change(server, call, target, &wanted).await?

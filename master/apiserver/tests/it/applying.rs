@@ -54,8 +54,14 @@ async fn start() -> (World, Client) {
     (world, client)
 }
 
+/// A configuration; no labels are not mentioned.
 fn map(labels: Value, data: Value) -> Value {
-    json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "m", "labels": labels}, "data": data})
+    let mut map =
+        json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "m"}, "data": data});
+    if labels != json!({}) {
+        map["metadata"]["labels"] = labels;
+    }
+    map
 }
 
 fn deployment(spec: Value) -> Value {
@@ -286,6 +292,52 @@ async fn replicas_may_be_left_to_a_scaler() {
     let left = client.applied(path, "one", "", deployment(json!({}))).await;
     assert_eq!(left["spec"]["replicas"], 5);
     assert_eq!(managers(&left), ["one Apply", "scaler Apply/scale"]);
+    world.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_applied_empty_is_owned_too() {
+    let (world, client) = start().await;
+    let maps = &format!("{MAPS}/m");
+    let map = |data: Value| json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "m"}, "data": data});
+    let made = client.applied(maps, "one", "", map(json!({}))).await;
+    let owned = |object: &Value| object["metadata"]["managedFields"][0]["fieldsV1"].clone();
+    assert_eq!((owned(&made), made.get("data")), (json!({"f:data": {}}), None));
+    let again = client.applied(maps, "one", "", map(json!({}))).await;
+    assert_eq!(again["metadata"]["resourceVersion"], made["metadata"]["resourceVersion"]);
+    let refused = client.apply(maps, "two", "", map(Value::Null)).await;
+    assert_eq!(refused.code, 409, "{}", refused.text);
+    assert_eq!(refused.json["details"]["causes"][0]["field"], ".data");
+
+    // Who empties it leaves it to the other who wants it empty, too.
+    let labelled = |labels: Value| json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "n", "labels": labels}});
+    let other = &format!("{MAPS}/n");
+    client.applied(other, "one", "", labelled(json!({"a": "1"}))).await;
+    client.applied(other, "two", "", labelled(json!({}))).await;
+    let emptied = client.applied(other, "one", "", labelled(json!({}))).await;
+    assert_eq!(
+        (managers(&emptied), emptied["metadata"].get("labels")),
+        (vec!["two Apply".to_owned(), "one Apply".to_owned()], None)
+    );
+
+    // Null is no number of replicas: one is what there is without any.
+    let path = &format!("{DEPLOYMENTS}/d");
+    client.applied(path, "one", "", deployment(json!({"replicas": 2, "strategy": {}}))).await;
+    let none = deployment(json!({"replicas": null}));
+    let refused = client.apply(path, "two", "", none.clone()).await;
+    assert_eq!(
+        (refused.code, &refused.json["details"]["causes"][0]["field"]),
+        (409, &json!(".spec.replicas"))
+    );
+    let forced = client.applied(path, "two", "&force=true", none).await;
+    assert_eq!(forced["spec"]["replicas"], 1);
+    let refused = client.apply(path, "one", "", deployment(json!({"replicas": 2}))).await;
+    assert_eq!(
+        (refused.code, &refused.json["details"]["causes"][0]["field"]),
+        (409, &json!(".spec.replicas"))
+    );
+    let left = client.applied(path, "one", "", deployment(json!({}))).await;
+    assert_eq!(left["spec"]["strategy"]["type"], "RollingUpdate");
     world.end().await;
 }
 

@@ -67,6 +67,16 @@ async fn custom_objects_divide_as_their_schema_says() {
     let again = client.apply(path, "one", "", first).await;
     assert_eq!((again.code, &again.json), (200, &answer.json));
 
+    // Emptied as it is wanted, and gone where it is not wanted any more.
+    let path_b = &format!("{WIDGETS}/b");
+    let limits = |limits: Value| widget("b", json!({"limits": limits, "free": {"a": 1}}));
+    client.applied(path_b, "one", "", limits(json!({"cpu": "1"}))).await;
+    let emptied = client.applied(path_b, "one", "", limits(json!({}))).await;
+    assert_eq!(emptied["spec"]["limits"], json!({}));
+    client.applied(path_b, "one", "", limits(json!({"cpu": "1"}))).await;
+    let left = client.applied(path_b, "one", "", widget("b", json!({"free": {}}))).await;
+    assert_eq!((left["spec"].get("limits"), &left["spec"]["free"]), (None, &json!({})));
+
     let more = widget(
         "a",
         json!({

@@ -129,6 +129,18 @@ async fn scale_changes_replicas_and_nothing_else() {
     assert_eq!((&web["spec"]["replicas"], &web["metadata"]["generation"]), (&json!(5), &json!(2)));
     let stale = send(&admin, &format!("PUT {path}/web/scale"), &[JSON], scale.to_string()).await;
     assert_eq!(stale.code, 409, "{}", stale.text);
+    #[rustfmt::skip]
+    let elsewhere = [
+        (json!({}), "the name of the object (web based on URL) was undeterminable: name must be provided"),
+        (json!({"name": "x"}), "the name of the object (x) does not match the name on the URL (web)"),
+        (json!({"name": "web", "namespace": "x"}),
+         "the namespace of the provided object does not match the namespace sent on the request"),
+    ];
+    for (metadata, message) in elsewhere {
+        let sent = json!({"metadata": metadata, "spec": {"replicas": 3}}).to_string();
+        let refused = send(&admin, &format!("PUT {path}/web/scale"), &[JSON], sent).await;
+        assert_eq!((refused.code, &refused.json["message"]), (400, &json!(message)));
+    }
     let below = json!({"spec": {"replicas": -1}}).to_string();
     let refused = send(&admin, &format!("PATCH {path}/web/scale"), &[MERGE], below).await;
     assert_eq!(refused.code, 422, "{}", refused.text);
