@@ -85,6 +85,15 @@ impl Claim {
     }
 }
 
+/// For whom what is known of a node is what it was after they had come, not what a copy of it shows.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Fresh {
+    ForNobody,
+    /// For the pods of these uids.
+    For(BTreeSet<String>),
+    ForAll,
+}
+
 /// What a node says of itself.
 #[derive(Debug, Clone)]
 pub(crate) struct Facts {
@@ -92,13 +101,12 @@ pub(crate) struct Facts {
     labels: BTreeMap<String, String>,
     taints: Vec<Taint>,
     allocatable: BTreeMap<String, u64>,
-    /// As the masters have it now, not as a copy shows it.
-    pub(crate) is_fresh: bool,
+    fresh: Fresh,
 }
 
 impl Facts {
     /// What its object says.
-    pub(crate) fn read(node: &Node, is_fresh: bool) -> Self {
+    pub(crate) fn read(node: &Node, fresh: Fresh) -> Self {
         let allocatable = node.status.iter().flat_map(|it| it.allocatable.iter().flatten());
         let amount = |(name, quantity): (&String, _)| {
             let read = if name == "cpu" { amount::milli } else { amount::units };
@@ -109,19 +117,27 @@ impl Facts {
             labels: node.metadata.labels.clone().unwrap_or_default(),
             taints: node.spec.iter().flat_map(|it| it.taints.iter().flatten()).cloned().collect(),
             allocatable: allocatable.filter_map(amount).collect(),
-            is_fresh,
+            fresh,
+        }
+    }
+
+    fn is_fresh_for(&self, pod: &Pod) -> bool {
+        match &self.fresh {
+            Fresh::ForNobody => false,
+            Fresh::For(uids) => uids.contains(pod::uid(pod)),
+            Fresh::ForAll => true,
         }
     }
 
     /// What is known of a node that has no object.
-    pub(crate) fn own(config: &Config, machine: Machine) -> Self {
+    pub(crate) fn own(config: &Config, machine: Machine, fresh: Fresh) -> Self {
         let amounts = [("cpu", machine.cpu_milli), ("memory", machine.memory_bytes)];
         Self {
             name: config.node_name.clone(),
             labels: config.own_labels().into_iter().collect(),
             taints: Vec::new(),
             allocatable: amounts.map(|(name, amount)| (name.to_owned(), amount)).into(),
-            is_fresh: true,
+            fresh,
         }
     }
 }
@@ -161,7 +177,7 @@ pub(crate) fn judge(pod: &Pod, facts: &Facts, others: &[Claim]) -> Verdict {
     };
     match lacking.or_else(unfit) {
         None => Verdict::Admitted,
-        Some(_) if !facts.is_fresh => Verdict::Doubted,
+        Some(_) if !facts.is_fresh_for(pod) => Verdict::Doubted,
         Some(why) => Verdict::Refused(why),
     }
 }

@@ -17,7 +17,7 @@ use store_env::task::{Group, TaskResult};
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
-use crate::admit::Facts;
+use crate::admit::{Facts, Fresh};
 use crate::cgroup::Cgroups;
 use crate::config::Config;
 use crate::context::{Context, Machine};
@@ -26,8 +26,8 @@ use crate::events;
 use crate::held::Held;
 use crate::image::Images;
 use crate::ledger::Ledger;
-use crate::node;
-use crate::objects::{Objects, within};
+use crate::node::{self, fresh::Waiting};
+use crate::objects::Objects;
 use crate::pleg::{self, Listing};
 use crate::pod;
 use crate::probe::Probes;
@@ -128,7 +128,13 @@ pub(crate) fn assemble(
     group.spawn("kubelet-statuses", move |stop| statuses.run(shown, stop));
     server::start(&context, pods.clone(), static_news.clone(), group)?;
     let shared = context.clone();
-    let main = Loop { context, pods: pods.clone(), nodes, statics: static_news, listing, changed };
+    let (questions, asked) = watch::channel(Waiting::new());
+    let (answered, answers) = watch::channel(None);
+    let (for_facts, pods_here) = (context.clone(), pods.clone());
+    group.spawn("kubelet-facts", move |stop| node::fresh::run(for_facts, asked, answered, stop));
+    let statics = static_news;
+    let main =
+        Loop { context, pods: pods_here, nodes, statics, listing, changed, questions, answers };
     group.spawn("kubelet-pods", move |stop| main.run(stop));
     Ok((shared, pods))
 }
@@ -151,6 +157,8 @@ struct Loop {
     statics: watch::Receiver<files::StaticPods>,
     listing: watch::Receiver<Listing>,
     changed: mpsc::Receiver<BTreeSet<String>>,
+    questions: watch::Sender<Waiting>,
+    answers: watch::Receiver<Option<Facts>>,
 }
 
 impl Loop {
@@ -176,20 +184,21 @@ impl Loop {
                 Some(uids) = self.changed.recv() => {
                     uids.iter().for_each(|uid| workers.poke(uid));
                     if workers.has_ended_ones() {
-                        self.settle(&mut workers).await;
+                        self.settle(&mut workers);
                     }
                 }
-                () = next_change(&mut changes) => self.settle(&mut workers).await,
+                () = next_change(&mut changes) => self.settle(&mut workers),
                 () = next_change(&mut node_changes) => {
                     if workers.is_waiting() {
-                        self.settle(&mut workers).await;
+                        self.settle(&mut workers);
                     }
                 }
-                Ok(()) = self.statics.changed() => self.settle(&mut workers).await,
+                Ok(()) = self.statics.changed() => self.settle(&mut workers),
+                Ok(()) = self.answers.changed() => self.settle_waiting(&mut workers),
                 _ = ticks.tick() => {
                     rounds += 1;
                     if workers.has_ended_ones() || workers.is_waiting() {
-                        self.settle(&mut workers).await;
+                        self.settle(&mut workers);
                     }
                     self.keep_house(&mut workers, rounds.is_multiple_of(TRACES_EVERY));
                 }
@@ -208,36 +217,43 @@ impl Loop {
         }
     }
 
-    /// Makes the workers follow what is wanted. Who would be refused by the copy of the node is judged by the masters' own.
-    async fn settle(&self, workers: &mut Workers) {
-        let (wanted, facts) = (self.wanted(), self.facts());
-        if !workers.reconcile(&wanted, facts.as_ref()) || facts.is_none() {
-            return;
+    /// Makes the workers follow what is wanted. Who would be refused by the copy of the node waits for the masters' own.
+    fn settle(&self, workers: &mut Workers) {
+        let facts = self.facts();
+        let waiting = workers.reconcile(&self.wanted(), facts.as_ref());
+        if facts.is_some() {
+            self.ask(waiting);
         }
-        match self.fresh_facts().await {
-            Ok(facts) => {
-                workers.reconcile(&wanted, Some(&facts));
-            }
-            Err(error) => tracing::debug!(%error, "node not read: new pods wait"),
-        }
+    }
+
+    /// What the node is was read anew for those that waited.
+    fn settle_waiting(&mut self, workers: &mut Workers) {
+        let facts = self.answers.borrow_and_update().clone();
+        let waiting = workers.reconcile(&self.wanted(), facts.as_ref());
+        // Those that were answered for may ask again.
+        self.questions.send_replace(Waiting::new());
+        self.ask(waiting);
+    }
+
+    fn ask(&self, waiting: &Waiting) {
+        self.questions.send_if_modified(|asked| {
+            let is_news = asked != waiting;
+            asked.clone_from(waiting);
+            is_news
+        });
     }
 
     /// What the node is, as far as the copy shows it; `None` before there is one.
     fn facts(&self) -> Option<Facts> {
-        let Some(nodes) = &self.nodes else { return Some(self.own_facts()) };
-        let node = nodes.get(&self.context.config.node_name);
-        let facts = node.map_or_else(|| self.own_facts(), |node| Facts::read(&node, false));
+        let (config, machine) = (&self.context.config, self.context.machine);
+        let Some(nodes) = &self.nodes else {
+            return Some(Facts::own(config, machine, Fresh::ForAll));
+        };
+        let facts = match nodes.get(&config.node_name) {
+            Some(node) => Facts::read(&node, Fresh::ForNobody),
+            None => Facts::own(config, machine, Fresh::ForNobody),
+        };
         nodes.synced().then_some(facts)
-    }
-
-    async fn fresh_facts(&self) -> Result<Facts> {
-        let api: Api<Node> = Api::all(self.context.objects.client("the node")?);
-        let node = within("node", api.get_opt(&self.context.config.node_name)).await?;
-        Ok(node.map_or_else(|| self.own_facts(), |node| Facts::read(&node, true)))
-    }
-
-    fn own_facts(&self) -> Facts {
-        Facts::own(&self.context.config, self.context.machine)
     }
 
     /// The pods that are to be here, by uid.

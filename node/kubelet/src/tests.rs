@@ -1,12 +1,14 @@
 //! The kubelet on a runtime in memory: static pods from manifest to end, in virtual time.
 
 mod admission;
+mod doubt;
 
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use k8s_openapi::api::core::v1::PodStatus;
+use master_client::masters::Masters;
 use node_cri::{Behaviour, Exit, Fake};
 use store_env::clock::TokioClock;
 use store_env::task::Group;
@@ -46,11 +48,15 @@ struct Node {
 
 impl Node {
     fn new() -> Self {
+        Self::with_masters(None)
+    }
+
+    fn with_masters(api: Option<(kube::Client, Masters)>) -> Self {
         let clock = TokioClock::shared(1_700_000_000_000);
         let fake = Arc::new(Fake::new(clock.clone()));
         let dir = tempfile::tempdir().unwrap();
         std::fs::create_dir(dir.path().join("manifests")).unwrap();
-        Self::start(dir, fake, clock)
+        Self::start(dir, fake, clock, api)
     }
 
     /// One whose sources and housekeeping do not run.
@@ -77,15 +83,12 @@ impl Node {
         dir: tempfile::TempDir,
         fake: Arc<Fake>,
         clock: store_env::clock::SharedClock,
+        api: Option<(kube::Client, Masters)>,
     ) -> Self {
         let stop = CancellationToken::new();
         let mut group = Group::under(&stop);
-        let parts = Parts {
-            config: config(dir.path()),
-            clock: clock.clone(),
-            runtime: fake.clone(),
-            api: None,
-        };
+        let parts =
+            Parts { config: config(dir.path()), clock: clock.clone(), runtime: fake.clone(), api };
         let (context, _) = assemble(parts, &mut group).unwrap();
         let mut crew = store_env::task::Crew::new();
         crew.spawn(async move { group.run(Duration::from_secs(5)).await.unwrap() });
@@ -96,7 +99,7 @@ impl Node {
     async fn restart(mut self) -> Self {
         self.stop.cancel();
         self.running.take().unwrap().finish(Duration::from_secs(10)).await;
-        Self::start(self.dir, self.fake, self.clock)
+        Self::start(self.dir, self.fake, self.clock, None)
     }
 
     fn manifest(&self) -> std::path::PathBuf {

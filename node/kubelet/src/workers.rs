@@ -9,10 +9,11 @@ use store_env::task::Crew;
 use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 
-use crate::admit::{self, Claim, Facts, Verdict};
+use crate::admit::{self, Claim, Facts, Fresh, Verdict};
 use crate::context::Context;
 use crate::held::Held;
-use crate::plan::Waiting;
+use crate::node::fresh::Waiting;
+use crate::plan;
 use crate::pod;
 use crate::worker::{Desired, Worker};
 
@@ -47,22 +48,21 @@ pub(crate) struct Workers {
     crew: Crew,
     slots: BTreeMap<String, Slot>,
     held: Held,
-    /// Some pods wait for a word on the node.
-    is_waiting: bool,
+    waiting: Waiting,
 }
 
 impl Workers {
     pub(crate) fn new(cx: Arc<Context>, held: Held, stop: CancellationToken) -> Self {
-        Self { cx, stop, crew: Crew::new(), slots: BTreeMap::new(), held, is_waiting: false }
+        Self { cx, stop, crew: Crew::new(), slots: BTreeMap::new(), held, waiting: Waiting::new() }
     }
 
     /// Makes the workers follow `wanted`, by uid. Pods that are not in it any more are brought down; new ones are let in, or
-    /// refused, by what the node is. Returns whether some wait, since that is not known, or may be old.
+    /// refused, by what the node is. Returns those that wait, since that is not known, or may be old.
     pub(crate) fn reconcile(
         &mut self,
         wanted: &BTreeMap<String, Arc<Pod>>,
         node: Option<&Facts>,
-    ) -> bool {
+    ) -> &Waiting {
         self.slots.retain(|_, slot| !slot.desired.is_closed());
         for (uid, slot) in &self.slots {
             if !wanted.contains_key(uid) {
@@ -92,11 +92,11 @@ impl Workers {
             let allocated = self.held.as_allocated(pod, &directory);
             self.cx.ledger.expect(pod::uid(pod), Claim::of(&allocated));
         }
-        self.is_waiting = false;
+        self.waiting.clear();
         for (was_admitted, pod) in new {
             self.admit(pod, was_admitted, node);
         }
-        self.is_waiting
+        &self.waiting
     }
 
     /// Whether a pod that has not ended was let in by the agent before this one: something of it is here, or the node has
@@ -121,16 +121,18 @@ impl Workers {
         let node = match node {
             Some(node) => node,
             None if pod::is_static(pod) => {
-                own = Facts::own(&self.cx.config, self.cx.machine);
+                own = Facts::own(&self.cx.config, self.cx.machine, Fresh::ForAll);
                 &own
             }
             None => {
-                self.is_waiting = true;
+                self.waiting.insert(pod::uid(pod).to_owned());
                 return;
             }
         };
         match admit::judge(pod, node, &self.cx.ledger.all()) {
-            Verdict::Doubted => self.is_waiting = true,
+            Verdict::Doubted => {
+                self.waiting.insert(pod::uid(pod).to_owned());
+            }
             Verdict::Admitted => {
                 self.cx.ledger.expect(pod::uid(pod), Claim::of(pod));
                 self.start(pod.clone(), false, None);
@@ -145,7 +147,7 @@ impl Workers {
 
     /// Whether some pods wait for a word on the node.
     pub(crate) fn is_waiting(&self) -> bool {
-        self.is_waiting
+        !self.waiting.is_empty()
     }
 
     /// Brings down what the runtime has and nobody wants.
@@ -156,7 +158,7 @@ impl Workers {
         }
     }
 
-    fn start(&mut self, pod: Arc<Pod>, is_removed: bool, refusal: Option<Waiting>) {
+    fn start(&mut self, pod: Arc<Pod>, is_removed: bool, refusal: Option<plan::Waiting>) {
         let (uid, key) = (pod::uid(&pod).to_owned(), pod::key(&pod));
         self.held.forget(&uid);
         let (desired, news) = watch::channel(Desired { pod, is_removed, refusal });

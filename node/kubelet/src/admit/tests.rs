@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use super::*;
 
-fn facts(is_fresh: bool) -> Facts {
+fn facts(fresh: Fresh) -> Facts {
     let node: Node = serde_json::from_value(json!({
         "metadata": {"name": "n", "labels": {"zone": "a", "size": "7"}},
         "spec": {"taints": [
@@ -13,7 +13,7 @@ fn facts(is_fresh: bool) -> Facts {
         "status": {"allocatable": {"cpu": "2", "memory": "1Gi", "pods": "3", "example.com/device": "2"}},
     }))
     .unwrap();
-    Facts::read(&node, is_fresh)
+    Facts::read(&node, fresh)
 }
 
 /// A pod with this specification, that tolerates the node's taint.
@@ -31,7 +31,7 @@ fn asks(requests: Value) -> Value {
 }
 
 fn told(pod: &Pod, others: &[Claim]) -> String {
-    match judge(pod, &facts(true), others) {
+    match judge(pod, &facts(Fresh::ForAll), others) {
         Verdict::Admitted => "-".to_owned(),
         Verdict::Refused((reason, message)) => format!("{reason}: {message}"),
         Verdict::Doubted => "?".to_owned(),
@@ -122,11 +122,16 @@ fn pod_for_another_node_is_refused() {
 #[test]
 fn copy_of_a_node_that_may_be_old_refuses_nobody() {
     for spec in [json!({"nodeSelector": {"zone": "b"}}), asks(json!({"cpu": "3"}))] {
-        let pod = pod(spec);
-        assert_eq!(judge(&pod, &facts(false), &[]), Verdict::Doubted);
-        assert!(matches!(judge(&pod, &facts(true), &[]), Verdict::Refused(_)));
+        let mut pod = pod(spec);
+        pod.metadata.uid = Some("u".to_owned());
+        assert_eq!(judge(&pod, &facts(Fresh::ForNobody), &[]), Verdict::Doubted);
+        // Read for others, before this one came.
+        let fresh = |uid: &str| facts(Fresh::For([uid.to_owned()].into()));
+        assert_eq!(judge(&pod, &fresh("other"), &[]), Verdict::Doubted);
+        assert!(matches!(judge(&pod, &fresh("u"), &[]), Verdict::Refused(_)));
+        assert!(matches!(judge(&pod, &facts(Fresh::ForAll), &[]), Verdict::Refused(_)));
     }
-    assert_eq!(judge(&pod(json!({})), &facts(false), &[]), Verdict::Admitted);
+    assert_eq!(judge(&pod(json!({})), &facts(Fresh::ForNobody), &[]), Verdict::Admitted);
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! This machine as a Node object: made once, kept true, and shown to be alive.
 
 mod facts;
+pub(crate) mod fresh;
 mod lease;
 mod register;
 

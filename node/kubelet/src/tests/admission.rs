@@ -9,7 +9,7 @@ use node_cri::Behaviour;
 use serde_json::{Value, json};
 
 use super::Node;
-use crate::admit::Facts;
+use crate::admit::{Facts, Fresh};
 use crate::held::Held;
 use crate::pod;
 use crate::worker::{Desired, Worker};
@@ -21,7 +21,7 @@ fn facts(labels: &Value) -> Facts {
         "status": {"allocatable": {"cpu": "4", "memory": "8Gi", "pods": "10"}},
     }))
     .unwrap();
-    Facts::read(&node, true)
+    Facts::read(&node, Fresh::ForAll)
 }
 
 /// A pod that asks for so many cores, made at this second.
@@ -78,7 +78,7 @@ impl Gate {
     }
 
     async fn settle(&mut self, facts: &Facts) {
-        assert!(!self.workers.reconcile(&self.wanted, Some(facts)));
+        assert!(self.workers.reconcile(&self.wanted, Some(facts)).is_empty());
         tokio::time::sleep(Duration::from_secs(5)).await;
     }
 
@@ -187,7 +187,7 @@ async fn pods_wait_until_it_is_known_what_the_node_is() {
     let mut gate = Gate::new();
     let pod = with("a", "1", 1, &json!({}));
     gate.wanted.insert("a".to_owned(), pod);
-    assert!(gate.workers.reconcile(&gate.wanted, None));
+    assert_eq!(gate.workers.reconcile(&gate.wanted, None), &["a".to_owned()].into());
     tokio::time::sleep(Duration::from_secs(5)).await;
     assert_eq!(gate.told("a"), "nothing");
     gate.settle(&facts(&json!({}))).await;
