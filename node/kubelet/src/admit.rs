@@ -51,8 +51,11 @@ pub(crate) struct Claim {
 impl Claim {
     pub(crate) fn of(pod: &Pod) -> Self {
         let containers = || pod::containers(pod).map(|(_, container)| container);
-        let lists = containers().filter_map(|container| container.resources.as_ref());
-        let lists = lists.flat_map(|it| [&it.requests, &it.limits]).flatten();
+        let spec = pod::spec(pod);
+        let of_containers = containers().filter_map(|container| container.resources.as_ref());
+        let lists = of_containers.chain(&spec.resources);
+        let lists = lists.flat_map(|it| [&it.requests, &it.limits]).chain([&spec.overhead]);
+        let lists = lists.flatten();
         let names: BTreeSet<&String> = lists.flat_map(BTreeMap::keys).collect();
         let other = names.into_iter().filter(|name| !matches!(name.as_str(), "cpu" | "memory"));
         let other = other.map(|name| (name.clone(), resize::request(pod, name, amount::units)));

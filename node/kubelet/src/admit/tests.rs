@@ -88,6 +88,17 @@ fn pod_takes_its_greediest_moment_and_what_running_it_costs() {
     assert_eq!(of(json!({"containers": mains, "overhead": {"cpu": "50m"}})), 550);
     let whole = json!({"requests": {"cpu": "1"}});
     assert_eq!(of(json!({"containers": mains, "resources": whole})), 1_000);
+    let lacks = |spec: Value, resource: &str, requested: &str| {
+        let told = told(&pod(spec), &[]);
+        let start = format!(
+            "OutOf{resource}: Node didn't have enough resource: {resource}, requested: {requested},"
+        );
+        assert!(told.starts_with(&start), "{told}");
+    };
+    // What only the pod says, or only what running it costs.
+    let pages = json!({"hugepages-2Mi": "4Mi"});
+    lacks(json!({"resources": {"requests": pages}}), "hugepages-2Mi", "4194304");
+    lacks(json!({"overhead": {"example.com/device": "3"}}), "example.com/device", "3");
 }
 
 #[test]

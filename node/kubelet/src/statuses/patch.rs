@@ -59,8 +59,9 @@ fn conditions(status: &PodStatus) -> Vec<Value> {
     whole.chain(gone).collect()
 }
 
-/// Fields that others write.
+/// Fields that others write, or that the masters have decided already.
 const FOREIGN: &[&str] = &[
+    "qosClass",
     "resourceClaimStatuses",
     "extendedResourceClaimStatus",
     "nodeAllocatableResourceClaimStatuses",
@@ -201,6 +202,7 @@ mod tests {
         check(|it| it["containerStatuses"][0]["lastState"] = Value::Null, false);
         check(|it| it["containerStatuses"][0]["allocatedResources"]["cpu"] = json!("500m"), false);
         check(|it| it["initContainerStatuses"] = json!([]), false);
+        check(|it| it["qosClass"] = json!("Burstable"), false);
         check(|it| it["resourceClaimStatuses"] = json!([{"name": "c"}]), false);
         check(
             |it| {
