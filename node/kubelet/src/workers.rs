@@ -13,7 +13,6 @@ use crate::admit::{self, Claim, Facts, Fresh, Verdict};
 use crate::context::Context;
 use crate::held::Held;
 use crate::node::fresh::Waiting;
-use crate::plan;
 use crate::pod;
 use crate::worker::{Desired, Worker};
 
@@ -115,7 +114,7 @@ impl Workers {
             return;
         }
         if was_admitted || pod::is_deleting(pod) || pod::is_terminal(pod) {
-            return self.start(pod.clone(), false, None);
+            return self.start(Desired::of(pod.clone()), false);
         }
         let own;
         let node = match node {
@@ -135,12 +134,13 @@ impl Workers {
             }
             Verdict::Admitted => {
                 self.cx.ledger.expect(pod::uid(pod), Claim::of(pod));
-                self.start(pod.clone(), false, None);
+                self.start(Desired::of(pod.clone()), true);
             }
             Verdict::Refused((reason, message)) => {
                 tracing::info!(pod = pod::key(pod), reason, message, "pod refused");
                 self.cx.events.warning(pod, None, &reason, message.clone());
-                self.start(pod.clone(), false, Some((reason, message)));
+                let refusal = Some((reason, message));
+                self.start(Desired { refusal, ..Desired::of(pod.clone()) }, false);
             }
         }
     }
@@ -154,16 +154,18 @@ impl Workers {
     pub(crate) fn bring_down(&mut self, orphan: Pod) {
         if !self.slots.contains_key(pod::uid(&orphan)) {
             tracing::info!(pod = pod::key(&orphan), uid = pod::uid(&orphan), "orphan found");
-            self.start(Arc::new(orphan), true, None);
+            let desired = Desired { is_removed: true, ..Desired::of(Arc::new(orphan)) };
+            self.start(desired, false);
         }
     }
 
-    fn start(&mut self, pod: Arc<Pod>, is_removed: bool, refusal: Option<plan::Waiting>) {
-        let (uid, key) = (pod::uid(&pod).to_owned(), pod::key(&pod));
+    fn start(&mut self, desired: Desired, is_let_in: bool) {
+        let (uid, key) = (pod::uid(&desired.pod).to_owned(), pod::key(&desired.pod));
         self.held.forget(&uid);
-        let (desired, news) = watch::channel(Desired { pod, is_removed, refusal });
+        let (desired, news) = watch::channel(desired);
         let poke = Arc::new(Notify::new());
         let worker = Worker::new(self.cx.clone(), news, poke.clone());
+        let worker = if is_let_in { worker.let_in() } else { worker };
         self.crew.spawn(worker.run(self.stop.clone()));
         self.slots.insert(uid, Slot { key, desired, poke });
     }

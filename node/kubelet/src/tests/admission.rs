@@ -163,6 +163,26 @@ async fn what_others_want_keeps_nobody_out() {
     gate.workers.finish().await;
 }
 
+/// The image of a pod takes its time, and somebody wants another size of it meanwhile.
+#[tokio::test(start_paused = true)]
+async fn pod_that_has_not_started_gets_no_more_than_there_is() {
+    let (mut gate, here) = (Gate::new(), facts(&json!({})));
+    let slow = json!({"containers": [{"name": "a", "image": "missing:1", "resources": {"requests": {"cpu": "1"}}}]});
+    gate.bind(&[with("a", "1", 1, &slow)], &here).await;
+    gate.resize("a", "1000");
+    gate.settle(&here).await;
+    let conditions = gate.node.status("a").unwrap().conditions.unwrap();
+    let pending = conditions.into_iter().find(|it| it.type_ == "PodResizePending");
+    assert_eq!(pending.unwrap().reason.as_deref(), Some("Infeasible"));
+    let full = "Failed OutOfcpu: Pod was rejected: Node didn't have enough resource: cpu, requested: 3500, used: 1000, capacity: 4000";
+    gate.bind(&[with("b", "3500m", 2, &json!({}))], &here).await;
+    assert_eq!(gate.told("b"), full);
+    let mut gate = gate.restart(true).await;
+    gate.bind(&[with("c", "3500m", 3, &json!({}))], &here).await;
+    assert_eq!(gate.told("c"), full);
+    gate.workers.finish().await;
+}
+
 #[tokio::test(start_paused = true)]
 async fn refused_pod_has_failed_once_nothing_of_it_runs() {
     let mut gate = Gate::new();

@@ -19,6 +19,11 @@ pub(crate) struct Desired {
 }
 
 impl Desired {
+    /// A pod that is wanted.
+    pub(crate) fn of(pod: Arc<Pod>) -> Self {
+        Self { pod, is_removed: false, refusal: None }
+    }
+
     pub(super) fn must_end(&self) -> bool {
         self.is_removed
             || self.refusal.is_some()

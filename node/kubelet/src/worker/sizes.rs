@@ -68,10 +68,17 @@ impl Worker {
                 self.allocate(pod, &allocated, view)?;
                 return Ok(pod.clone());
             }
-            Verdict::Deferred(message) => self.pend(pod, "Deferred", message),
-            Verdict::Infeasible(message) => self.pend(pod, "Infeasible", message),
+            Verdict::Deferred(message) => self.pend(pod, &allocated, "Deferred", message)?,
+            Verdict::Infeasible(message) => self.pend(pod, &allocated, "Infeasible", message)?,
         }
         Ok(allocated)
+    }
+
+    /// The pod was let in just now: what it wants is what it was given, whatever it wants by the time it starts.
+    pub(crate) fn let_in(mut self) -> Self {
+        let pod = self.desired.borrow().pod.clone();
+        self.record.allocate(&pod);
+        self
     }
 
     fn allocate(&mut self, pod: &Pod, before: &Pod, view: &PodView) -> Result<()> {
@@ -90,7 +97,13 @@ impl Worker {
         Ok(())
     }
 
-    fn pend(&mut self, pod: &Pod, reason: &'static str, message: String) {
+    fn pend(
+        &mut self,
+        pod: &Pod,
+        allocated: &Pod,
+        reason: &'static str,
+        message: String,
+    ) -> Result<()> {
         let generation = pod.metadata.generation;
         let is_told = self
             .progress
@@ -98,11 +111,17 @@ impl Worker {
             .as_ref()
             .is_some_and(|(known, _, since)| *known == reason && *since == generation);
         if !is_told {
+            // Its containers may not tell yet what it was given, and from now on its specification does not.
+            let mut record = self.record.clone();
+            record.allocate(allocated);
+            write(&self.cx.config.pod_dir(&self.uid), &record)?;
+            self.record = record;
             let title = format!("Pod resize {reason}");
             let text = resize::message(&title, pod, generation, &message);
             self.cx.events.warning(pod, None, &format!("Resize{reason}"), text);
         }
         self.progress.pending = Some((reason, message, generation));
+        Ok(())
     }
 
     /// What is still to be changed; notes when a resize begins and ends.
