@@ -47,7 +47,7 @@ check: rocksdb ## Format, lints, house rules, licences
 unit: rocksdb ## Unit and integration tests
 	$(ENV) cargo test --locked --workspace
 
-clients: build ## Play flows of the stock Python and JavaScript clients, as root; installs the clients once a machine
+clients: build ## Play flows of the stock Python and JavaScript clients and of Helm, as root; installs them once a machine
 	master/clients/run.sh
 
 sim: build ## Simulate the store under faults, over many seeds, and see that known bugs are found

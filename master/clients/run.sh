@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Plays the flows of the stock Python and JavaScript clients on a cluster of its own: three masters and a node, of which the
-# flows kill the master that they ask. The clients are installed once a machine, outside of the clone. As root. BASE_PORT
+# Plays the flows of the stock Python and JavaScript clients, and Helm's, on a cluster of its own: three masters and a node, of
+# which the flows kill the master that they ask. The clients are installed once a machine, outside of the clone. As root. BASE_PORT
 # says where the masters listen; arguments pick flows of Python (`FailOver`, `Custom.test_custom_objects`).
 set -euo pipefail
 cd "$(dirname "$0")"
@@ -44,3 +44,4 @@ mkdir "$TRIREME_DATA_DIR/node"
 cp node/*.mjs "$TRIREME_DATA_DIR/node/"
 ln -s "$node/node_modules" "$TRIREME_DATA_DIR/node/node_modules"
 node --test "$TRIREME_DATA_DIR/node/flows.test.mjs"
+./helm.sh

@@ -1,9 +1,13 @@
 //! Watches on the wire: where they begin, what they say, how they end.
 
+use std::time::Duration;
+
+use futures::StreamExt;
 use serde_json::{Value, json};
 use store_handle::{Command, Handle};
+use tokio_tungstenite::tungstenite::{Error, Message};
 
-use crate::world::{World, send};
+use crate::world::{Socket, World, send};
 
 const JSON: (&str, &str) = ("content-type", "application/json");
 const MAPS: &str = "/api/v1/namespaces/a/configmaps";
@@ -123,5 +127,46 @@ async fn page_of_a_revision_that_is_gone_offers_to_go_on() {
     let names: Vec<_> =
         rest["items"].as_array().unwrap().iter().map(|i| &i["metadata"]["name"]).collect();
     assert_eq!(names, ["m1", "m1a", "m2"]);
+    world.end().await;
+}
+
+/// The next event on a WebSocket as `TYPE name`; `None` once the server has closed it.
+async fn told(socket: &mut Socket) -> Option<String> {
+    let next = tokio::time::timeout(Duration::from_secs(10), socket.next()).await;
+    match next.expect("it tells or closes").unwrap().unwrap() {
+        Message::Text(text) => Some(shown(&[serde_json::from_str(&text).unwrap()]).remove(0)),
+        Message::Close(_) => None,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[tokio::test]
+async fn watch_over_a_websocket_tells_each_event_in_a_message() {
+    let (world, client) = with_maps(1).await;
+    let path = format!("{MAPS}?watch=true");
+    let mut socket = world.web_socket(Some("browser"), &path, &[]).await.unwrap();
+    assert_eq!(told(&mut socket).await.as_deref(), Some("ADDED m0"));
+    make(&client, "later").await;
+    assert_eq!(told(&mut socket).await.as_deref(), Some("ADDED later"));
+    socket.close(None).await.unwrap();
+
+    let short = format!("{path}&timeoutSeconds=1&resourceVersion=0");
+    let mut socket = world.web_socket(Some("browser"), &short, &["any"]).await.unwrap();
+    assert_eq!(told(&mut socket).await.as_deref(), Some("ADDED later"));
+    assert_eq!(told(&mut socket).await.as_deref(), Some("ADDED m0"));
+    assert_eq!(told(&mut socket).await, None, "closed after its time");
+
+    let refused = async |user, path: &str, protocols: &[&str]| match world
+        .web_socket(user, path, protocols)
+        .await
+    {
+        Err(Error::Http(answer)) => answer.status().as_u16(),
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(refused(Some("browser"), &path, &["one", "two"]).await, 400);
+    assert_eq!(refused(None, &path, &[]).await, 401);
+    let forged = ["base64url.bearer.authorization.k8s.io.bm9uZQ", "any"];
+    assert_eq!(refused(None, &path, &forged).await, 401);
+    assert_eq!(refused(Some("browser"), &format!("{path}&labelSelector=%21%21"), &[]).await, 400);
     world.end().await;
 }

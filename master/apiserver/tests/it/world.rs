@@ -15,6 +15,7 @@ use store_env::clock::SystemClock;
 use store_env::task::{Crew, Group};
 use store_handle::local::Local;
 use tokio::net::TcpListener;
+use tokio_tungstenite::tungstenite::Error;
 use tokio_util::sync::CancellationToken;
 
 /// One master, alone.
@@ -29,6 +30,9 @@ pub(crate) struct World {
     pub(crate) stop: CancellationToken,
     crew: Crew,
 }
+
+pub(crate) type Socket =
+    tokio_tungstenite::WebSocketStream<tokio_rustls::client::TlsStream<tokio::net::TcpStream>>;
 
 /// A response, read whole.
 #[derive(Debug)]
@@ -118,6 +122,31 @@ impl World {
             .with_no_client_auth()
             .with_single_cert(vec![cert], key)
             .unwrap()
+    }
+
+    /// Opens a WebSocket as the browser of a user would, who has a certificate or, without a name, nothing.
+    pub(crate) async fn web_socket(
+        &self,
+        user: Option<&str>,
+        path: &str,
+        protocols: &[&str],
+    ) -> Result<Socket, Error> {
+        use kube::client::ConfigExt;
+        use tokio_tungstenite::tungstenite::client::IntoClientRequest;
+        let usage = ExtendedKeyUsagePurpose::ClientAuth;
+        let identity = user.map(|name| issue(&self.issuer, name, "system:masters", usage));
+        let config = config(&kubeconfig(self.address, &self.ca_pem, identity, None));
+        let mut tls = config.rustls_client_config().unwrap();
+        tls.alpn_protocols = vec![b"http/1.1".to_vec()];
+        let tcp = tokio::net::TcpStream::connect(self.address).await.unwrap();
+        let name = self.address.ip().into();
+        let tls = tokio_rustls::TlsConnector::from(Arc::new(tls)).connect(name, tcp).await.unwrap();
+        let mut request = format!("wss://{}{path}", self.address).into_client_request().unwrap();
+        if !protocols.is_empty() {
+            let all = protocols.join(", ").parse().unwrap();
+            request.headers_mut().insert("sec-websocket-protocol", all);
+        }
+        Ok(tokio_tungstenite::client_async(request, tls).await?.0)
     }
 
     /// A superuser's kubeconfig, for other programs.
