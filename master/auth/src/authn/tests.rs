@@ -308,6 +308,81 @@ fn impersonation_may_be_granted_for_single_verbs() {
     assert!(act(&pod, "get", &node("system:node:n2")).is_err(), "another node");
 }
 
+#[test]
+fn whoever_is_acted_as_has_the_groups_of_everybody() {
+    let authorizer = Authorizer::new(Objects::of_a_new_cluster());
+    #[rustfmt::skip]
+    let cases = [
+        // who                           groups asked for            groups
+        ("jane",                         vec![],                     vec!["system:authenticated"]),
+        ("jane",                         vec!["system:authenticated"], vec!["system:authenticated"]),
+        ("jane",                         vec!["system:unauthenticated"], vec!["system:unauthenticated"]),
+        ("system:anonymous",             vec![],                     vec!["system:unauthenticated"]),
+        ("system:anonymous",             vec!["g"],                  vec!["g", "system:unauthenticated"]),
+        ("system:anonymous",             vec!["system:authenticated"], vec!["system:authenticated", "system:unauthenticated"]),
+        ("system:node:n",                vec![],                     vec!["system:nodes", "system:authenticated"]),
+        ("system:node:n",                vec!["g"],                  vec!["g", "system:authenticated"]),
+        ("system:serviceaccount:a:b",    vec!["g"],                  vec!["g", "system:authenticated"]),
+    ];
+    for (user, groups, expected) in cases {
+        let groups = groups.iter().map(|group| (*group).to_owned()).collect();
+        let wanted = Identity { user: user.into(), groups, ..Identity::default() };
+        let identity = identity("root system:masters");
+        let request = Attributes {
+            identity,
+            verb: "list".into(),
+            resource: "pods".into(),
+            ..Attributes::default()
+        };
+        let acting = impersonation::evaluate(&authorizer, &request, &wanted).unwrap();
+        assert_eq!(acting.groups, expected, "{wanted:?}");
+    }
+}
+
+#[test]
+fn many_groups_and_facts_may_be_granted_all_at_once_and_few_one_by_one() {
+    let rules = [
+        "impersonate:user-info | authentication.k8s.io | users | jane",
+        "impersonate:user-info | authentication.k8s.io | groups | *",
+        "impersonate:user-info | authentication.k8s.io | userextras/* | *",
+        "impersonate-on:user-info:list | core | pods",
+    ];
+    let rules: Vec<Value> = rules.iter().map(|line| rule(line).to_value()).collect();
+    let authorizer = Authorizer::new(Objects::with([
+        json!({ "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRole",
+            "metadata": { "name": "many" }, "rules": rules }),
+        json!({ "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRoleBinding",
+            "metadata": { "name": "many" }, "roleRef": { "kind": "ClusterRole", "name": "many" },
+            "subjects": [{ "kind": "User", "name": "joe" }] }),
+    ]));
+    let may = |groups: usize, facts: usize| {
+        let groups = (0..groups).map(|at| format!("g{at}")).collect();
+        let fact = |at: usize| (format!("example.com/{at}"), vec!["v".to_owned()]);
+        let extra = (0..facts).map(fact).collect();
+        let wanted = Identity { user: "jane".into(), groups, extra, ..Identity::default() };
+        let identity = identity("joe system:authenticated");
+        let request = Attributes {
+            identity,
+            verb: "list".into(),
+            resource: "pods".into(),
+            ..Attributes::default()
+        };
+        impersonation::evaluate(&authorizer, &request, &wanted).is_ok()
+    };
+    let cases = [
+        (0, 0, true),
+        (3, 0, false),
+        (4, 0, true),
+        (0, 3, false),
+        (0, 4, true),
+        (4, 3, false),
+        (5, 5, true),
+    ];
+    for (groups, facts, expected) in cases {
+        assert_eq!(may(groups, facts), expected, "{groups} groups and {facts} facts");
+    }
+}
+
 /// A self-signed client certificate in DER, valid for a year around now unless changed.
 fn certificate(change: impl Fn(&mut rcgen::CertificateParams)) -> Vec<u8> {
     let at = |offset_s: i64| time_at(NOW_S + offset_s);
