@@ -10,6 +10,7 @@ use serde_json::Value;
 
 use crate::custom::Custom;
 use crate::objectmeta;
+use crate::rules;
 use crate::schema::Schema;
 use crate::strategy::Strategy;
 
@@ -92,11 +93,23 @@ impl Resource {
         self.subresources.contains(subresource)
     }
 
-    /// The rules that hold for every object, then those of the kind.
+    /// The rules that hold for every object, then those of the kind. An address that is there stays as it is written.
     pub fn validate(&self, new: &Value, old: Option<&Value>) -> Vec<FieldError> {
         let mut errors = objectmeta::validate(self, new, old);
         errors.extend(self.strategy.validate(new, old));
+        if let Some(old) = old {
+            errors.retain(|error| !(rules::is_about_form(error) && holds(old, &error.bad_value)));
+        }
         errors
+    }
+}
+
+/// Whether a value stands anywhere within an object.
+fn holds(object: &Value, value: &Value) -> bool {
+    match object {
+        Value::Object(fields) => fields.values().any(|field| holds(field, value)),
+        Value::Array(items) => items.iter().any(|item| holds(item, value)),
+        one => one == value,
     }
 }
 

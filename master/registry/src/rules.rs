@@ -4,7 +4,9 @@
 //! object itself. What has no such place, or depends on several fields, is code in the file of its kind.
 
 use std::collections::BTreeSet;
+use std::net::{IpAddr, Ipv6Addr};
 
+use ipnet::IpNet;
 use master_api::field::FieldPath;
 use master_api::quantity::Quantity;
 use master_api::selector;
@@ -216,28 +218,67 @@ fn differ(list: &Value, field: &str, path: &FieldPath, at_field: bool, errors: &
     }
 }
 
-/// One address, of either family.
+/// One address, of either family, as one reader reads it like any other.
 pub(crate) fn address(text: &str) -> Vec<String> {
-    match text.parse::<std::net::IpAddr>() {
+    match text.parse::<IpAddr>() {
+        Ok(IpAddr::V6(address)) if address.to_ipv4_mapped().is_some() => vec![MAPPED.to_owned()],
         Ok(_) => Vec::new(),
+        Err(_) if without_zeros(text).parse::<IpAddr>().is_ok() => vec![ZEROS.to_owned()],
         Err(_) => vec!["must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)".to_owned()],
     }
 }
 
-/// A range of addresses.
+/// A range of addresses, as one reader reads it like any other.
 pub(crate) fn range(text: &str) -> Vec<String> {
-    let is_range = text.split_once('/').is_some_and(|(address, prefix)| {
-        let bits = match address.parse::<std::net::IpAddr>() {
-            Ok(std::net::IpAddr::V4(_)) => 32,
-            Ok(std::net::IpAddr::V6(_)) => 128,
-            Err(_) => return false,
-        };
-        prefix.parse::<u32>().is_ok_and(|prefix| prefix <= bits)
-    });
-    if is_range {
-        return Vec::new();
+    let read = |text: &str| {
+        let (address, bits) = text.split_once('/')?;
+        let bits = bits.bytes().all(|digit| digit.is_ascii_digit()).then_some(bits)?;
+        IpNet::new(address.parse().ok()?, bits.parse().ok()?).ok()
+    };
+    let bits = text.rsplit('/').next().unwrap_or_default();
+    let has_zeros = bits.len() > 1 && bits.starts_with('0');
+    let problem = match read(text).filter(|_| !has_zeros) {
+        Some(IpNet::V6(range)) if range.addr().to_ipv4_mapped().is_some() => RANGE_MAPPED,
+        Some(range) if range.addr() != range.network() => RANGE_BITS,
+        Some(_) => return Vec::new(),
+        None if read(&without_zeros(text)).is_some() => RANGE_ZEROS,
+        None => "must be a valid CIDR value, (e.g. 10.9.8.0/24 or 2001:db8::/64)",
+    };
+    vec![problem.to_owned()]
+}
+
+const MAPPED: &str = "must not be an IPv4-mapped IPv6 address";
+const ZEROS: &str = "must not have leading 0s";
+const RANGE_MAPPED: &str = "must not have an IPv4-mapped IPv6 address";
+const RANGE_ZEROS: &str = "must not have leading 0s in IP or prefix length";
+const RANGE_BITS: &str = "must not have bits set beyond the prefix length";
+
+/// Numbers as they were read before leading zeros were refused.
+fn without_zeros(text: &str) -> String {
+    let number = |number: &str| {
+        let kept = number.trim_start_matches('0');
+        if kept.is_empty() && !number.is_empty() { "0".to_owned() } else { kept.to_owned() }
+    };
+    let parts = |text: &str| text.split('.').map(number).collect::<Vec<_>>().join(".");
+    match text.split_once('/') {
+        Some((address, bits)) => format!("{}/{}", parts(address), number(bits)),
+        None => parts(text),
     }
-    vec!["must be a valid CIDR value, (e.g. 10.9.8.0/24 or 2001:db8::/64)".to_owned()]
+}
+
+/// Whether this refuses an address only for how it is written: what an object has stays, until somebody changes it.
+pub(crate) fn is_about_form(error: &FieldError) -> bool {
+    [MAPPED, ZEROS, RANGE_MAPPED, RANGE_ZEROS, RANGE_BITS].contains(&&*error.detail)
+}
+
+/// What a client should know of an address that is right and not written in the one form (RFC 5952).
+pub(crate) fn address_warning(text: &str, path: &FieldPath) -> Option<String> {
+    let canonical = text.parse::<Ipv6Addr>().ok()?.to_string();
+    (canonical != text).then(|| {
+        format!(
+            "{path}: IPv6 address {text:?} should be in RFC 5952 canonical format ({canonical:?})"
+        )
+    })
 }
 
 /// A port's number is told as upstream's webhooks and services of API servers tell it.
@@ -285,6 +326,43 @@ mod tests {
         let mut errors = Vec::new();
         check(&json!({ "spec": spec }), &FieldPath::default(), RULES, &mut errors);
         errors.iter().map(ToString::to_string).collect()
+    }
+
+    #[test]
+    fn addresses_are_read_in_one_way() {
+        #[rustfmt::skip]
+        let cases = [
+            ("10.9.8.7",            vec![]),
+            ("2001:DB8:0::1",       vec![]),
+            ("010.9.8.7",           vec![ZEROS]),
+            ("10.9.8.00",           vec![ZEROS]),
+            ("::ffff:10.9.8.7",     vec![MAPPED]),
+            ("10.9.8",              vec!["must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)"]),
+            ("010.9.8",             vec!["must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)"]),
+        ];
+        for (text, expected) in cases {
+            assert_eq!(address(text), expected, "{text}");
+        }
+        let none = "must be a valid CIDR value, (e.g. 10.9.8.0/24 or 2001:db8::/64)";
+        #[rustfmt::skip]
+        let cases = [
+            ("10.9.8.0/24",         vec![]),
+            ("0.0.0.0/0",           vec![]),
+            ("2001:DB8::/64",       vec![]),
+            ("10.9.8.7/24",         vec![RANGE_BITS]),
+            ("2001:db8::1/64",      vec![RANGE_BITS]),
+            ("010.9.8.0/24",        vec![RANGE_ZEROS]),
+            ("10.9.8.0/024",        vec![RANGE_ZEROS]),
+            ("10.9.8.0/08",         vec![RANGE_ZEROS]),
+            ("::ffff:10.9.8.0/120", vec![RANGE_MAPPED]),
+            ("10.9.8.0/33",         vec![none]),
+            ("10.9.8.0",            vec![none]),
+            ("10.9.8.0/",           vec![none]),
+            ("10.9.8.0/+8",         vec![none]),
+        ];
+        for (text, expected) in cases {
+            assert_eq!(range(text), expected, "{text}");
+        }
     }
 
     #[test]

@@ -8,13 +8,16 @@ use serde_json::Value;
 use crate::check;
 use crate::core::endpoints::{endpoint_address, shortened};
 use crate::fill::{absent, objects};
-use crate::rules::{Must, Rule};
+use crate::rules::{Must, Rule, address_warning};
 use crate::strategy::{Cx, Shape, Strategy, fresh, kept};
 use crate::table::{Cell, or, tabled};
 
 #[derive(Clone, Copy, Debug)]
 pub struct EndpointSlices;
 
+const MANAGED_BY: &str = "endpointslice.kubernetes.io/managed-by";
+const CONTROLLERS: [&str; 2] =
+    ["endpointslice-controller.k8s.io", "endpointslicemirroring-controller.k8s.io"];
 const ENDPOINTS_MAX: usize = 1000;
 const ADDRESSES_MAX: usize = 100;
 
@@ -157,6 +160,25 @@ impl Strategy for EndpointSlices {
         errors
     }
 
+    fn warnings(&self, new: &Value, old: Option<&Value>) -> Vec<String> {
+        let mut found = Vec::new();
+        if old.is_none() && new["addressType"] == "FQDN" {
+            found.push("spec.addressType: FQDN endpoints are deprecated".to_owned());
+        }
+        // Those of the controllers are in the one form.
+        let made_by = new["metadata"]["labels"][MANAGED_BY].as_str();
+        if made_by.is_some_and(|name| CONTROLLERS.contains(&name)) {
+            return found;
+        }
+        for (at, endpoint) in meta::items(new, &["endpoints"]).iter().enumerate() {
+            let path = FieldPath::new("endpoints").index(at).child("addresses");
+            let all = meta::items(endpoint, &["addresses"]).iter().filter_map(Value::as_str);
+            let warning = |(at, text)| address_warning(text, &path.index(at));
+            found.extend(all.enumerate().filter_map(warning));
+        }
+        found
+    }
+
     tabled!(CELLS);
 }
 
@@ -179,6 +201,22 @@ mod tests {
         let fields: Vec<String> =
             EndpointSlices.validate(&wrong, None).into_iter().map(|error| error.field).collect();
         assert_eq!(fields, ["endpoints[0].addresses[0]", "endpoints[1].addresses"]);
+    }
+
+    #[test]
+    fn what_is_deprecated_or_spelled_otherwise_is_told() {
+        let slice = |kind: &str, address: &str, by: &str| json!({"metadata": {"labels": {MANAGED_BY: by}}, "addressType": kind, "endpoints": [{"addresses": [address]}]});
+        let fqdn = slice("FQDN", "a.b", "me");
+        let deprecated = "spec.addressType: FQDN endpoints are deprecated";
+        assert_eq!(EndpointSlices.warnings(&fqdn, None), [deprecated]);
+        assert_eq!(EndpointSlices.warnings(&fqdn, Some(&fqdn)), [""; 0]);
+        let odd = r#"endpoints[0].addresses[0]: IPv6 address "2001:DB8::1" should be in RFC 5952 canonical format ("2001:db8::1")"#;
+        assert_eq!(EndpointSlices.warnings(&slice("IPv6", "2001:DB8::1", "me"), None), [odd]);
+        assert_eq!(
+            EndpointSlices.warnings(&slice("IPv6", "2001:DB8::1", CONTROLLERS[0]), None),
+            [""; 0]
+        );
+        assert_eq!(EndpointSlices.warnings(&slice("IPv6", "2001:db8::1", "me"), None), [""; 0]);
     }
 
     #[test]

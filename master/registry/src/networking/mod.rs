@@ -5,6 +5,7 @@ pub mod networkpolicies;
 
 use std::net::IpAddr;
 
+use ipnet::IpNet;
 use master_api::field::FieldPath;
 use master_api::status::FieldError;
 use master_api::{meta, names};
@@ -187,18 +188,8 @@ fn range_rules(new: &Value, old: Option<&Value>) -> Findings {
 
 /// Whether a text is a range in canonical form, without bits beyond its prefix.
 fn is_range(text: &str) -> bool {
-    let Some((address, prefix)) = text.split_once('/') else { return false };
-    let (Ok(address), Ok(prefix)) = (address.parse::<IpAddr>(), prefix.parse::<u32>()) else {
-        return false;
-    };
-    let (bits, width) = match address {
-        IpAddr::V4(address) => (u128::from(u32::from(address)), 32),
-        IpAddr::V6(address) => (u128::from(address), 128),
-    };
-    let rest = u32::checked_sub(width, prefix);
-    let is_bare =
-        |rest: u32| rest == 128 && bits == 0 || rest < 128 && bits.trailing_zeros() >= rest;
-    rest.is_some_and(is_bare) && format!("{address}/{prefix}") == text
+    let range = text.parse::<IpNet>();
+    range.is_ok_and(|range| range.addr() == range.network() && range.to_string() == text)
 }
 
 #[cfg(test)]

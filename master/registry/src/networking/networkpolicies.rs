@@ -150,6 +150,23 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_range_that_was_taken_before_stays_until_it_is_changed() {
+        let policy = |cidr: &str| {
+            json!({"apiVersion": "networking.k8s.io/v1", "kind": "NetworkPolicy", "metadata": {"name": "p", "namespace": "n"},
+                "spec": {"podSelector": {}, "policyTypes": ["Ingress"], "ingress": [{"from": [{"ipBlock": {"cidr": cidr}}]}]}})
+        };
+        let all = crate::builtin();
+        let resource = all.iter().find(|it| it.kind == "NetworkPolicy").unwrap();
+        let refused = |new: &str, old: Option<&str>| {
+            !resource.validate(&policy(new), old.map(policy).as_ref()).is_empty()
+        };
+        assert!(refused("10.0.0.5/24", None));
+        assert!(!refused("10.0.0.5/24", Some("10.0.0.5/24")));
+        assert!(refused("10.0.0.6/24", Some("10.0.0.5/24")));
+        assert!(refused("10.0.0.0/33", Some("10.0.0.0/33")), "no range at all is none ever");
+    }
+
+    #[test]
     fn types_follow_from_the_rules() {
         let mut policy =
             json!({"spec": {"podSelector": {}, "egress": [{"ports": [{"port": 53}]}]}});

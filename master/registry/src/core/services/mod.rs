@@ -9,11 +9,13 @@ mod validate;
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use master_api::field::FieldPath;
 use master_api::status::FieldError;
 use master_api::{meta, names};
 use serde_json::{Map, Value, json};
 
 use crate::fill::{absent, made, object, objects, zero};
+use crate::rules::address_warning;
 use crate::strategy::{Companion, Cx, Shape, Strategy, fresh, kept};
 use crate::table::{self, Cell, tabled};
 
@@ -185,9 +187,23 @@ impl Strategy for Services {
             "spec.externalIPs is ignored when spec.type is \"ExternalName\"",
         );
         say(
+            kind(new) != "ExternalName" && !meta::text(new, &["spec", "externalName"]).is_empty(),
+            "spec.externalName is ignored when spec.type is not \"ExternalName\"",
+        );
+        say(
             new["spec"]["trafficDistribution"] == "PreferClose",
             "spec.trafficDistribution: \"PreferClose\" is deprecated; use \"PreferSameZone\"",
         );
+        for field in ["clusterIPs", "externalIPs", "loadBalancerIP"] {
+            let path = FieldPath::new("spec").child(field);
+            match &new["spec"][field] {
+                Value::Array(all) => {
+                    let all = all.iter().filter_map(Value::as_str).enumerate();
+                    found.extend(all.filter_map(|(at, it)| address_warning(it, &path.index(at))));
+                }
+                one => found.extend(address_warning(one.as_str().unwrap_or_default(), &path)),
+            }
+        }
         found
     }
 

@@ -250,6 +250,23 @@ fn wrong_services_are_refused_in_upstreams_words() {
 }
 
 #[test]
+fn what_counts_for_nothing_is_told() {
+    #[rustfmt::skip]
+    let cases = [
+        (json!({"type": "ClusterIP", "externalName": "a.b"}), "spec.externalName is ignored when spec.type is not \"ExternalName\""),
+        (json!({"type": "ClusterIP", "loadBalancerIP": "2001:0db8::1"}),
+         r#"spec.loadBalancerIP: IPv6 address "2001:0db8::1" should be in RFC 5952 canonical format ("2001:db8::1")"#),
+        (json!({"type": "ClusterIP", "clusterIPs": ["10.0.0.1", "2001:DB8::1"]}),
+         r#"spec.clusterIPs[1]: IPv6 address "2001:DB8::1" should be in RFC 5952 canonical format ("2001:db8::1")"#),
+    ];
+    for (spec, expected) in cases {
+        assert_eq!(Services.warnings(&json!({"spec": spec}), None), [expected]);
+    }
+    let plain = json!({"spec": {"type": "ExternalName", "externalName": "a.b"}});
+    assert_eq!(Services.warnings(&plain, None), [""; 0]);
+}
+
+#[test]
 fn rows_show_type_addresses_and_ports() {
     let (mut service, _) = created(
         json!({"type": "LoadBalancer", "selector": {"a": "b"}, "ports": [{"port": 80}]}),

@@ -211,9 +211,9 @@ fn addresses(new: &Value, path: &FieldPath, errors: &mut Findings) {
                 let detail = "'None' must be the first and only value";
                 errors.push(FieldError::invalid(place.clone(), shown(), detail));
             }
-        } else if address.parse::<std::net::IpAddr>().is_err() {
-            let detail = "must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)";
-            errors.push(FieldError::invalid(place.index(at), *address, detail));
+        } else {
+            let wrong = rules::address(address).into_iter();
+            errors.extend(wrong.map(|why| FieldError::invalid(place.index(at), *address, why)));
         }
     }
     let leads_nowhere = is_headless_without_selector(new);
