@@ -6,6 +6,7 @@ use store_env::task::Group;
 
 use crate::context::{Context, Cx};
 use crate::events;
+use crate::unseen::Unseen;
 use crate::{
     cron_job, custom_resources, daemon_set, deployment, disruption, endpoint_slices, endpoints,
     garbage_collector, job, namespaces, node_ipam, node_lifecycle, pod_gc, replica_set,
@@ -25,6 +26,7 @@ pub fn start(context: Context, group: &mut Group) {
         clock: context.clock,
         config: Arc::new(context.config),
         events: recorder,
+        unseen: Unseen::default(),
     };
     deployment::start(&cx, group);
     replica_set::start(&cx, group);

@@ -1,20 +1,21 @@
 //! What every controller is given: the copies to read, the client to write with, the clock.
 //!
 //! # Invariants
-//! - A write returns only after this master's own copy shows it: the next look at the object reads
-//!   what the last one wrote.
+//! - A write returns only after this master's own copy shows it: the next look at the object reads what the last one
+//!   wrote. If that takes too long, the key that is looked at is left alone until the copy shows it.
 
 use std::fmt::{self, Debug};
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures::FutureExt;
 use jiff::Timestamp;
 use k8s_openapi::api::core;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::Resource;
 use kube::api::{DeleteParams, Patch, PatchParams, PostParams, Preconditions, PropagationPolicy};
 use kube::core::Request;
-use master_client::informer::{Kind, key_of};
+use master_client::informer::{Kind, Store, key_of};
 use master_client::pod::Pod;
 use serde::Serialize;
 use serde_json::json;
@@ -24,6 +25,7 @@ use tokio::time::timeout;
 use crate::error::Error;
 use crate::events::Recorder;
 use crate::informers::{Informers, Known};
+use crate::unseen::Unseen;
 
 /// One request to the API server takes this long at most.
 pub(crate) const RPC_DEADLINE: Duration = Duration::from_secs(30);
@@ -109,6 +111,8 @@ pub(crate) struct Cx {
     pub(crate) clock: SharedClock,
     pub(crate) config: Arc<Config>,
     pub(crate) events: Recorder,
+    /// Of the key that is looked at.
+    pub(crate) unseen: Unseen,
 }
 
 impl Cx {
@@ -129,11 +133,11 @@ impl Cx {
         Ok(created)
     }
 
-    /// Creates a pod.
+    /// Creates a pod: it is there, even if the copy takes its time to show it.
     pub(crate) async fn create_pod(&self, pod: &core::v1::Pod) -> Result<Pod, Error> {
         let request = requests_of(pod).create(&PostParams::default(), json(pod)?);
         let created = self.ask(request).await?;
-        self.catch_up(&created).await?;
+        self.is_seen(&created).await;
         Ok(created)
     }
 
@@ -223,25 +227,55 @@ impl Cx {
         object: &K,
         grace_s: Option<u32>,
     ) -> Result<(), Error> {
-        let uid = object.meta().uid.clone();
         let params = DeleteParams {
             grace_period_seconds: grace_s,
             propagation_policy: Some(PropagationPolicy::Background),
-            preconditions: Some(Preconditions { uid: uid.clone(), resource_version: None }),
+            preconditions: Some(Preconditions {
+                uid: object.meta().uid.clone(),
+                resource_version: None,
+            }),
             ..DeleteParams::default()
         };
-        let request = requests_of(object).delete(name(object), &params);
+        self.delete_as(object, &params).await
+    }
+
+    /// Deletes this very object after what it owns; refused if it changed since it was read.
+    pub(crate) async fn delete_last<K: Known>(&self, object: &K) -> Result<(), Error> {
+        let meta = object.meta();
+        let params = DeleteParams {
+            propagation_policy: Some(PropagationPolicy::Foreground),
+            preconditions: Some(Preconditions {
+                uid: meta.uid.clone(),
+                resource_version: meta.resource_version.clone(),
+            }),
+            ..DeleteParams::default()
+        };
+        self.delete_as(object, &params).await
+    }
+
+    async fn delete_as<K: Known>(&self, object: &K, params: &DeleteParams) -> Result<(), Error> {
+        let request = requests_of(object).delete(name(object), params);
         let answer = self.client.request_status::<K>(request.map_err(build)?);
         let _either =
             timeout(RPC_DEADLINE, answer).await.map_err(|_| Error::TooLate("delete"))??;
-        let key = key_of(object);
-        let is_going = |object: &K| {
-            object.meta().uid != uid
-                || (object.meta().deletion_timestamp.is_some() && grace_s != Some(0))
+        let is_at_once = params.grace_period_seconds == Some(0);
+        let (key, uid) = (key_of(object), object.meta().uid.clone());
+        let is_seen = move |store: &Store<K>| {
+            store.get(&key).is_none_or(|known| {
+                let meta = known.meta();
+                // What has finalizers stays for a while, however it is deleted.
+                let may_stay = !is_at_once || meta.finalizers.iter().flatten().next().is_some();
+                meta.uid != uid || (meta.deletion_timestamp.is_some() && may_stay)
+            })
         };
         let store = K::store(&self.informers);
-        let seen = store.wait_until(|store| store.get(&key).is_none_or(|known| is_going(&known)));
-        timeout(OWN_WRITE_DEADLINE, seen).await.map_err(|_| Error::TooLate("own delete"))
+        let _owed = self.unseen.owed({
+            let (store, is_seen) = (store.clone(), is_seen.clone());
+            move || is_seen(&store)
+        });
+        // It is on its way, even if the copy takes its time to show it.
+        let _late = timeout(OWN_WRITE_DEADLINE, store.wait_until(is_seen)).await;
+        Ok(())
     }
 
     /// The object as the store has it, not as the local copy shows it; `None` if it is gone.
@@ -264,9 +298,18 @@ impl Cx {
 
     /// Waits until the local copy is as new as `written`.
     async fn catch_up<K: Known>(&self, written: &K) -> Result<(), Error> {
+        self.is_seen(written).await.then_some(()).ok_or(Error::TooLate("own write"))
+    }
+
+    /// Waits for the same, but not for ever; whether it has come about.
+    async fn is_seen<K: Known>(&self, written: &K) -> bool {
         let version = written.meta().resource_version.clone().unwrap_or_default();
-        let seen = K::store(&self.informers).wait_version(&version);
-        timeout(OWN_WRITE_DEADLINE, seen).await.map_err(|_| Error::TooLate("own write"))
+        let store = K::store(&self.informers);
+        let _owed = self.unseen.owed({
+            let (store, version) = (store.clone(), version.clone());
+            move || store.wait_version(&version).now_or_never().is_some()
+        });
+        timeout(OWN_WRITE_DEADLINE, store.wait_version(&version)).await.is_ok()
     }
 }
 

@@ -5,7 +5,9 @@
 //! # Invariants
 //! - A panic or an error in one key delays that key only.
 //! - Nothing is reconciled before every informer was listed once.
+//! - A key is not looked at before the copies show what was written for it the last time.
 
+use std::collections::BTreeMap;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,6 +15,7 @@ use std::time::Duration;
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use master_client::informer::{Change, Store, Watched, key_of};
+use parking_lot::Mutex;
 use store_env::task::{Group, TaskResult};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
@@ -21,9 +24,12 @@ use tracing::Instrument;
 use crate::context::Cx;
 use crate::error::Error;
 use crate::queue::Queue;
+use crate::unseen::Unseen;
 
 /// One look at one object takes this long at most.
 const RECONCILE_DEADLINE: Duration = Duration::from_secs(120);
+/// How often a key is considered again whose writes the copies do not show; what shows them brings it back at once.
+const UNSEEN_AGAIN: Duration = Duration::from_millis(500);
 
 /// When to look at the object again if nothing changes before.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -33,7 +39,10 @@ pub(crate) enum Requeue {
     After(Duration),
 }
 
-type Reconcile = dyn Fn(String) -> BoxFuture<'static, Result<Requeue, Error>> + Send + Sync;
+type Reconcile = dyn Fn(Cx, String) -> BoxFuture<'static, Result<Requeue, Error>> + Send + Sync;
+
+/// What the copies do not show yet, by the key that it was written for.
+type Owing = Arc<Mutex<BTreeMap<String, Unseen>>>;
 
 /// A controller under construction: name it, say what it watches, run it.
 pub(crate) struct Controller<'g> {
@@ -81,13 +90,14 @@ impl<'g> Controller<'g> {
         F: Fn(Cx, String) -> Fut + Send + Sync + 'static,
         Fut: Future<Output = Result<Requeue, Error>> + Send + 'static,
     {
-        let cx = self.cx.clone();
-        let reconcile: Arc<Reconcile> = Arc::new(move |key| reconcile(cx.clone(), key).boxed());
+        let reconcile: Arc<Reconcile> = Arc::new(move |cx, key| reconcile(cx, key).boxed());
+        let owing = Owing::default();
         for worker in 1..=workers {
             let name = self.name;
             let (cx, queue, reconcile) = (self.cx.clone(), self.queue.clone(), reconcile.clone());
+            let owing = owing.clone();
             self.group.spawn(format!("{name} {worker}"), move |stop| {
-                work(name, cx, queue, reconcile, stop)
+                work(name, cx, (queue, owing), reconcile, stop)
             });
         }
     }
@@ -117,7 +127,7 @@ async fn feed<K: Watched>(
 async fn work(
     name: &'static str,
     cx: Cx,
-    queue: Queue,
+    (queue, owing): (Queue, Owing),
     reconcile: Arc<Reconcile>,
     stop: CancellationToken,
 ) -> TaskResult {
@@ -126,11 +136,24 @@ async fn work(
     }
     loop {
         let Some(key) = stop.run_until_cancelled(queue.next()).await else { return Ok(()) };
+        let unseen = owing.lock().remove(&key).unwrap_or_default();
+        if !unseen.is_settled() {
+            owing.lock().insert(key.clone(), unseen);
+            queue.done(&key);
+            queue.add_after(key, UNSEEN_AGAIN);
+            continue;
+        }
         let span = tracing::debug_span!("reconcile", controller = name, key);
-        let looked = AssertUnwindSafe(timeout(RECONCILE_DEADLINE, reconcile(key.clone())))
+        let cx = Cx { unseen: unseen.clone(), ..cx.clone() };
+        let looked = AssertUnwindSafe(timeout(RECONCILE_DEADLINE, reconcile(cx, key.clone())))
             .catch_unwind()
             .instrument(span);
         let Some(looked) = stop.run_until_cancelled(looked).await else { return Ok(()) };
+        if !unseen.is_settled() {
+            tracing::warn!(controller = name, key, "the copies lag behind what was written");
+            owing.lock().insert(key.clone(), unseen);
+            queue.add_after(key.clone(), UNSEEN_AGAIN);
+        }
         settle(name, &queue, key, looked);
     }
 }

@@ -91,6 +91,14 @@ struct Written {
     count: i32,
 }
 
+#[cfg(test)]
+impl Writer {
+    /// The reasons of what was left so far, in order.
+    pub(crate) fn said(&mut self) -> Vec<String> {
+        std::iter::from_fn(|| self.queue.try_recv().ok()).map(|note| note.reason).collect()
+    }
+}
+
 impl Writer {
     pub(crate) async fn run(
         mut self,

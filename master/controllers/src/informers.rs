@@ -70,6 +70,14 @@ macro_rules! informers {
                 Self { $($field: Store::default(),)+ }
             }
 
+            /// Empty stores that were listed once.
+            #[cfg(test)]
+            pub(crate) fn listed() -> Self {
+                let all = Self::detached();
+                $(all.$field.advance("1", true);)+
+                all
+            }
+
             /// Waits until every kind was listed once.
             pub async fn wait_synced(&self) {
                 $(self.$field.wait_synced().await;)+

@@ -5,6 +5,7 @@
 //!
 //! # Invariants
 //! - Every finished pod is counted once, even if it vanishes (`tally.rs`).
+//! - What is said of a job (events) is said after its status was written, so once.
 //! - A job that somebody else manages (`spec.managedBy`) is left alone, except that its time after finishing ends it.
 
 mod backoff;
@@ -16,6 +17,8 @@ mod orphans;
 mod plan;
 mod policy;
 mod tally;
+#[cfg(test)]
+mod writes;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -108,12 +111,12 @@ async fn reconcile(cx: Cx, records: Records, key: String) -> Result<Requeue, Err
         plan = plan::plan(&job, &pods, record, &cx.now_s(), Hands::Bound);
     }
     let Plan { status, record, delete, release, requeue, .. } = plan;
-    announce(&cx, &job, &status);
-    // The status goes first: a finalizer may leave only what the status remembers.
+    // The status goes first: a finalizer may leave only what the status remembers, and what is said of it is said once.
     let mut current = (*job).clone();
     if current.status.as_ref() != Some(&status) {
-        current.status = Some(status);
+        current.status = Some(status.clone());
         current = cx.replace_status(&current).await?;
+        announce(&cx, &job, &status);
     }
     records.lock().insert(key, (uid, record));
     all(delete.into_iter().map(|pod| remove(&cx, &current, pod))).await?;
@@ -138,29 +141,35 @@ async fn act(cx: &Cx, job: &Job, plan: &Plan) -> Result<(), Error> {
     Ok(())
 }
 
-/// Of a job that is gone or has finished: what is left of its pods is let go, and itself goes when its time is over.
+/// A job that is gone or has finished is forgotten, and goes when its time is over; its pods are let go by themselves.
 async fn after_the_end(cx: &Cx, records: &Records, key: &str) -> Result<Requeue, Error> {
     records.lock().remove(key);
-    let namespace = key.split_once('/').map_or("", |(namespace, _)| namespace);
-    let is_meant =
-        |pod: &Arc<Pod>| controller_key(&pod.metadata, "Job").is_none_or(|owner| owner == *key);
-    let left = orphans::of_job(&cx.informers.pods, &cx.informers.jobs, namespace);
-    all(left.into_iter().filter(is_meant).map(|pod| drop_finalizer(cx, pod))).await?;
     match cx.informers.jobs.get(key) {
         Some(job) => expire(cx, &job).await,
         None => Ok(Requeue::OnChange),
     }
 }
 
-/// Deletes a finished job when its time is over.
+/// Deletes a finished job when its time is over, and its pods before it. Its time may have been changed, or another job may
+/// have its name: that is asked of the store itself.
 async fn expire(cx: &Cx, job: &Job) -> Result<Requeue, Error> {
+    if let Some(left) = left_of(cx, job) {
+        return Ok(left);
+    }
+    let Some(live) = cx.live(job).await? else { return Ok(Requeue::OnChange) };
+    if let Some(left) = left_of(cx, &live) {
+        return Ok(left);
+    }
+    cx.delete_last(&live).await.or_gone().map(|()| Requeue::OnChange)
+}
+
+/// When to look again whether the time of a job is over; `None` if it is.
+fn left_of(cx: &Cx, job: &Job) -> Option<Requeue> {
     if is_terminating(&job.metadata) || !job.status.as_ref().is_some_and(is_finished) {
-        return Ok(Requeue::OnChange);
+        return Some(Requeue::OnChange);
     }
-    match plan(job, &[], Record::default(), &cx.now_s(), Hands::Bound) {
-        Plan { expired: true, .. } => cx.delete(job).await.or_gone().map(|()| Requeue::OnChange),
-        Plan { requeue, .. } => Ok(requeue),
-    }
+    let plan = plan(job, &[], Record::default(), &cx.now_s(), Hands::Bound);
+    (!plan.expired).then_some(plan.requeue)
 }
 
 async fn all(

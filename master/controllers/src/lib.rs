@@ -37,6 +37,7 @@ mod storage_protection;
 mod taint_eviction;
 #[cfg(test)]
 mod testing;
+mod unseen;
 
 pub use all::start;
 pub use context::{Config, Context, CsrSubject, SignRequest, Signer};

@@ -146,18 +146,23 @@ async fn taint(cx: &Cx, node: &Node, shared: &Shared) -> Result<bool, Error> {
     Ok(waits)
 }
 
-/// Pods on a node that is not ready do not serve.
+/// Pods on a node that is not ready do not serve. One that cannot be told so keeps nobody else from it; those that are left
+/// are marked when the node is looked at again.
+///
+/// # Errors
+/// The first of those that are left.
 async fn mark_pods(cx: &Cx, node: &str) -> Result<(), Error> {
     let all = cx.informers.pods.list();
+    let mut marked = Ok(());
     for pod in all.iter().filter(|pod| pods::node_of(pod) == Some(node) && pods::is_ready(pod)) {
         let unready = json!({"type": "Ready", "status": "False", "lastTransitionTime": cx.now_s()});
         match cx.patch_status(&**pod, json!({"conditions": [unready]})).await {
             Ok(_) => cx.events.warning(&**pod, "NodeNotReady", "Node is not ready"),
             Err(error) if error.is_not_found() => {}
-            Err(error) => return Err(error),
+            Err(error) => marked = marked.and(Err(error)),
         }
     }
-    Ok(())
+    marked
 }
 
 /// Under which key the copy of the leases holds a node's.
@@ -171,6 +176,27 @@ mod tests {
     use master_client::informer::key_of;
 
     use super::*;
+    use crate::testing::api::{Api, refusal};
+    use crate::testing::pods;
+
+    #[tokio::test(start_paused = true)]
+    async fn pod_that_cannot_be_told_keeps_no_other_from_being_marked() {
+        let api = Api::new(|_, (_, path, body)| {
+            if path.contains("/b/") {
+                return refusal(409, "Conflict");
+            }
+            let metadata = json!({"name": path.rsplit('/').nth(1), "namespace": "default"});
+            (200, json!({"metadata": metadata, "status": body["status"]}))
+        });
+        let all = pods("a@1 b@1 c@1 d@2 e@1!");
+        api.cx.informers.pods.replace(all.iter().map(|pod| (**pod).clone()).collect(), "1");
+        let marked = mark_pods(&api.cx, "1").await;
+        assert!(marked.is_err_and(|error| error.is_conflict()));
+        for (name, times) in [("a", 1), ("b", 1), ("c", 1), ("d", 0), ("e", 0)] {
+            let asked = api.asked("PATCH", &format!("/{name}/status"));
+            assert_eq!(asked.len(), times, "{name}");
+        }
+    }
 
     /// Leases looked up by the node's bare name were never found: every node fell silent after its grace.
     #[test]

@@ -1,4 +1,6 @@
-//! Sketches of objects for the table tests.
+//! Sketches of objects for the table tests, and an API server that says what a test wants.
+
+pub(crate) mod api;
 
 use std::sync::Arc;
 

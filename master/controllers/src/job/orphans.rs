@@ -1,11 +1,13 @@
 //! Lets go of pods that nobody counts any more: their job is gone, or has finished, or let them go itself.
 //!
-//! Watches: `Pod`. Writes: `Pod`.
+//! Watches: `Pod`; `Job`, for its pods. Writes: `Pod`.
 //!
 //! A pod of a job carries a finalizer until it is counted. With its job deleted, or its owner taken from it, it would carry
 //! that for ever.
-
-use std::sync::Arc;
+//!
+//! # Invariants
+//! - A change of a job costs a look at its own pods, one of a pod a look at its own job: a namespace may have thousands of
+//!   both.
 
 use k8s_openapi::api::batch::v1::Job;
 use master_client::informer::{Store, key_of};
@@ -17,19 +19,17 @@ use super::{drop_finalizer, is_managed_elsewhere, plan};
 use crate::context::Cx;
 use crate::controller::{Controller, Requeue};
 use crate::error::Error;
-use crate::owner::{controller_of, is_terminating, namespace_of};
+use crate::owner::{controller_of, namespace_of};
 
-/// Starts the part that looks at pods; that of jobs which are gone is with the jobs.
+/// Starts it.
 pub(super) fn start(cx: &Cx, group: &mut Group) {
+    let (pods, jobs) = (cx.informers.pods.clone(), cx.informers.jobs.clone());
+    let of_pod = move |pod: &Pod| is_left(pod, &jobs).then(|| key_of(pod)).into_iter().collect();
+    let jobs = cx.informers.jobs.clone();
     Controller::new("job-controller", cx, group)
-        .watches(&cx.informers.pods, suspects)
+        .watches(&cx.informers.pods, of_pod)
+        .watches(&cx.informers.jobs, move |job| of_job(&pods, &jobs, job))
         .run(5, reconcile);
-}
-
-/// A pod that may have nobody left who counts it.
-fn suspects(pod: &Pod) -> Vec<String> {
-    let is_alone = controller_of(&pod.metadata).is_none() || is_terminating(&pod.metadata);
-    (is_alone && is_tracked(pod)).then(|| key_of(pod)).into_iter().collect()
 }
 
 async fn reconcile(cx: Cx, key: String) -> Result<Requeue, Error> {
@@ -40,10 +40,13 @@ async fn reconcile(cx: Cx, key: String) -> Result<Requeue, Error> {
 }
 
 /// The pods of a job that is gone or has finished.
-pub(super) fn of_job(pods: &Store<Pod>, jobs: &Store<Job>, namespace: &str) -> Vec<Arc<Pod>> {
-    let mut pods = pods.list_in(namespace);
-    pods.retain(|pod| is_left(pod, jobs));
-    pods
+fn of_job(pods: &Store<Pod>, jobs: &Store<Job>, job: &Job) -> Vec<String> {
+    let known = jobs.get(&key_of(job)).filter(|known| known.metadata.uid == job.metadata.uid);
+    if known.is_some_and(|known| !known.status.as_ref().is_some_and(plan::is_finished)) {
+        return Vec::new(); // it counts them
+    }
+    let own = pods.owned_by(job.metadata.uid.as_deref().unwrap_or_default());
+    own.iter().filter(|pod| is_left(pod, jobs)).map(|pod| key_of(&**pod)).collect()
 }
 
 /// Whether a pod carries the finalizer and nobody is to count it.
@@ -69,7 +72,6 @@ mod tests {
 
     use super::*;
     use crate::job::TRACKING;
-    use crate::owner::name_of;
     use crate::testing::object;
 
     #[test]
@@ -111,20 +113,33 @@ mod tests {
     }
 
     #[test]
-    fn only_pods_without_an_owner_or_on_their_way_out_are_suspect() {
-        let pod = |rest: Value| -> Pod {
-            let mut meta = json!({"name": "p", "namespace": "ns", "finalizers": [TRACKING]});
-            meta.as_object_mut().unwrap().extend(rest.as_object().unwrap().clone());
-            object(json!({"metadata": meta}))
+    fn change_of_a_job_concerns_its_own_pods_only() {
+        let (pods, jobs): (Store<Pod>, Store<Job>) = Default::default();
+        let job = |uid: &str, kind: &str| -> Job {
+            object(
+                json!({"metadata": {"name": "j", "namespace": "ns", "uid": uid}, "spec": {"template": {}},
+                "status": {"conditions": [{"type": kind, "status": "True"}]}}),
+            )
         };
-        let owner = json!([{"apiVersion": "batch/v1", "kind": "Job", "name": "j", "uid": "u", "controller": true}]);
-        let check = |rest: Value, expected: usize| {
-            let pod = pod(rest);
-            assert_eq!(suspects(&pod).len(), expected, "{}", name_of(&pod.metadata));
+        let pod = |name: &str, uid: &str, finalizers: Value| -> Pod {
+            let owner = json!([{"apiVersion": "batch/v1", "kind": "Job", "name": "j", "uid": uid, "controller": true}]);
+            object(json!({"metadata": {"name": name, "namespace": "ns", "finalizers": finalizers,
+                "ownerReferences": owner}}))
         };
-        check(json!({}), 1);
-        check(json!({"finalizers": []}), 0);
-        check(json!({"ownerReferences": owner}), 0);
-        check(json!({"ownerReferences": owner, "deletionTimestamp": "2026-01-01T00:00:00Z"}), 1);
+        let all = vec![
+            pod("a", "1", json!([TRACKING])),
+            pod("b", "1", json!([])),
+            pod("c", "0", json!([TRACKING])),
+        ];
+        pods.replace(all, "1");
+        let check = |job: &Job, expected: &[&str]| {
+            assert_eq!(of_job(&pods, &jobs, job), expected, "{job:?}");
+        };
+        check(&job("1", "Complete"), &["ns/a"]); // It is gone.
+        jobs.replace(vec![job("1", "Suspended")], "2");
+        check(&job("1", "Suspended"), &[]);
+        check(&job("0", "Suspended"), &["ns/c"]);
+        jobs.replace(vec![job("1", "Complete")], "3");
+        check(&job("1", "Complete"), &["ns/a"]);
     }
 }
