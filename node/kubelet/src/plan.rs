@@ -13,7 +13,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use k8s_openapi::api::core::v1::{Container, Pod};
 
 use crate::backoff::Backoff;
-use crate::pod::{self, Restart, Role};
+use crate::pod::{self, Role};
 use crate::resize::{Changes, Update};
 use crate::view::{ContainerView, PodView, SandboxView, State};
 
@@ -91,17 +91,18 @@ pub(crate) fn is_finished(pod: &Pod, view: &PodView) -> bool {
         match role {
             Role::Init => {
                 let failed = matches!(view.latest_in(newest, &container.name).map(|it| &it.state),
-                    Some(State::Exited { code, .. }) if *code != 0);
-                if failed && pod::restart_of(pod, role, container) == Restart::Never {
+                    Some(State::Exited { code, .. })
+                        if *code != 0 && !pod::starts_again(pod, container, *code));
+                if failed {
                     return true;
                 }
             }
             Role::Sidecar => {}
             Role::Main => {
                 mains += 1;
-                let policy = pod::restart_of(pod, role, container);
                 match view.latest(&container.name).map(|found| &found.state) {
-                    Some(State::Exited { code, .. }) if !policy.wants(*code) => {}
+                    Some(State::Exited { code, .. })
+                        if !pod::starts_again(pod, container, *code) => {}
                     _ => return false,
                 }
             }
@@ -212,7 +213,7 @@ impl Planner<'_> {
             if role != Role::Main {
                 continue;
             }
-            let policy = pod::restart_of(self.inputs.pod, role, container);
+            let starts_again = |code: i32| pod::starts_again(self.inputs.pod, container, code);
             let Some(found) = self.inputs.view.latest(&container.name) else {
                 self.start(container);
                 continue;
@@ -223,7 +224,7 @@ impl Planner<'_> {
                 State::Running if is_here => drop(self.stop_if_unfit(found, container)),
                 // It goes down with its sandbox, and is looked at again then.
                 State::Running => {}
-                State::Exited { code, .. } if !policy.wants(*code) && !is_awaited => {}
+                State::Exited { code, .. } if !starts_again(*code) && !is_awaited => {}
                 State::Exited { .. } => self.start(container),
                 State::Created | State::Unknown => self.replace(found, container),
             }

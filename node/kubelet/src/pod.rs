@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use k8s_openapi::api::core::v1::{Container, Pod, PodSpec, PodStatus};
+use k8s_openapi::api::core::v1::{Container, ContainerRestartRule, Pod, PodSpec, PodStatus};
 use sha2::{Digest, Sha256};
 
 /// Where a pod came from: `file` or `api`.
@@ -137,13 +137,24 @@ pub(crate) fn containers(pod: &Pod) -> impl Iterator<Item = (Role, &Container)> 
     init.chain(spec.containers.iter().map(|container| (Role::Main, container)))
 }
 
-/// The restart policy of one container: its own, or the pod's.
-pub(crate) fn restart_of(pod: &Pod, role: Role, container: &Container) -> Restart {
-    match (role, container.restart_policy.as_deref()) {
-        (Role::Sidecar, _) => Restart::Always,
-        (_, Some(own)) => Restart::parse(Some(own)),
-        (_, None) => restart(pod),
-    }
+/// Whether a container that ended with `code` is to be started again: by its own rules, its own policy, or the pod's
+/// (upstream: pkg/api/v1/pod/util.go, `ContainerShouldRestart`).
+pub(crate) fn starts_again(pod: &Pod, container: &Container, code: i32) -> bool {
+    let Some(own) = container.restart_policy.as_deref() else { return restart(pod).wants(code) };
+    let mut rules = container.restart_policy_rules.iter().flatten();
+    let is_meant = |rule: &ContainerRestartRule| {
+        let codes = rule.exit_codes.as_ref();
+        codes.is_some_and(|codes| {
+            let is_listed = codes.values.iter().flatten().any(|it| *it == code);
+            match codes.operator.as_str() {
+                "In" => is_listed,
+                "NotIn" => !is_listed,
+                _ => false,
+            }
+        })
+    };
+    let is_ruled = rules.find(|rule| is_meant(rule)).is_some_and(|rule| rule.action == "Restart");
+    is_ruled || Restart::parse(Some(own)).wants(code)
 }
 
 pub(crate) fn container<'a>(pod: &'a Pod, name: &str) -> Option<(Role, &'a Container)> {

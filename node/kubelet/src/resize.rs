@@ -222,7 +222,7 @@ pub(crate) fn decide(wanted: &Pod, allocated: &Pod, others: Need, machine: Machi
                 "Node didn't have enough capacity: {resource}, requested: {new}, capacity: {capacity}"
             ));
         }
-        if new + used > capacity {
+        if used.saturating_add(new) > capacity {
             return Verdict::Deferred(format!(
                 "Node didn't have enough resource: {resource}, requested: {new}, used: {used}, capacity: {capacity}"
             ));

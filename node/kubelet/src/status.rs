@@ -53,9 +53,12 @@ pub(crate) fn derive(inputs: &Inputs<'_>) -> PodStatus {
     let spec = pod::spec(pod);
     let containers = container::statuses(inputs);
     let known = known_end(inputs);
-    let phase = match (phase::phase(inputs, &containers), known) {
-        (phase @ ("Succeeded" | "Failed"), _) | (phase, None) => phase,
-        (_, Some((phase, _))) => phase,
+    let shown = pod.status.as_ref().and_then(end);
+    let phase = match (shown, phase::phase(inputs, &containers), known) {
+        // What everybody knows is not taken back, however its containers end.
+        (Some(phase), ..) => phase,
+        (None, phase @ ("Succeeded" | "Failed"), _) | (None, phase, None) => phase,
+        (None, _, Some((phase, _))) => phase,
     };
     let known = known.filter(|(known, _)| *known == "Failed" && phase == "Failed");
     let mut status = PodStatus {
@@ -86,13 +89,18 @@ pub(crate) fn derive(inputs: &Inputs<'_>) -> PodStatus {
 /// What a pod has ended as, once it has: said here, or by somebody else (masters that gave its node up). It stays so, whatever
 /// runs of it.
 fn known_end<'a>(inputs: &Inputs<'a>) -> Option<(&'static str, &'a PodStatus)> {
-    [Some(inputs.before), inputs.pod.status.as_ref()].into_iter().flatten().find_map(|status| {
-        match status.phase.as_deref()? {
-            "Succeeded" => Some(("Succeeded", status)),
-            "Failed" => Some(("Failed", status)),
-            _ => None,
-        }
-    })
+    let shown = inputs.pod.status.as_ref();
+    let is_shown = |phase: &str| shown.and_then(end).is_none_or(|shown| shown == phase);
+    let mut said = [Some(inputs.before), shown].into_iter().flatten();
+    said.find_map(|status| Some((end(status).filter(|phase| is_shown(phase))?, status)))
+}
+
+fn end(status: &PodStatus) -> Option<&'static str> {
+    match status.phase.as_deref()? {
+        "Succeeded" => Some("Succeeded"),
+        "Failed" => Some("Failed"),
+        _ => None,
+    }
 }
 
 /// The addresses of the pod; those of the node for a pod in its network. They stay in the status of a

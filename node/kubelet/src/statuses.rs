@@ -60,9 +60,13 @@ impl Entry {
     /// Whether the object in the API, as this copy shows it, is to be told again what it was told.
     fn is_forgotten_by(&self, shown: &Pod) -> bool {
         let status = shown.status.clone().unwrap_or_default();
-        // A pod that somebody ended does not come to life again: its worker will say that it ended.
-        let was_ended = pod::is_terminal(shown) && !pod::is_over(&self.status);
-        !was_ended && patch::differs(&status, &self.status)
+        !self.would_revive(shown) && patch::differs(&status, &self.status)
+    }
+
+    /// Whether somebody ended the pod, which does not come to life again: its worker will say that it ended. A mirror only
+    /// shows what goes on elsewhere.
+    fn would_revive(&self, shown: &Pod) -> bool {
+        !pod::is_mirror(shown) && pod::is_terminal(shown) && !pod::is_over(&self.status)
     }
 }
 
@@ -160,7 +164,7 @@ impl Statuses {
         let mut looks = tokio::time::interval(LOOK_EVERY);
         looks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
-            let all_sent = self.send_due().await;
+            let all_sent = self.send_due(pods.as_ref()).await;
             tokio::select! {
                 biased;
                 () = stop.cancelled() => return Ok(()),
@@ -191,12 +195,19 @@ impl Statuses {
         }
     }
 
-    async fn send_due(&self) -> bool {
-        let due: Vec<(String, Entry)> = {
+    async fn send_due(&self, pods: Option<&Store<Pod>>) -> bool {
+        let mut due: Vec<(String, Entry)> = {
             let entries = self.entries.lock();
             let due = entries.iter().filter(|(_, entry)| entry.is_due());
             due.map(|(uid, entry)| (uid.clone(), entry.clone())).collect()
         };
+        // What was on its way while the masters gave the pod up.
+        due.retain(|(_, entry)| {
+            let shown =
+                pods.and_then(|pods| pods.get(&format!("{}/{}", entry.namespace, entry.name)));
+            let shown = shown.filter(|shown| Some(pod::uid(shown)) == entry.api_uid.as_deref());
+            entry.is_to_release || shown.is_none_or(|shown| !entry.would_revive(&shown))
+        });
         let sends = due.into_iter().map(|(uid, entry)| async move {
             let result = self.send(&entry).await;
             self.note(&uid, &entry, result)

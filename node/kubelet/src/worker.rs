@@ -72,6 +72,8 @@ pub(crate) struct Worker {
     retries: u32,
     /// The containers were told to end.
     is_ending: bool,
+    /// What became of them was not told yet.
+    owes_end: bool,
     is_down: bool,
     /// What resized containers were given.
     record: Record,
@@ -104,6 +106,7 @@ impl Worker {
             volumes_ready_ms: None,
             retries: 0,
             is_ending: false,
+            owes_end: false,
             is_down: false,
             record,
             progress,

@@ -81,6 +81,12 @@ fn node_gives_what_it_has_left() {
         "Node didn't have enough capacity: memory, requested: 2147483648, capacity: 1073741824";
     check("a -,1Gi/-,-", "a -,2Gi/-,-", 0, &format!("never: {text}"));
     check("a 1,-/-,-; b 1,-/-,-", "a 1500m,-/-,-; b 500m,-/-,-", 5_000, "fits");
+    // Others that ask for more than a number holds, such as static ones.
+    let text = format!(
+        "Node didn't have enough resource: cpu, requested: 201, used: {}, capacity: 2000",
+        u64::MAX
+    );
+    check("a 100m,-/-,-", "a 201m,-/-,-", u64::MAX, &format!("later: {text}"));
 }
 
 #[test]

@@ -4,7 +4,7 @@ use k8s_openapi::api::core::v1::ContainerStatus;
 
 use super::Inputs;
 use super::container::Statuses;
-use crate::pod::{self, Restart, Role};
+use crate::pod::{self, Role};
 
 #[derive(Debug, Default)]
 struct Count {
@@ -12,6 +12,8 @@ struct Count {
     running: u32,
     stopped: u32,
     succeeded: u32,
+    /// Of the stopped ones, those that are to be started again.
+    returning: u32,
 }
 
 /// Exit code of what the container was last seen to end with.
@@ -39,7 +41,7 @@ pub(super) fn phase(inputs: &Inputs<'_>, statuses: &Statuses) -> &'static str {
         match role {
             Role::Init => match ended(status).or_else(|| ended_before(status)) {
                 Some(0) => {}
-                Some(_) if pod::restart_of(inputs.pod, role, container) == Restart::Never => {
+                Some(code) if !pod::starts_again(inputs.pod, container, code) => {
                     return "Failed";
                 }
                 _ => is_initializing = true,
@@ -50,6 +52,13 @@ pub(super) fn phase(inputs: &Inputs<'_>, statuses: &Statuses) -> &'static str {
                 (Some(code), _) | (None, Some(code)) => {
                     count.stopped += 1;
                     count.succeeded += u32::from(code == 0 && ended(status).is_some());
+                    // One that was stopped for other limits comes back, whatever it ended with.
+                    let is_resized = match ended(status) {
+                        Some(_) => inputs.record.awaits(inputs.view, &container.name),
+                        None => inputs.record.stopped.contains_key(&container.name),
+                    };
+                    let returns = is_resized || pod::starts_again(inputs.pod, container, code);
+                    count.returning += u32::from(returns);
                 }
                 (None, None) => count.waiting += 1,
             },
@@ -60,15 +69,14 @@ pub(super) fn phase(inputs: &Inputs<'_>, statuses: &Statuses) -> &'static str {
         _ if is_initializing && !began && !inputs.is_terminated => "Pending",
         Count { waiting, .. } if waiting > 0 && !inputs.is_terminated => "Pending",
         Count { running, .. } if running > 0 => "Running",
-        Count { stopped, succeeded, .. } => {
+        Count { stopped, succeeded, returning, .. } => {
             let all_well = stopped == succeeded && stopped > 0;
-            match pod::restart(inputs.pod) {
-                _ if inputs.is_terminated && all_well && count.waiting == 0 => "Succeeded",
-                _ if inputs.is_terminated => "Failed",
-                Restart::Always => "Running",
-                _ if all_well => "Succeeded",
-                Restart::Never => "Failed",
-                Restart::OnFailure => "Running",
+            match inputs.is_terminated {
+                true if all_well && count.waiting == 0 => "Succeeded",
+                true => "Failed",
+                false if stopped == 0 || returning > 0 => "Running",
+                false if all_well => "Succeeded",
+                false => "Failed",
             }
         }
     }

@@ -60,6 +60,7 @@ struct Case<'a> {
     is_terminated: bool,
     verdict: Option<Waiting>,
     before: PodStatus,
+    record: Record,
 }
 
 fn status_of(case: &Case<'_>) -> PodStatus {
@@ -72,7 +73,7 @@ fn status_of(case: &Case<'_>) -> PodStatus {
         ready: &running,
         started: &running,
         messages: &BTreeMap::new(),
-        record: &Record::default(),
+        record: &case.record,
         progress: &Progress::default(),
         is_terminated: case.is_terminated,
         verdict: case.verdict.as_ref(),
@@ -82,8 +83,8 @@ fn status_of(case: &Case<'_>) -> PodStatus {
 }
 
 fn case<'a>(pod: &'a Pod, view: &'a PodView) -> Case<'a> {
-    let before = PodStatus::default();
-    Case { pod, view, waiting: BTreeMap::new(), is_terminated: false, verdict: None, before }
+    let (waiting, before, record) = Default::default();
+    Case { pod, view, waiting, is_terminated: false, verdict: None, before, record }
 }
 
 fn condition(status: &PodStatus, kind: &str) -> String {
@@ -138,6 +139,55 @@ fn pod_that_somebody_ended_stays_so_while_its_containers_come_down() {
     assert_eq!(told(ended("Failed"), ended("Running")), ("Failed".to_owned(), lost()));
     assert_eq!(told(ended("Running"), ended("Succeeded")), ("Succeeded".to_owned(), None));
     assert_eq!(told(ended("Running"), ended("Running")), ("Running".to_owned(), None));
+    assert_eq!(told(ended("Succeeded"), ended("Failed")), ("Failed".to_owned(), lost()));
+    // Whatever they end with.
+    let check = |shown: &str, state: &str| {
+        let mut pod = pod_of("Always", json!({"containers": [{"name": "a"}]}));
+        pod.status = Some(ended(shown));
+        let (view, before) = (view_of(state), ended(shown));
+        let status = status_of(&Case { before, is_terminated: true, ..case(&pod, &view) });
+        assert_eq!(status.phase.as_deref(), Some(shown), "{state}");
+    };
+    check("Failed", "a 0");
+    check("Succeeded", "a 137");
+}
+
+#[test]
+fn pod_has_not_ended_while_a_container_comes_back_by_its_own_rules() {
+    let check = |policy: &str, own: serde_json::Value, code: i32, phase: &str| {
+        let mut main = json!({"name": "a"});
+        main.as_object_mut().unwrap().extend(own.as_object().unwrap().clone());
+        let (pod, view) =
+            (pod_of(policy, json!({"containers": [main]})), view_of(&format!("a {code}")));
+        let status = status_of(&case(&pod, &view));
+        assert_eq!(status.phase.as_deref(), Some(phase), "{policy} {own} {code}");
+        let is_finished = crate::plan::is_finished(&pod, &view);
+        assert_eq!(is_finished, phase != "Running", "{policy} {own} {code}");
+    };
+    check("Never", json!({"restartPolicy": "Always"}), 0, "Running");
+    check("Never", json!({"restartPolicy": "Always"}), 1, "Running");
+    check("Never", json!({"restartPolicy": "OnFailure"}), 1, "Running");
+    check("Never", json!({"restartPolicy": "OnFailure"}), 0, "Succeeded");
+    check("Always", json!({"restartPolicy": "Never"}), 1, "Failed");
+    let ruled = |operator: &str| {
+        let rule =
+            json!({"action": "Restart", "exitCodes": {"operator": operator, "values": [42]}});
+        json!({"restartPolicy": "Never", "restartPolicyRules": [rule]})
+    };
+    check("Always", ruled("In"), 42, "Running");
+    check("Always", ruled("In"), 1, "Failed");
+    check("Never", ruled("NotIn"), 1, "Running");
+    check("Never", ruled("NotIn"), 42, "Failed");
+}
+
+/// One that ended well when it was stopped for other limits.
+#[test]
+fn pod_has_not_ended_while_a_resized_container_is_started_again() {
+    let (pod, view) = (pod_of("OnFailure", json!({"containers": [{"name": "a"}]})), view_of("a 0"));
+    let phase = |record: Record| status_of(&Case { record, ..case(&pod, &view) }).phase;
+    assert_eq!(phase(Record::default()).as_deref(), Some("Succeeded"));
+    let stopped = [("a".to_owned(), "a0".to_owned())].into();
+    assert_eq!(phase(Record { stopped, ..Record::default() }).as_deref(), Some("Running"));
 }
 
 #[test]

@@ -129,6 +129,23 @@ async fn what_others_said_in_the_kubelets_place_is_said_again_without_hurry() {
     // The masters gave the pod up; it does not rise from the dead.
     case.show(status("Failed", "False"));
     assert_eq!(case.within(60).await, [""; 0]);
+    case.statuses.report(&pod("u", &Value::Null), status("Running", "False"));
+    assert_eq!(case.within(60).await, [""; 0]);
+    case.statuses.report(&pod("u", &Value::Null), status("Failed", "False"));
+    assert_eq!(case.within(1).await, ["PATCH u Failed"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn mirror_that_somebody_ended_shows_what_goes_on_all_the_same() {
+    let case = case(Script { uid: "m".to_owned(), ..Script::default() });
+    let own = pod("u", &json!({"kubernetes.io/config.source": "file"}));
+    case.statuses.report(&own, status("Running", "True"));
+    case.statuses.set_mirror("u", Some("m"));
+    assert_eq!(case.within(15).await, ["PATCH m Running"]);
+    let mut mirror = pod("m", &json!({"kubernetes.io/config.mirror": "h"}));
+    mirror.status = Some(status("Failed", "False"));
+    case.shown.replace(vec![mirror], "1");
+    assert_eq!(case.within(11).await, ["PATCH m Running"]);
 }
 
 #[tokio::test(start_paused = true)]

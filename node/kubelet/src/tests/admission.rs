@@ -183,6 +183,22 @@ async fn pod_that_has_not_started_gets_no_more_than_there_is() {
     gate.workers.finish().await;
 }
 
+/// The masters gave the node up; it was not gone.
+#[tokio::test(start_paused = true)]
+async fn how_the_containers_of_a_pod_that_somebody_ended_end_is_told() {
+    let (mut gate, here) = (Gate::new(), facts(&json!({})));
+    gate.bind(&[with("a", "1", 1, &json!({}))], &here).await;
+    let mut lost = Pod::clone(&gate.wanted["a"]);
+    lost.status = gate.node.status("a");
+    lost.status.as_mut().unwrap().phase = Some("Failed".to_owned());
+    gate.bind(&[Arc::new(lost)], &here).await;
+    let status = gate.node.status("a").unwrap();
+    let state = status.container_statuses.unwrap()[0].state.clone().unwrap();
+    assert_eq!(status.phase.as_deref(), Some("Failed"));
+    assert!(state.running.is_none() && state.terminated.is_some(), "{state:?}");
+    gate.workers.finish().await;
+}
+
 #[tokio::test(start_paused = true)]
 async fn refused_pod_has_failed_once_nothing_of_it_runs() {
     let mut gate = Gate::new();

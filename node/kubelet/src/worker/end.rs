@@ -22,7 +22,7 @@ impl Worker {
                 self.report(pod, &view, &BTreeMap::new());
             }
             let manner = self.manner(pod);
-            self.is_ending = true;
+            (self.is_ending, self.owes_end) = (true, true);
             kill::pod(&self.cx, pod, &view, manner).await?;
             view = self.read(pod).await?;
             if view.is_anything_up() {
@@ -31,9 +31,10 @@ impl Worker {
         }
         self.is_down = true;
         self.cx.ledger.forget(&self.uid);
-        if !self.is_end_told(pod) && !desired.is_removed {
+        if (self.owes_end || !self.is_end_told(pod)) && !desired.is_removed {
             self.report(pod, &view, &BTreeMap::new());
         }
+        self.owes_end = false;
         self.cx.volumes.remove(&self.uid).await?;
         self.cx.cgroups.remove(&qos::cgroup_path(&self.cx.config.cgroup_root, pod))?;
         if !desired.is_removed && !pod::is_deleting(pod) {
