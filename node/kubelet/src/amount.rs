@@ -4,8 +4,10 @@
 
 use std::collections::BTreeMap;
 
-use k8s_openapi::api::core::v1::Container;
+use k8s_openapi::api::core::v1::{Container, Pod};
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
+
+use crate::pod;
 
 const SUFFIXES: &[(&str, f64)] = &[
     ("Ki", 1024.0),
@@ -59,6 +61,16 @@ pub(crate) fn request<'a>(container: &'a Container, resource: &str) -> Option<&'
     let resources = container.resources.as_ref()?;
     let own = resources.requests.as_ref().and_then(|all| all.get(resource));
     own.or_else(|| limit(container, resource))
+}
+
+/// What a pod asks for as a whole.
+pub(crate) fn request_of_all<'a>(pod: &'a Pod, resource: &str) -> Option<&'a Quantity> {
+    pod::spec(pod).resources.as_ref()?.requests.as_ref()?.get(resource)
+}
+
+/// What a pod may not exceed as a whole.
+pub(crate) fn limit_of_all<'a>(pod: &'a Pod, resource: &str) -> Option<&'a Quantity> {
+    pod::spec(pod).resources.as_ref()?.limits.as_ref()?.get(resource)
 }
 
 /// What a container may not exceed.

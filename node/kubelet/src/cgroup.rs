@@ -11,8 +11,8 @@ use nix::unistd::Pid;
 
 use crate::amount;
 use crate::error::{Error, Result};
-use crate::pod;
 use crate::qos;
+use crate::resize;
 
 const MOUNT: &str = "/sys/fs/cgroup";
 const PERIOD_US: u64 = 100_000;
@@ -39,25 +39,12 @@ impl Limits {
     }
 }
 
-/// The limits of a whole pod: a limit holds only if every container has one.
+/// The limits of a whole pod.
 pub(crate) fn pod_limits(pod: &Pod) -> Limits {
-    let sum = |resource: &str| {
-        let mut each = pod::spec(pod).containers.iter().map(|container| {
-            let quantity = amount::limit(container, resource)?;
-            if resource == "cpu" { amount::milli(quantity) } else { amount::units(quantity) }
-        });
-        let has_inits = pod::spec(pod).init_containers.as_ref().is_some_and(|all| !all.is_empty());
-        let together = each.try_fold(0, |sum: u64, one| Some(sum.saturating_add(one?)));
-        together.filter(|sum| *sum > 0 && !has_inits)
-    };
-    let requests = pod::spec(pod).containers.iter();
-    let requested = requests
-        .filter_map(|container| amount::request(container, "cpu").and_then(amount::milli))
-        .fold(0, u64::saturating_add);
     Limits {
-        cpu_shares: Some(amount::shares(requested)),
-        cpu_quota_us: sum("cpu").map(amount::quota_us),
-        memory_bytes: sum("memory"),
+        cpu_shares: Some(amount::shares(resize::request(pod, "cpu", amount::milli))),
+        cpu_quota_us: resize::limit(pod, "cpu", amount::milli).map(amount::quota_us),
+        memory_bytes: resize::limit(pod, "memory", amount::units),
     }
 }
 
@@ -245,5 +232,37 @@ fn remove_tree(directory: &Path) -> std::io::Result<()> {
     match std::fs::remove_dir(directory) {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
         other => other,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    #[test]
+    fn pod_has_its_own_limits_or_those_of_its_containers() {
+        let main = |limits: Value| json!({"name": "c", "resources": {"limits": limits}});
+        let check = |spec: Value, expected: [Option<u64>; 3]| {
+            let pod: Pod = serde_json::from_value(json!({"spec": spec})).unwrap();
+            let Limits { cpu_shares, cpu_quota_us, memory_bytes } = pod_limits(&pod);
+            assert_eq!([cpu_shares, cpu_quota_us, memory_bytes], expected, "{spec}");
+        };
+        let (full, none) = (json!({"cpu": "1", "memory": "1k"}), json!({}));
+        check(json!({"containers": [main(none.clone())]}), [Some(2), None, None]);
+        let both = [main(full.clone()), main(full.clone())];
+        check(json!({"containers": both}), [Some(2_048), Some(200_000), Some(2_000)]);
+        let one = [main(full.clone()), main(none.clone())];
+        check(json!({"containers": one}), [Some(1_024), None, None]);
+        // Those that start count as those that stay.
+        let starting = json!({"containers": both, "initContainers": [main(json!({"cpu": "3", "memory": "1k"}))]});
+        check(starting, [Some(3_072), Some(300_000), Some(2_000)]);
+        let endless = json!({"containers": both, "initContainers": [main(none.clone())]});
+        check(endless, [Some(2_048), None, None]);
+        // What the pod says comes first, and running it costs.
+        let whole = json!({"requests": {"cpu": "500m"}, "limits": {"cpu": "4"}});
+        let whole = json!({"containers": one, "resources": whole, "overhead": {"cpu": "1"}});
+        check(whole, [Some(1_536), Some(500_000), None]);
     }
 }

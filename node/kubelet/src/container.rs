@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use k8s_openapi::api::core::v1::{Container, Pod, VolumeMount};
+use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use node_cri::v1;
 
 use crate::amount;
@@ -177,13 +178,16 @@ pub(crate) fn resources(
     memory_bytes: u64,
 ) -> v1::LinuxContainerResources {
     let signed = |value: u64| i64::try_from(value).unwrap_or(i64::MAX);
-    let cpu = |quantity| amount::milli(quantity).filter(|milli| *milli > 0);
-    let request = amount::request(container, "cpu").and_then(cpu).unwrap_or(0);
-    let limit = amount::limit(container, "cpu").and_then(cpu);
-    let memory = amount::limit(container, "memory").and_then(amount::units);
+    // A container without a limit of its own has that of the whole pod.
+    let limit = |resource: &str, read: fn(&Quantity) -> Option<u64>| {
+        let both = [amount::limit(container, resource), amount::limit_of_all(pod, resource)];
+        both.into_iter().flatten().filter_map(read).find(|amount| *amount > 0)
+    };
+    let (cpu, memory) = (limit("cpu", amount::milli), limit("memory", amount::units));
+    let request = amount::request(container, "cpu").and_then(amount::milli).or(cpu).unwrap_or(0);
     v1::LinuxContainerResources {
         cpu_period: 100_000,
-        cpu_quota: limit.map_or(0, |milli| signed(amount::quota_us(milli))),
+        cpu_quota: cpu.map_or(0, |milli| signed(amount::quota_us(milli))),
         cpu_shares: signed(amount::shares(request)),
         memory_limit_in_bytes: memory.map_or(0, signed),
         oom_score_adj: qos::oom_score_adj(pod, container, memory_bytes),
@@ -257,6 +261,19 @@ mod tests {
         assert_eq!(linux.memory_limit_in_bytes, 64 << 20);
         let paths: Vec<_> = config.mounts.iter().map(|mount| &*mount.container_path).collect();
         assert_eq!(paths, ["/etc/hosts", "/dev/termination-log"]);
+    }
+
+    #[test]
+    fn container_without_limits_has_those_of_its_pod() {
+        let whole = json!({"limits": {"cpu": "2", "memory": "1Gi"}});
+        let resources = |own: serde_json::Value| {
+            let spec = json!({"resources": whole, "containers": [{"name": "c", "resources": own}]});
+            let linux = built(spec, &Image::default()).unwrap().linux.unwrap().resources.unwrap();
+            (linux.cpu_shares, linux.cpu_quota, linux.memory_limit_in_bytes)
+        };
+        assert_eq!(resources(json!({})), (2_048, 200_000, 1 << 30));
+        assert_eq!(resources(json!({"requests": {"cpu": "1"}})), (1_024, 200_000, 1 << 30));
+        assert_eq!(resources(json!({"limits": {"memory": "64Mi"}})), (2_048, 200_000, 64 << 20));
     }
 
     #[test]

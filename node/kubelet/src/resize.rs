@@ -166,10 +166,37 @@ pub(crate) fn need(pod: &Pod) -> Need {
 /// What the pod asks for of a resource: its containers together, or its greediest moment while starting, or what it says
 /// of itself as a whole; and what running it costs.
 pub(crate) fn request(pod: &Pod, resource: &str, read: fn(&Quantity) -> Option<u64>) -> u64 {
-    let spec = pod::spec(pod);
+    let of = |container: &Container| amount::request(container, resource).and_then(read);
+    let whole = amount::request_of_all(pod, resource).and_then(read);
+    let amount = whole.unwrap_or_else(|| together(pod, |container| of(container).unwrap_or(0)));
+    amount.saturating_add(overhead(pod, resource, read))
+}
+
+/// What the pod may not exceed of a resource: what it says of itself as a whole, or its containers together where each of
+/// them says; and what running it costs (upstream: pkg/kubelet/cm/helpers_linux.go, `ResourceConfigForPod`).
+pub(crate) fn limit(pod: &Pod, resource: &str, read: fn(&Quantity) -> Option<u64>) -> Option<u64> {
+    let own = |container: &Container| {
+        amount::limit(container, resource).and_then(read).filter(|amount| *amount > 0)
+    };
+    let whole = amount::limit_of_all(pod, resource).and_then(read).filter(|amount| *amount > 0);
+    let of_containers = || {
+        let each_says = pod::containers(pod).all(|(_, container)| own(container).is_some());
+        each_says.then(|| together(pod, |container| own(container).unwrap_or(0)))
+    };
+    let amount = whole.or_else(of_containers).filter(|amount| *amount > 0)?;
+    Some(amount.saturating_add(overhead(pod, resource, read)))
+}
+
+fn overhead(pod: &Pod, resource: &str, read: fn(&Quantity) -> Option<u64>) -> u64 {
+    let overhead = pod::spec(pod).overhead.as_ref().and_then(|all| all.get(resource));
+    overhead.and_then(read).unwrap_or(0)
+}
+
+/// What the containers take together, or at their greediest moment while starting.
+pub(crate) fn together(pod: &Pod, of: impl Fn(&Container) -> u64) -> u64 {
     let (mut sidecars, mut starting, mut mains) = (0_u64, 0, 0_u64);
     for (role, container) in pod::containers(pod) {
-        let amount = amount::request(container, resource).and_then(read).unwrap_or(0);
+        let amount = of(container);
         match role {
             Role::Init => starting = starting.max(sidecars.saturating_add(amount)),
             Role::Sidecar => {
@@ -179,10 +206,7 @@ pub(crate) fn request(pod: &Pod, resource: &str, read: fn(&Quantity) -> Option<u
             Role::Main => mains = mains.saturating_add(amount),
         }
     }
-    let of = |list: Option<&BTreeMap<String, Quantity>>| list?.get(resource).and_then(read);
-    let whole = of(spec.resources.as_ref().and_then(|whole| whole.requests.as_ref()));
-    let together = whole.unwrap_or(mains.saturating_add(sidecars).max(starting));
-    together.saturating_add(of(spec.overhead.as_ref()).unwrap_or(0))
+    mains.saturating_add(sidecars).max(starting)
 }
 
 /// What the node says to a pod that wants other sizes.
