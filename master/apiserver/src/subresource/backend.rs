@@ -10,6 +10,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use flate2::write::MultiGzDecoder;
+use flate2::{Decompress, FlushDecompress, Status};
 use http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, ETAG, HeaderValue, LOCATION};
 use http_body::Frame;
 use http_body_util::{BodyExt, StreamBody};
@@ -59,16 +60,21 @@ pub fn led_back(links: Links, mut answer: Response) -> Response {
     let kind = answer.headers().get(CONTENT_TYPE).map(text).unwrap_or_default();
     let is_page = kind.split(';').next().is_some_and(|kind| kind.trim() == "text/html");
     let encoding = answer.headers().get(CONTENT_ENCODING).map(text).unwrap_or_default();
-    if !is_page || !matches!(&*encoding, "" | "identity" | "gzip") {
+    let unpack = match &*encoding {
+        "" | "identity" => None,
+        "gzip" => Some(Unpack::Gzip(Box::new(MultiGzDecoder::new(Vec::new())))),
+        "deflate" => Some(Unpack::Deflate(Inflate::default())),
+        _ => return answer,
+    };
+    if !is_page {
         return answer;
     }
     let (mut parts, body) = answer.into_parts();
     for header in [CONTENT_ENCODING, CONTENT_LENGTH, ETAG] {
         parts.headers.remove(header);
     }
-    let unzip = (encoding == "gzip").then(|| MultiGzDecoder::new(Vec::new()));
     let page = Some(Page::new(links));
-    let stream = Stream { body, input: Bytes::new(), has_begun: false, unzip, page };
+    let stream = Stream { body, input: Bytes::new(), has_begun: false, unpack, page };
     let frames = futures::stream::try_unfold(stream, |mut stream| async move {
         let piece = stream.next().await?;
         Ok::<_, BoxError>(piece.map(|piece| (Frame::data(piece), stream)))
@@ -83,7 +89,7 @@ struct Stream {
     input: Bytes,
     /// Whether anything came at all.
     has_begun: bool,
-    unzip: Option<MultiGzDecoder<Vec<u8>>>,
+    unpack: Option<Unpack>,
     /// `None` once it has ended.
     page: Option<Page>,
 }
@@ -97,8 +103,8 @@ impl Stream {
         while let Some(page) = &mut self.page {
             let piece = if !self.input.is_empty() {
                 let piece = self.input.split_to(self.input.len().min(STEP_BYTES));
-                match &mut self.unzip {
-                    Some(unzip) => page.push(&unzipped(unzip, &piece)?),
+                match &mut self.unpack {
+                    Some(unpack) => page.push(&unpack.unpacked(&piece)?),
                     None => page.push(&piece),
                 }
             } else if let Some(frame) = self.body.frame().await {
@@ -118,9 +124,9 @@ impl Stream {
     fn end(&mut self) -> Result<Vec<u8>, BoxError> {
         let Some(mut page) = self.page.take() else { return Ok(Vec::new()) };
         let mut left = Vec::new();
-        if let Some(unzip) = self.unzip.take() {
+        if let Some(unpack) = self.unpack.take() {
             // An answer without a body (to `HEAD`) is not compressed either.
-            let rest = if self.has_begun { unzip.finish()? } else { Vec::new() };
+            let rest = if self.has_begun { unpack.finish()? } else { Vec::new() };
             left = page.push(&rest);
         }
         left.extend(page.finish());
@@ -128,18 +134,71 @@ impl Stream {
     }
 }
 
-/// What a compressed piece holds. Several compressed one after the other are one page.
-fn unzipped(unzip: &mut MultiGzDecoder<Vec<u8>>, mut piece: &[u8]) -> Result<Vec<u8>, BoxError> {
-    while !piece.is_empty() {
-        piece = &piece[unzip.write(piece)?..];
+/// How a page is unpacked.
+enum Unpack {
+    /// Several compressed one after the other are one page.
+    Gzip(Box<MultiGzDecoder<Vec<u8>>>),
+    Deflate(Inflate),
+}
+
+impl Unpack {
+    /// What a compressed piece holds.
+    fn unpacked(&mut self, mut piece: &[u8]) -> Result<Vec<u8>, BoxError> {
+        match self {
+            Self::Gzip(unzip) => {
+                while !piece.is_empty() {
+                    piece = &piece[unzip.write(piece)?..];
+                }
+                Ok(std::mem::take(unzip.get_mut()))
+            }
+            Self::Deflate(inflate) => inflate.unpacked(piece),
+        }
     }
-    Ok(std::mem::take(unzip.get_mut()))
+
+    /// What is left at the end.
+    fn finish(self) -> Result<Vec<u8>, BoxError> {
+        match self {
+            Self::Gzip(unzip) => Ok(unzip.finish()?),
+            Self::Deflate(Inflate { is_over: true, .. }) => Ok(Vec::new()),
+            Self::Deflate(_) => Err("the page broke off".into()),
+        }
+    }
+}
+
+/// `deflate` is zlib's format (RFC 9110, 8.4.1.2); some send it without that format's frame, which upstream takes alone.
+#[derive(Default)]
+struct Inflate {
+    inner: Option<Decompress>,
+    is_over: bool,
+}
+
+impl Inflate {
+    /// What comes after the end is left out.
+    fn unpacked(&mut self, mut piece: &[u8]) -> Result<Vec<u8>, BoxError> {
+        let mut said = Vec::new();
+        let Some(first) = piece.first().filter(|_| !self.is_over) else { return Ok(said) };
+        // Deflated data does not begin like this: a stored block's first byte is padded with zeros.
+        let is_framed = first & 0x0f == 8;
+        let inner = self.inner.get_or_insert_with(|| Decompress::new(is_framed));
+        loop {
+            said.reserve(STEP_BYTES);
+            let before = (inner.total_in(), inner.total_out());
+            let status = inner.decompress_vec(piece, &mut said, FlushDecompress::None)?;
+            let after = (inner.total_in(), inner.total_out());
+            let read = usize::try_from(after.0 - before.0)?;
+            piece = &piece[read..];
+            self.is_over = status == Status::StreamEnd;
+            if self.is_over || after == before {
+                return Ok(said);
+            }
+        }
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use flate2::Compression;
-    use flate2::write::GzEncoder;
+    use flate2::write::{DeflateEncoder, GzEncoder, ZlibEncoder};
     use futures::StreamExt;
 
     use super::*;
@@ -163,6 +222,36 @@ mod tests {
         let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
         encoder.write_all(text).unwrap();
         encoder.finish().unwrap()
+    }
+
+    fn deflated(text: &[u8]) -> [Vec<u8>; 2] {
+        let mut framed = ZlibEncoder::new(Vec::new(), Compression::fast());
+        let mut bare = DeflateEncoder::new(Vec::new(), Compression::fast());
+        framed.write_all(text).unwrap();
+        bare.write_all(text).unwrap();
+        [framed.finish().unwrap(), bare.finish().unwrap()]
+    }
+
+    #[tokio::test]
+    async fn deflated_pages_are_led_back_framed_or_not() {
+        let mut page = "<a href=\"/x\">".to_owned();
+        page.extend((0..5_000).map(|number| number.to_string()));
+        let expected = page.replace("/x", "/proxy/x");
+        for packed in deflated(page.as_bytes()) {
+            for size in [1, 7, packed.len()] {
+                let frames = packed.chunks(size).map(|piece| Ok(Bytes::copy_from_slice(piece)));
+                let body = pieces(frames.collect());
+                let led = led_back(links(), answer("text/html", "deflate", body));
+                assert!(!led.headers().contains_key(CONTENT_ENCODING));
+                let said = led.into_body().collect().await.unwrap().to_bytes();
+                assert_eq!(said, expected.as_bytes(), "in pieces of {size}");
+            }
+            let half = Bytes::copy_from_slice(&packed[..packed.len() / 2]);
+            let led = led_back(links(), answer("text/html", "deflate", Body::full(half)));
+            assert!(led.into_body().collect().await.is_err());
+        }
+        let led = led_back(links(), answer("text/html", "deflate", Body::empty()));
+        assert!(led.into_body().collect().await.unwrap().to_bytes().is_empty());
     }
 
     #[tokio::test]

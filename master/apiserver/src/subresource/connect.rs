@@ -22,6 +22,16 @@ use crate::call::{Call, Response};
 use crate::rest::Target;
 use crate::server::Server;
 
+/// The path that a client sees a backend's page under: a backend makes links of it.
+const FORWARDED_URI: &str = "x-forwarded-uri";
+/// What a backend may not say: who else's pages may read the answers of this server.
+const OF_ORIGINS: [&str; 4] = [
+    "access-control-allow-credentials",
+    "access-control-allow-headers",
+    "access-control-allow-methods",
+    "access-control-allow-origin",
+];
+
 const CONNECT_MAX: std::time::Duration = std::time::Duration::from_secs(5);
 
 /// Answers with what the other server says.
@@ -353,7 +363,7 @@ async fn dial(
     let host = call.headers.get(HOST).and_then(|host| host.to_str().ok()).unwrap_or("");
     let address = place.address.to_string();
     let links = Links { prefix, hosts: [address, host.to_owned()] };
-    Ok(backend::led_back(links, pass_on(answer)))
+    Ok(backend::led_back(links, without_origins(pass_on(answer))))
 }
 
 /// How many words of the path come before what is the backend's:
@@ -362,7 +372,9 @@ fn skipped(call: &Call) -> usize {
     if call.info.namespace.is_empty() { 5 } else { 7 }
 }
 
-/// The client's request, as the backend is to see it: without its credentials.
+/// The client's request, as the backend is to see it: without its credentials, and with the path that the client asked for. As
+/// upstream does it, names of hosts and schemes that a client, or a proxy before this one, forwards are passed on as they
+/// are.
 fn forwarded(
     call: &mut Call,
     place: &Place,
@@ -398,6 +410,11 @@ fn forwarded(
             headers.append(name.clone(), value.clone());
         }
     }
+    if !wants_tunnel {
+        let seen = links::cleaned(&call.raw_path);
+        let seen = HeaderValue::from_str(&seen).map_err(ApiError::internal)?;
+        headers.insert(FORWARDED_URI, seen);
+    }
     let body = call.body.lock().take().unwrap_or_else(nothing);
     request(&call.method, &path, place, headers, body)
 }
@@ -429,7 +446,15 @@ fn proxied(answer: Answer) -> Result<Response, ApiError> {
     if kubelet::is_redirect(answer.response.status()) {
         return Err(ApiError::Internal("the backend redirects, which is refused".into()));
     }
-    Ok(pass_on(answer))
+    Ok(without_origins(pass_on(answer)))
+}
+
+/// A backend's answer without what it may not say.
+fn without_origins(mut answer: Response) -> Response {
+    for header in OF_ORIGINS {
+        answer.headers_mut().remove(header);
+    }
+    answer
 }
 
 /// The backend's answer as it comes; its connection ends with it.
@@ -479,6 +504,43 @@ mod tests {
             "a container name must be specified for pod p, choose one of: [a b]",
         );
         check(&["a"], Some("x"), "container x is not valid for pod p");
+    }
+
+    #[test]
+    fn backend_is_told_which_path_the_client_sees() {
+        let check = |path: &str, upgrade: bool, expected: Option<&str>| {
+            let builder = Request::builder().uri(path);
+            let forged = [("x-forwarded-uri", "/forged"), ("x-forwarded-proto", "https")];
+            let builder =
+                forged.iter().fold(builder, |builder, (name, value)| builder.header(*name, *value));
+            let mut call = Call::new("1".to_owned(), builder.body(nothing()).unwrap());
+            call.info.namespace = "ns".to_owned();
+            let address = "10.0.0.1:80".parse().unwrap();
+            let place = Place { node: "n".to_owned(), address };
+            let request = forwarded(&mut call, &place, upgrade).unwrap();
+            let text =
+                |name: &str| request.headers().get(name).map(|value| value.to_str().unwrap());
+            assert_eq!(request.headers().get_all("x-forwarded-uri").iter().count(), 1);
+            assert_eq!(
+                (text("x-forwarded-uri"), text("x-forwarded-proto")),
+                (expected, Some("https"))
+            );
+        };
+        let pod = "/api/v1/namespaces/ns/pods/web:80/proxy";
+        check(&format!("{pod}/a/%20b/?x=y"), false, Some(&format!("{pod}/a/%20b/")));
+        check(pod, false, Some(pod));
+        check(&format!("/{pod}//a/./b/../c"), false, Some(&format!("{pod}/a/c")));
+        // A connection that is handed over is not told.
+        check(&format!("{pod}/a"), true, Some("/forged"));
+    }
+
+    #[test]
+    fn backend_says_nothing_of_origins() {
+        let builder = http::Response::builder().header("access-control-allow-origin", "*");
+        let builder = builder.header("access-control-allow-methods", "GET").header("x-own", "y");
+        let answer = without_origins(builder.body(Body::full("")).unwrap());
+        let names: Vec<&str> = answer.headers().keys().map(|name| name.as_str()).collect();
+        assert_eq!(names, ["x-own"]);
     }
 
     #[test]

@@ -6,6 +6,9 @@
 //! # Invariants
 //! - A page is read byte by byte, in whatever pieces it comes, and of it no more is kept than one URL.
 //! - However a page breaks off, it is passed on whole.
+//! - What is markup is what browsers, and upstream's tokenizer (`golang.org/x/net/html`), say is.
+
+use super::raw_text::RawText;
 
 /// Elements, and their attributes that hold URLs.
 const HOLDERS: &[(&str, &[&str])] = &[
@@ -36,8 +39,8 @@ const HOLDERS: &[(&str, &[&str])] = &[
     ("video", &["poster", "src"]),
 ];
 
-/// Elements whose content is no markup.
-const RAW: &[&str] = &["script", "style", "textarea", "title"];
+/// A comment of which nothing has come yet.
+const BEGINS: u8 = 3;
 
 /// A URL that is longer is no link.
 const URL_BYTES_MAX: usize = 16 * 1024;
@@ -93,17 +96,39 @@ pub fn parted(path: &str, words: usize) -> (String, &str) {
     (format!("/{own}"), rest.strip_prefix('/').unwrap_or(rest))
 }
 
+/// A path without empty words, `.` and `..`; with its last slash.
+pub fn cleaned(path: &str) -> String {
+    let mut words: Vec<&str> = Vec::new();
+    for word in path.split('/') {
+        match word {
+            "" | "." => {}
+            ".." => drop(words.pop()),
+            word => words.push(word),
+        }
+    }
+    let end = if path.ends_with('/') && !words.is_empty() { "/" } else { "" };
+    format!("/{}{end}", words.join("/"))
+}
+
 /// Where in a page the next byte is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Place {
     Text,
     /// After `<`.
     Open,
+    /// After `</`.
+    Slash,
     /// After `<!`, and so many dashes.
     Bang(u8),
-    /// In a comment, after so many dashes.
+    /// In a declaration or the like: up to `>`.
+    Other,
+    /// In a comment, after so many dashes; up to its first byte that is none, so many more than [`BEGINS`].
     Comment(u8),
+    /// In a comment, after `--!`.
+    CommentBang,
     Element,
+    /// In the name of an end tag.
+    EndTag,
     /// Between attributes.
     Gap,
     Attribute,
@@ -111,8 +136,8 @@ enum Place {
     BeforeValue,
     /// In a value, up to this quote; without one, up to a space.
     Value(Option<u8>),
-    /// In content that is no markup, after so many bytes of what closes it.
-    Raw(&'static str, usize),
+    /// In content that is no markup.
+    Raw(RawText),
 }
 
 /// A page on its way, its links led back as they come by.
@@ -124,7 +149,7 @@ pub struct Page {
     name: Vec<u8>,
     /// The attributes of the element that hold URLs, and what content it has that is no markup.
     holding: &'static [&'static str],
-    raw: Option<&'static str>,
+    raw: Option<RawText>,
     /// The value that is being read, if it is a URL.
     url: Option<Vec<u8>>,
     out: Vec<u8>,
@@ -186,31 +211,45 @@ impl Page {
         match self.place {
             Place::Text => self.take(byte, Place::Text),
             Place::Open if byte == b'!' => self.take(byte, Place::Bang(0)),
+            Place::Open if byte == b'?' => self.take(byte, Place::Other),
+            Place::Open if byte == b'/' => self.take(byte, Place::Slash),
+            // An end tag has attributes, too, but none that mean anything.
+            Place::Slash if byte.is_ascii_alphabetic() => self.end_tag(),
+            Place::Slash => self.leave(Place::Other),
             Place::Open if byte.is_ascii_alphabetic() => {
                 self.name.clear();
                 self.leave(Place::Element)
             }
             Place::Bang(0) if byte == b'-' => self.take(byte, Place::Bang(1)),
-            // `<!-->` is a comment, too.
-            Place::Bang(1) if byte == b'-' => self.take(byte, Place::Comment(2)),
-            Place::Open | Place::Bang(_) => self.leave(Place::Text),
-            Place::Comment(2) if byte == b'>' => self.take(byte, Place::Text),
+            Place::Bang(1) if byte == b'-' => self.take(byte, Place::Comment(BEGINS)),
+            Place::Open => self.leave(Place::Text),
+            Place::Bang(_) => self.leave(Place::Other),
+            Place::Other if byte == b'>' => self.take(byte, Place::Text),
+            Place::Other => self.take(byte, Place::Other),
+            // `<!-->` and `<!--->` are comments, too.
+            Place::Comment(2..) if byte == b'>' => self.take(byte, Place::Text),
+            Place::Comment(2) if byte == b'!' => self.take(byte, Place::CommentBang),
+            Place::Comment(BEGINS) if byte == b'-' => self.take(byte, Place::Comment(BEGINS + 1)),
             Place::Comment(dashes) if byte == b'-' => {
                 self.take(byte, Place::Comment((dashes + 1).min(2)))
             }
-            Place::Comment(_) => self.take(byte, Place::Comment(0)),
+            Place::CommentBang if byte == b'>' => self.take(byte, Place::Text),
+            Place::CommentBang if byte == b'-' => self.take(byte, Place::Comment(1)),
+            Place::Comment(_) | Place::CommentBang => self.take(byte, Place::Comment(0)),
             Place::Element if is_gap(byte) || byte == b'>' => {
                 let is_name = |name: &&str| name.as_bytes() == self.name;
                 let holder = HOLDERS.iter().find(|(element, _)| is_name(element));
                 self.holding = holder.map_or(&[][..], |(_, attributes)| attributes);
-                self.raw = RAW.iter().copied().find(is_name);
+                self.raw = RawText::of(&self.name);
                 self.leave(Place::Gap)
             }
             Place::Element => self.name(byte, Place::Element),
+            Place::EndTag if is_gap(byte) || byte == b'>' => self.leave(Place::Gap),
+            Place::EndTag => self.take(byte, Place::EndTag),
             Place::Gap if is_gap(byte) => self.take(byte, Place::Gap),
             Place::Gap if byte == b'>' => {
                 let raw = self.raw.take();
-                self.take(byte, raw.map_or(Place::Text, |name| Place::Raw(name, 0)))
+                self.take(byte, raw.map_or(Place::Text, Place::Raw))
             }
             Place::Gap => {
                 // An attribute may begin with anything, even with `=`.
@@ -237,7 +276,10 @@ impl Page {
                 }
             }
             Place::Value(quote) => self.value(byte, quote),
-            Place::Raw(name, matched) => self.raw(byte, name, matched),
+            Place::Raw(mut content) => match content.read(byte) {
+                true => self.end_tag(),
+                false => self.take(byte, Place::Raw(content)),
+            },
         }
     }
 
@@ -280,20 +322,10 @@ impl Page {
         self.out.extend_from_slice(led.as_ref().map_or(&url, |led| led.as_bytes()));
     }
 
-    fn raw(&mut self, byte: u8, name: &'static str, matched: usize) -> bool {
-        let wanted = match matched {
-            0 => b'<',
-            1 => b'/',
-            _ => name.as_bytes()[matched - 2],
-        };
-        // What closes it has `<` at its beginning only.
-        let matched = match byte.to_ascii_lowercase() {
-            byte if byte == wanted => matched + 1,
-            b'<' => 1,
-            _ => 0,
-        };
-        let is_closed = matched == name.len() + 2;
-        self.take(byte, if is_closed { Place::Text } else { Place::Raw(name, matched) })
+    /// Reads what comes after `</` and a letter, or after the end tag's name.
+    fn end_tag(&mut self) -> bool {
+        (self.holding, self.raw) = (&[], None);
+        self.leave(Place::EndTag)
     }
 }
 
@@ -396,9 +428,24 @@ mod tests {
             "<SCRIPT src=x>'</scrip' < /</Script >",
             "<title/x>a</b</title>",
             "<textarea></textarea>",
+            "<!--->",
+            "<!-- a --!>",
+            "<!-- a --!-->",
+            "<!-- --!x>--!>",
+            "<script>'</scripts>'</script>",
+            "<script><!-- <script> '<a href=/x>' </script> --></script>",
+            "<noscript>'<a href=/x>'</noscript>",
+            "<title>'</titles <a href=/x>'</title a='<b>'>",
+            "</p a='<a href=/x>'>",
+            "<?x <a href=/x>",
+            "<!x <a href=/x>",
+            "</ <a href=/x>",
+            "</>",
         ] {
             check(before);
         }
+        let page = "<!--!><a href=/x>--!<a href=/y><plaintext></plaintext><a href=/z>";
+        assert_eq!(rewritten(page.as_bytes(), 1), page);
     }
 
     #[test]

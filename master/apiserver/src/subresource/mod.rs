@@ -11,6 +11,7 @@ pub mod links;
 pub mod log_options;
 pub mod log_socket;
 pub mod pod_spec;
+pub mod raw_text;
 pub mod review;
 pub mod scale;
 pub mod token;
