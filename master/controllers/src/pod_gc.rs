@@ -126,7 +126,8 @@ async fn remove(cx: &Cx, pod: &Pod, why: Why) -> Result<(), Error> {
     tracing::info!(pod = pod.metadata.name, ?why, "removing a pod");
     if why == Why::NodeGone || why == Why::OutOfService {
         let text = "PodGC: node no longer exists";
-        let mut status = json!({"conditions": [disruption("DeletionByPodGC", text, &cx.now_s())]});
+        let mut status =
+            json!({"conditions": [disruption(pod, "DeletionByPodGC", text, &cx.now_s())]});
         if !pods::is_terminal(pod) {
             status["phase"] = json!("Failed");
         }

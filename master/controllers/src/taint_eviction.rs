@@ -71,14 +71,16 @@ async fn reconcile(cx: Cx, key: String, started: Timestamp) -> Result<Requeue, E
 /// Says on the pod why it goes.
 async fn mark(cx: &Cx, pod: &Pod) -> Result<Pod, Error> {
     let text = "Taint manager: deleting due to NoExecute taint";
-    let condition = disruption("DeletionByTaintManager", text, &cx.now_s());
+    let condition = disruption(pod, "DeletionByTaintManager", text, &cx.now_s());
     cx.patch_status(pod, json!({"conditions": [condition]})).await
 }
 
-/// The condition that says why a pod is taken away.
-pub(crate) fn disruption(reason: &str, message: &str, now: &Time) -> Value {
+/// The condition that says why a pod is taken away, of which generation, and since when it is.
+pub(crate) fn disruption(pod: &Pod, reason: &str, message: &str, now: &Time) -> Value {
+    let before = pods::condition(pod, "DisruptionTarget").filter(|known| known.status == "True");
+    let since = before.and_then(|known| known.last_transition_time.as_ref()).unwrap_or(now);
     json!({"type": "DisruptionTarget", "status": "True", "reason": reason, "message": message,
-        "lastTransitionTime": now})
+        "lastTransitionTime": since, "observedGeneration": pod.metadata.generation})
 }
 
 /// What becomes of a pod.
@@ -146,6 +148,21 @@ mod tests {
         let tolerations: Vec<Toleration> = object(tolerations.clone());
         let refs: Vec<&Taint> = taints.iter().collect();
         assert_eq!(plan(&refs, &tolerations, at(500), at(1_100)), expected, "{tolerations:?}");
+    }
+
+    #[test]
+    fn why_a_pod_goes_is_said_of_its_generation_and_since_when_it_is_true() {
+        let check = |conditions: Value, since: i64| {
+            let pod: Pod = object(json!({"metadata": {"name": "p", "generation": 3},
+                "spec": {"containers": []}, "status": {"conditions": conditions}}));
+            let said = disruption(&pod, "R", "m", &Time(at(9)));
+            assert_eq!(said["observedGeneration"], 3);
+            assert_eq!(said["lastTransitionTime"], time(since));
+        };
+        let known = |status: &str| json!([{"type": "DisruptionTarget", "status": status, "lastTransitionTime": time(5)}]);
+        check(json!([]), 9);
+        check(known("False"), 9);
+        check(known("True"), 5);
     }
 
     #[test]
