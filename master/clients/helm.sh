@@ -14,7 +14,10 @@ if [ -z "$helm" ]; then
     fi
     folder=$TRIREME_CACHE/clients/helm-$VERSION
     helm=$folder/helm
-    [ -x "$helm" ] || GOBIN=$folder GOFLAGS=-buildvcs=false go install "helm.sh/helm/v4/cmd/helm@$VERSION"
+    if [ ! -x "$helm" ] && ! GOBIN=$folder GOFLAGS=-buildvcs=false go install "helm.sh/helm/v4/cmd/helm@$VERSION"; then
+        echo "helm: left out: Go could not build it" >&2
+        exit 0
+    fi
 fi
 
 work=$(mktemp -d "${TMPDIR:-/tmp}/trireme-helm.XXXXXX")
@@ -38,7 +41,7 @@ check "its history is kept" "$(history)" "[(1, 'superseded'), (2, 'superseded'),
 "$helm" test web --timeout 2m >/dev/null
 check "its test passes" "$(kubectl get pod web-test-connection -o 'jsonpath={.status.phase}')" Succeeded
 refused=$("$helm" install web ./web "${values[@]}" 2>&1) && refused="taken again"
-case $refused in *"cannot reuse a name that is still in use"*) refused=refused ;; esac
+case $refused in *"a name that is still in use"*) refused=refused ;; esac
 check "a name is taken once" "$refused" refused
 kubectl delete pod web-test-connection --wait >/dev/null
 "$helm" uninstall web --wait --timeout 2m >/dev/null
