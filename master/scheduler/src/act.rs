@@ -58,14 +58,7 @@ pub(crate) async fn report(
     nominated: Option<&str>,
     now: Timestamp,
 ) -> Result<(), Error> {
-    let mut status = json!({ "conditions": [{
-        "type": "PodScheduled",
-        "status": "False",
-        "reason": "Unschedulable",
-        "message": message,
-        "lastProbeTime": null,
-        "lastTransitionTime": transition(pod, now),
-    }] });
+    let mut status = json!({ "conditions": [waiting(pod, message, now)] });
     if nominated != pod.nominated.as_deref() {
         status["nominatedNodeName"] = json!(nominated);
     }
@@ -77,11 +70,24 @@ pub(crate) async fn report(
     Ok(())
 }
 
-/// When the condition became what it is: kept while it stays "False".
-fn transition(pod: &PodInfo, now: Timestamp) -> String {
+/// Why a pod waits, of which generation, and since when it does.
+fn waiting(pod: &PodInfo, message: &str, now: Timestamp) -> Value {
+    json!({
+        "type": "PodScheduled",
+        "status": "False",
+        "reason": "Unschedulable",
+        "message": message,
+        "lastProbeTime": null,
+        "lastTransitionTime": transition(pod, "PodScheduled", "False", now),
+        "observedGeneration": pod.pod.metadata.generation,
+    })
+}
+
+/// When a condition became what it is: kept while it stays so.
+fn transition(pod: &PodInfo, kind: &str, is: &str, now: Timestamp) -> String {
     let status = pod.pod.status.as_ref();
     let conditions = status.iter().flat_map(|status| status.conditions.iter().flatten());
-    let mut since = conditions.filter(|one| one.type_ == "PodScheduled" && one.status == "False");
+    let mut since = conditions.filter(|one| one.type_ == kind && one.status == is);
     let since = since.next().and_then(|condition| condition.last_transition_time.as_ref());
     master_api::time::seconds(since.map_or(now, |since| since.0))
 }
@@ -98,6 +104,18 @@ pub(crate) fn is_reported(pod: &PodInfo, message: &str, nominated: Option<&str>)
     is_said && pod.nominated.as_deref() == nominated
 }
 
+/// Why a pod goes, of which generation, and since when it is to go.
+fn disruption(victim: &PodInfo, now: Timestamp) -> Value {
+    json!({
+        "type": "DisruptionTarget",
+        "status": "True",
+        "reason": "PreemptionByScheduler",
+        "message": "default-scheduler: preempting to accommodate a higher priority pod",
+        "lastTransitionTime": transition(victim, "DisruptionTarget", "True", now),
+        "observedGeneration": victim.pod.metadata.generation,
+    })
+}
+
 /// Sends a pod away for another, with its usual grace.
 pub(crate) async fn evict(
     client: &kube::Client,
@@ -105,13 +123,7 @@ pub(crate) async fn evict(
     now: Timestamp,
 ) -> Result<(), Error> {
     let api = pods(client, victim);
-    let condition = json!({ "status": { "conditions": [{
-        "type": "DisruptionTarget",
-        "status": "True",
-        "reason": "PreemptionByScheduler",
-        "message": "default-scheduler: preempting to accommodate a higher priority pod",
-        "lastTransitionTime": master_api::time::seconds(now),
-    }] } });
+    let condition = json!({ "status": { "conditions": [disruption(victim, now)] } });
     let patch = Patch::Strategic(condition);
     let params = PatchParams::default();
     let marked = timeout(DEADLINE, api.patch_status(victim.name(), &params, &patch)).await;
@@ -121,4 +133,38 @@ pub(crate) async fn evict(
     let params = DeleteParams { preconditions: Some(preconditions), ..DeleteParams::default() };
     timeout(DEADLINE, api.delete(victim.name(), &params)).await.map_err(|_| Error::TooLate)??;
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fixture::info;
+
+    #[test]
+    fn conditions_say_of_which_generation_they_are_and_since_when() {
+        let at = |second: i64| Timestamp::from_second(second).unwrap();
+        let known = |kind: &str, is: &str| json!({"type": kind, "status": is, "lastTransitionTime": "1970-01-01T00:00:05Z"});
+        let check = |condition: Value, waits_s: i64, goes_s: i64| {
+            let pod = info(
+                "p",
+                "",
+                json!({"metadata": {"generation": 3}, "status": {"conditions": [condition]}}),
+            );
+            for (said, since) in
+                [(waiting(&pod, "m", at(9)), waits_s), (disruption(&pod, at(9)), goes_s)]
+            {
+                assert_eq!(said["observedGeneration"], 3);
+                assert_eq!(
+                    said["lastTransitionTime"],
+                    master_api::time::seconds(at(since)),
+                    "{said}"
+                );
+            }
+        };
+        check(known("Ready", "True"), 9, 9);
+        check(known("PodScheduled", "False"), 5, 9);
+        check(known("PodScheduled", "True"), 9, 9);
+        check(known("DisruptionTarget", "True"), 9, 5);
+        check(known("DisruptionTarget", "False"), 9, 9);
+    }
 }
