@@ -34,15 +34,21 @@ pub fn generate_name(base: &str) -> String {
     name
 }
 
+/// An object says the namespace of the path, or none; where there are none, it may say any.
+pub fn same_namespace(object: &Value, target: &Target) -> Result<(), ApiError> {
+    let namespace = meta::namespace(object);
+    if namespace.is_empty() || namespace == target.namespace || !target.resource.namespaced {
+        return Ok(());
+    }
+    Err(ApiError::bad_request(
+        "the namespace of the provided object does not match the namespace sent on the request",
+    ))
+}
+
 /// An object's name and namespace agree with the path.
 pub fn place(object: &mut Value, target: &Target) -> Result<(), ApiError> {
-    let namespace = meta::namespace(object);
+    same_namespace(object, target)?;
     if target.resource.namespaced {
-        if !namespace.is_empty() && namespace != target.namespace {
-            return Err(ApiError::bad_request(
-                "the namespace of the provided object does not match the namespace sent on the request",
-            ));
-        }
         meta::set(object, "namespace", target.namespace.as_str());
     } else {
         meta::set(object, "namespace", Value::Null);

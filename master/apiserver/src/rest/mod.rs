@@ -262,7 +262,7 @@ pub fn answer(
 }
 
 /// Lets admission judge what is made below an object: a binding, an eviction, a token. A refusal counts only once this
-/// master knows all that was acknowledged.
+/// master knows all that was acknowledged; what says another namespace than the path is refused before.
 pub(crate) async fn admit_below(
     server: &Server,
     call: &mut Call,
@@ -270,6 +270,7 @@ pub(crate) async fn admit_below(
     subresource: &str,
     sent: &Value,
 ) -> Result<(), ApiError> {
+    metadata::same_namespace(sent, target)?;
     let judge = |call: &Call| {
         let operation = admission::Operation::Create;
         let request = server.admission_request(call, target, operation, subresource, None);

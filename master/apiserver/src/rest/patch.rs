@@ -16,7 +16,7 @@ use super::apply::{Config, new_object};
 use super::change::{Change, Rules, change};
 use super::ownership::{self, Ownership};
 use super::update::{may_create, replacement, successor};
-use super::{Target, answer, body, create};
+use super::{Target, answer, body, create, metadata};
 use crate::call::{Call, Response};
 use crate::server::Server;
 
@@ -217,7 +217,7 @@ pub async fn run(
     let produce = |old: &Value| {
         let patched = patch.apply(target, old)?;
         same_name(target, &patched)?;
-        same_namespace(target, &patched)?;
+        metadata::same_namespace(&patched, target)?;
         successor(target, &patched, old)
     };
     let subresource = call.info.subresource.clone();
@@ -253,16 +253,6 @@ pub async fn run(
         }
     }
     Err(target.modified())
-}
-
-fn same_namespace(target: &Target, patched: &Value) -> Result<(), ApiError> {
-    let namespace = meta::namespace(patched);
-    if namespace.is_empty() || namespace == target.namespace || !target.resource.namespaced {
-        return Ok(());
-    }
-    Err(ApiError::bad_request(
-        "the namespace of the provided object does not match the namespace sent on the request",
-    ))
 }
 
 fn same_name(target: &Target, patched: &Value) -> Result<(), ApiError> {

@@ -152,6 +152,16 @@ async fn an_eviction_is_tried_against_its_budget() {
         let line = format!("POST {PODS}/p/eviction{query}");
         send(&client, &line, &[JSON], body.to_string()).await
     };
+    // Of any kind that is made below an object.
+    for (sub, sent) in [("eviction", json!({})), ("binding", json!({"target": {"name": "n"}}))] {
+        let mut elsewhere = json!({"metadata": {"name": "p", "namespace": "other"}});
+        elsewhere.as_object_mut().unwrap().extend(sent.as_object().unwrap().clone());
+        let line = format!("POST {PODS}/p/{sub}");
+        let refused = send(&client, &line, &[JSON], elsewhere.to_string()).await;
+        let message =
+            "the namespace of the provided object does not match the namespace sent on the request";
+        assert_eq!((refused.code, &refused.json["message"]), (400, &json!(message)), "{sub}");
+    }
     // Nobody has counted yet.
     let refused = evict("?dryRun=All", "policy/v1").await;
     assert_eq!(refused.code, 429, "{}", refused.text);
