@@ -102,11 +102,11 @@ fn once<'a, S: Shape<'a>>(
     let last = managed.of(wanted.manager, Operation::Apply).cloned();
     managed.0.retain(|entry| !entry.is_of(wanted.manager, Operation::Apply));
     let object = match &last {
-        // What was emptied is gone; where it is wanted empty, it comes back.
-        Some(last) => {
-            let pruned = prune(shape, merged, &last.fields, &own, &managed);
-            merge(shape, Some(&pruned), Some(wanted.config))
-        }
+        Some(last) => match prune(shape, &merged, &last.fields, &own, &managed) {
+            // What was emptied is gone; where it is wanted empty, it comes back.
+            Some(pruned) => merge(shape, Some(&pruned), Some(wanted.config)),
+            None => merged,
+        },
         None => merged,
     };
     let changes = wanted.scope.of_changes(compare(shape, Some(live), Some(&object)));
@@ -135,31 +135,32 @@ fn once<'a, S: Shape<'a>>(
     Ok(Applied { object, managed })
 }
 
-/// Removes what the manager applied last time, does not mention any more, and nobody else applies.
+/// Without what the manager applied last time, does not mention any more, and nobody else applies; `None` if there is no such
+/// thing.
 fn prune<'a, S: Shape<'a>>(
     shape: Option<S>,
-    merged: Value,
+    merged: &Value,
     last: &Set,
     own: &Set,
     others: &Managed,
-) -> Value {
+) -> Option<Value> {
     let last = with_named(shape, last);
     let mut applied = own.clone();
     for entry in others.0.iter().filter(|entry| entry.operation == Operation::Apply) {
         applied.add(&entry.fields);
     }
-    let all = with_named(shape, &mentioned(shape, &merged));
+    let all = with_named(shape, &mentioned(shape, merged));
     // What goes with it: an item goes with all of its fields, but not with those that others apply.
-    let mut kept = with_named(shape, &mentioned(shape, &remove(shape, &merged, &last)));
+    let mut kept = with_named(shape, &mentioned(shape, &remove(shape, merged, &last)));
     kept.add(&with_named(shape, &applied));
     let mut gone = all.clone();
     gone.subtract(&kept);
-    let pruned = remove(shape, &merged, &gone);
+    let pruned = remove(shape, merged, &gone);
     // Of that, only what was this manager's own.
     let mut gone = all;
     gone.subtract(&with_named(shape, &mentioned(shape, &pruned)));
     let gone = gone.intersection(&last);
-    if gone.is_empty() { merged } else { remove(shape, &merged, &gone) }
+    (!gone.is_empty()).then(|| remove(shape, merged, &gone))
 }
 
 /// The fields that an `apply` without `--server-side` applied and that still are as it wanted them.

@@ -8,6 +8,7 @@ const OPERATIONS_MAX: usize = 10_000;
 /// What all copies of a patch may add together, as upstream bounds it.
 const COPIED_BYTES_MAX: usize = 3 << 20;
 
+/// What a member is that is not there.
 static NOTHING: Value = Value::Null;
 
 /// Applies a list of operations, all or none.

@@ -194,6 +194,12 @@ fn bootstrap_tokens_pass_only_whole_current_and_meant() {
     }
 }
 
+/// A request of somebody that concerns pods.
+fn to_pods(who: &Identity, verb: &str) -> Attributes {
+    let (identity, verb, resource) = (who.clone(), verb.into(), "pods".into());
+    Attributes { identity, verb, resource, ..Attributes::default() }
+}
+
 #[test]
 fn impersonation_needs_a_permission_for_each_part() {
     let authorizer = Authorizer::new(Objects::of_a_new_cluster());
@@ -225,12 +231,7 @@ fn impersonation_needs_a_permission_for_each_part() {
     assert_eq!(jane.extra["a/b"], ["c"]);
     assert_eq!(jane.extra["a%2fb%+1"], ["d"]);
     let as_whom = |who: &str, wanted: &Identity| {
-        let request = Attributes {
-            identity: identity(who),
-            verb: "list".into(),
-            resource: "pods".into(),
-            ..Attributes::default()
-        };
+        let request = to_pods(&identity(who), "list");
         impersonation::evaluate(&authorizer, &request, wanted)
     };
     let acting = as_whom("root system:masters", &jane).unwrap();
@@ -279,12 +280,7 @@ fn impersonation_may_be_granted_for_single_verbs() {
     ]));
     let act = |who: &Identity, verb: &str, pairs: &[(&str, &str)]| {
         let wanted = impersonation::requested(&headers(pairs)).unwrap().unwrap();
-        let request = Attributes {
-            identity: who.clone(),
-            verb: verb.into(),
-            resource: "pods".into(),
-            ..Attributes::default()
-        };
+        let request = to_pods(who, verb);
         impersonation::evaluate(&authorizer, &request, &wanted).map(|acting| acting.groups)
     };
     let joe = identity("joe system:authenticated");
@@ -327,13 +323,7 @@ fn whoever_is_acted_as_has_the_groups_of_everybody() {
     for (user, groups, expected) in cases {
         let groups = groups.iter().map(|group| (*group).to_owned()).collect();
         let wanted = Identity { user: user.into(), groups, ..Identity::default() };
-        let identity = identity("root system:masters");
-        let request = Attributes {
-            identity,
-            verb: "list".into(),
-            resource: "pods".into(),
-            ..Attributes::default()
-        };
+        let request = to_pods(&identity("root system:masters"), "list");
         let acting = impersonation::evaluate(&authorizer, &request, &wanted).unwrap();
         assert_eq!(acting.groups, expected, "{wanted:?}");
     }
@@ -360,13 +350,7 @@ fn many_groups_and_facts_may_be_granted_all_at_once_and_few_one_by_one() {
         let fact = |at: usize| (format!("example.com/{at}"), vec!["v".to_owned()]);
         let extra = (0..facts).map(fact).collect();
         let wanted = Identity { user: "jane".into(), groups, extra, ..Identity::default() };
-        let identity = identity("joe system:authenticated");
-        let request = Attributes {
-            identity,
-            verb: "list".into(),
-            resource: "pods".into(),
-            ..Attributes::default()
-        };
+        let request = to_pods(&identity("joe system:authenticated"), "list");
         impersonation::evaluate(&authorizer, &request, &wanted).is_ok()
     };
     let cases = [
